@@ -1,0 +1,1 @@
+"""Words that every room uses: errors, dtypes, shapes, nested structures, settings, logs."""

@@ -1,0 +1,94 @@
+"""Every DISTFLOW_* setting in one table, read from the environment, overridable in a context."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from distflow.base import errors
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One setting: how its text is parsed, its default, and what it is for."""
+
+    parse: Callable[[str], Any]
+    default: Any
+    help: str
+
+
+def _boolean(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+        text.strip().lower()
+    ]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError(text)
+    return value
+
+
+FLAGS: dict[str, Flag] = {
+    "DISTFLOW_EXECUTOR": Flag(str, "numpy", "executor of compiled functions: numpy"),
+    "DISTFLOW_REPLICAS": Flag(_positive, None, "logical replicas V of a job"),
+    "DISTFLOW_RANK": Flag(int, None, "rank of this worker, set by the launcher"),
+    "DISTFLOW_WORLD_SIZE": Flag(_positive, None, "number of workers, set by the launcher"),
+    "DISTFLOW_LOCAL_RANK": Flag(int, None, "rank of this worker on its host"),
+    "DISTFLOW_COORDINATOR": Flag(str, None, "host:port of the rendezvous server"),
+    "DISTFLOW_TOKEN": Flag(str, None, "secret of the job: gRPC peers must present it"),
+    "DISTFLOW_BACKEND": Flag(str, "auto", "transport between workers: auto, mpi or grpc"),
+    "DISTFLOW_TIMEOUT": Flag(_seconds, 120.0, "seconds a collective may make no progress"),
+    "DISTFLOW_JOIN_TIMEOUT": Flag(_seconds, 60.0, "seconds to wait for all workers at start"),
+    "DISTFLOW_LOG_LEVEL": Flag(str, "WARNING", "level of the distflow logger"),
+    "DISTFLOW_TEST_DATA": Flag(str, None, "folder of data files for tests"),
+}
+
+_overrides: dict[str, Any] = {}
+
+
+def get(name: str) -> Any:
+    """Returns the value of a setting: an override, else the environment's, else the default.
+
+    Raises:
+      InvalidArgumentError: if the environment holds text that cannot be parsed.
+    """
+    flag = FLAGS[name]
+    if name in _overrides:
+        return _overrides[name]
+    text = os.environ.get(name)
+    if text is None or text == "":
+        return flag.default
+    try:
+        return flag.parse(text)
+    except (ValueError, KeyError) as error:
+        raise errors.invalid(
+            "environment", f"{name} must be a valid value ({flag.help})", repr(text)
+        ) from error
+
+
+@contextlib.contextmanager
+def override(**values: Any) -> Iterator[None]:
+    """Sets flags for the duration of a `with` block, in this process."""
+    unknown = set(values) - set(FLAGS)
+    if unknown:
+        raise errors.invalid("flags", f"known names are {sorted(FLAGS)}", str(sorted(unknown)))
+    before = {name: _overrides[name] for name in values if name in _overrides}
+    _overrides.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            _overrides.pop(name, None)
+        _overrides.update(before)
