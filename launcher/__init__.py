@@ -1,4 +1,4 @@
 """The `distflow` command: starts, watches and ends the workers of a job.
 
-Installed as the package `distflow_launcher`. It imports `distflow.base` and `distflow.cluster` only.
+Installed as `distflow_launcher`. It imports `distflow.base` and `distflow.cluster` only.
 """

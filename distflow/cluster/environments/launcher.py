@@ -1,0 +1,68 @@
+"""The variables that `distflow run` sets for each worker; anybody else may set them too."""
+
+from __future__ import annotations
+
+import os
+
+from distflow.base import errors, flags
+from distflow.cluster.worker import WorkerEnvironment, effective_backend, requested_backend
+
+HINT = (
+    "Start the job with `distflow run -n N train.py`, which sets DISTFLOW_RANK, "
+    "DISTFLOW_WORLD_SIZE and DISTFLOW_COORDINATOR, or set all three for each worker."
+)
+
+
+def is_present() -> bool:
+    """Whether this worker was given its rank by DISTFLOW_RANK."""
+    return bool(os.environ.get("DISTFLOW_RANK"))
+
+
+def read() -> WorkerEnvironment:
+    """Returns this worker's place as the DISTFLOW_* variables say.
+
+    Where the launcher has set DISTFLOW_JOB it runs the rendezvous server, else rank 0 does.
+    """
+    size = flags.get("DISTFLOW_WORLD_SIZE")
+    if size is None:
+        raise errors.invalid(
+            "environment", "DISTFLOW_RANK needs DISTFLOW_WORLD_SIZE beside it", "none", HINT
+        )
+    return environment(flags.get("DISTFLOW_RANK"), size, "the DISTFLOW_* variables", HINT)
+
+
+def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironment:
+    """Returns the place of `rank` among `size`, with the coordinator of DISTFLOW_COORDINATOR."""
+    wanted = requested_backend()
+    backend = effective_backend("mpi" if wanted == "mpi" else "grpc", size)
+    coordinator = flags.get("DISTFLOW_COORDINATOR") if backend == "grpc" else None
+    if backend == "grpc" and coordinator is None:
+        raise errors.invalid(
+            source,
+            f"{size} workers need DISTFLOW_COORDINATOR=host:port, where they meet",
+            "none",
+            hint,
+        )
+    local_rank = flags.get("DISTFLOW_LOCAL_RANK")
+    from_launcher = bool(os.environ.get("DISTFLOW_JOB"))
+    return WorkerEnvironment(
+        rank=rank,
+        world_size=size,
+        local_rank=0 if local_rank is None else local_rank,
+        backend=backend,
+        coordinator=coordinator,
+        hosts_coordinator=coordinator is not None and rank == 0 and not from_launcher,
+        token=flags.get("DISTFLOW_TOKEN"),
+        source=source,
+        task_id=rank,
+    )
+
+
+def incomplete() -> errors.InvalidArgumentError | None:
+    """Returns the error for a worker that knows the job's size but not its own rank, if so."""
+    size = flags.get("DISTFLOW_WORLD_SIZE")
+    if size is None or size == 1:
+        return None
+    return errors.invalid(
+        "environment", f"DISTFLOW_WORLD_SIZE={size} needs DISTFLOW_RANK beside it", "none", HINT
+    )
