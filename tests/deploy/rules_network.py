@@ -1,0 +1,89 @@
+"""Rules about how pods find each other, and who else may reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.deploy.bundle import Bundle, environment, selects
+
+
+def _headless_service(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods("Job"):
+        service = bundle.find("Service", pods.spec.get("subdomain", ""))
+        if service is None:
+            yield f"{pods.where}: subdomain {pods.spec.get('subdomain')} names no Service"
+            continue
+        spec = service["spec"]
+        if spec.get("clusterIP") != "None":
+            yield f"{pods.where}: its Service must be headless (clusterIP: None)"
+        if not spec.get("publishNotReadyAddresses"):
+            yield f"{pods.where}: its Service must publish addresses that are not ready"
+        if not spec.get("selector") or not spec["selector"].items() <= pods.labels.items():
+            yield f"{pods.where}: its Service selects {spec.get('selector')}, not {pods.labels}"
+        names = {port.get("name"): port["containerPort"] for port in pods.main.get("ports", [])}
+        for port in spec.get("ports", []):
+            target = port.get("targetPort", port["port"])
+            if target not in names and target not in names.values():
+                yield f"{pods.where}: Service port {target} is no port of the container"
+
+
+def _coordinator(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods("Job"):
+        address = str(environment(pods.main).get("DISTFLOW_COORDINATOR"))
+        host, _, port = address.partition(":")
+        expected = f"{pods.owner['metadata']['name']}-0.{pods.spec.get('subdomain')}"
+        if host != expected:
+            yield f"{pods.where}: DISTFLOW_COORDINATOR {address} must name {expected}"
+        ports = [str(p["containerPort"]) for p in pods.main.get("ports", [])]
+        if port not in ports:
+            yield f"{pods.where}: DISTFLOW_COORDINATOR's port {port} must be one of {ports}"
+
+
+def _network_policy(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods():
+        labels = pods.labels
+        policies = [
+            policy["spec"]
+            for policy in bundle.of_kind("NetworkPolicy")
+            if selects(policy["spec"]["podSelector"], labels)
+        ]
+        kinds = {kind for policy in policies for kind in policy.get("policyTypes", [])}
+        if kinds != {"Ingress", "Egress"}:
+            yield f"{pods.where}: a NetworkPolicy must close ingress and egress, not {kinds}"
+        ingress = [rule for policy in policies for rule in policy.get("ingress", [])]
+        if not any(_allows(rule, "from", labels) for rule in ingress):
+            yield f"{pods.where}: the job's own pods must be let in"
+        if not all(_only_own(rule, labels) for rule in ingress):
+            yield f"{pods.where}: only the job's own pods may be let in"
+        egress = [rule for policy in policies for rule in policy.get("egress", [])]
+        if not any(_allows(rule, "to", labels) for rule in egress):
+            yield f"{pods.where}: the job's own pods must be reachable"
+        dns = {(p.get("protocol"), p.get("port")) for rule in egress for p in rule.get("ports", [])}
+        if not {("UDP", 53), ("TCP", 53)} <= dns:
+            yield f"{pods.where}: DNS must be reachable over UDP and TCP"
+
+
+def _allows(rule: dict[str, Any], side: str, labels: dict[str, str]) -> bool:
+    """Says whether a NetworkPolicy rule lets pods with these labels through on every port."""
+    peers = rule.get(side, [])
+    chosen = [p["podSelector"] for p in peers if set(p) == {"podSelector"}]
+    return "ports" not in rule and any(selects(selector, labels) for selector in chosen)
+
+
+def _only_own(rule: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Says whether an ingress rule names pods of this job (by its instance) and no others."""
+    key = "app.kubernetes.io/instance"
+    peers = rule.get("from", [])
+    return bool(peers) and all(
+        set(p) == {"podSelector"}
+        and p["podSelector"].get("matchLabels", {}).get(key) == labels.get(key, "")
+        for p in peers
+    )
+
+
+ROWS = [
+    ("headless-service", "<job>-<index>.<service> must resolve early", _headless_service),
+    ("coordinator", "workers meet at index 0", _coordinator),
+    ("network-policy", "the job, DNS, and nothing else", _network_policy),
+]

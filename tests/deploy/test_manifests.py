@@ -1,0 +1,87 @@
+"""Every overlay renders, fits the schemas of three Kubernetes versions, and keeps our rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deploy import kustomize, rules, schemas, sources
+from tests.deploy.bundle import Bundle, environment
+
+EACH_OVERLAY = pytest.mark.parametrize("overlay", sources.OVERLAYS, ids=lambda path: path.name)
+
+
+def test_both_overlays_are_found():
+    assert [path.name for path in sources.OVERLAYS] == ["job-grpc", "mpijob"]
+
+
+@EACH_OVERLAY
+@pytest.mark.parametrize("version", schemas.VERSIONS)
+def test_built_in_kinds_fit_the_strict_schema(overlay: Path, version: str):
+    manifests = [m for m in kustomize.render(overlay) if not schemas.is_custom(m)]
+    assert manifests
+    assert [e for m in manifests for e in schemas.errors(m, version, None)] == []
+
+
+def test_mpijob_fits_its_closed_crd():
+    crds = sources.crds()
+    if crds is None:
+        pytest.skip("no CRD files: set DISTFLOW_TEST_K8S_CRDS to a folder that holds them")
+    manifests = kustomize.render(sources.DEPLOY / "k8s/overlays/mpijob")
+    (job,) = [m for m in manifests if schemas.is_custom(m)]
+    assert schemas.errors(job, schemas.VERSIONS[0], crds) == []
+
+
+@EACH_OVERLAY
+def test_overlay_keeps_every_rule(overlay: Path):
+    assert rules.broken(Bundle(kustomize.render(overlay))) == {}
+
+
+def test_two_jobs_in_one_namespace_share_no_object():
+    rendered = [kustomize.render(overlay) for overlay in sources.OVERLAYS]
+    identities = [kustomize.identity(m) for manifests in rendered for m in manifests]
+    assert len(set(identities)) == len(identities)
+
+
+@EACH_OVERLAY
+def test_images_are_built_from_what_the_command_names(overlay: Path):
+    dockerfile = (sources.DEPLOY / "Dockerfile").read_text()
+    assert "COPY examples/ /workspace/examples/" in dockerfile
+    words = [
+        word
+        for pods in Bundle(kustomize.render(overlay)).pods()
+        for word in pods.main["command"] + pods.main.get("args", [])
+    ]
+    assert [w for w in words if w.endswith(".py")] == ["/workspace/examples/multi_worker_digits.py"]
+
+
+def test_sshd_uses_the_key_where_the_operator_mounts_it():
+    manifests = kustomize.render(sources.DEPLOY / "k8s/overlays/mpijob")
+    (job,) = [m for m in manifests if m["kind"] == "MPIJob"]
+    path = job["spec"]["sshAuthMountPath"]
+    server = (sources.DEPLOY / "mpi/sshd_config").read_text().splitlines()
+    client = (sources.DEPLOY / "mpi/ssh_config").read_text()
+    assert f"HostKey {path}/id_rsa" in server
+    assert f"AuthorizedKeysFile {path}/authorized_keys" in server
+    assert "Port 2222" in server
+    assert f"IdentityFile {path}/id_rsa\n" in client
+
+
+def test_pods_run_as_the_user_of_the_image():
+    dockerfile = (sources.DEPLOY / "Dockerfile").read_text()
+    for overlay in sources.OVERLAYS:
+        for pods in Bundle(kustomize.render(overlay)).pods():
+            user = pods.spec["securityContext"]["runAsUser"]
+            assert f"useradd --uid {user} " in dockerfile
+            assert f"USER {user}:" in dockerfile
+
+
+def test_readme_makes_the_secret_that_the_job_needs():
+    manifests = kustomize.render(sources.DEPLOY / "k8s/overlays/job-grpc")
+    (pods,) = Bundle(manifests).pods()
+    assert environment(pods.main)["DISTFLOW_TOKEN"] is None
+    (entry,) = [e for e in pods.main["env"] if e["name"] == "DISTFLOW_TOKEN"]
+    name = entry["valueFrom"]["secretKeyRef"]["name"]
+    readme = (sources.DEPLOY / "README.md").read_text()
+    assert f"kubectl create secret generic {name}" in readme
