@@ -137,8 +137,8 @@ def _token(bundle: Bundle) -> Iterator[str]:
     for pods in bundle.pods():
         for container in pods.containers:
             for entry in container.get("env", []):
-                secret = re.search("TOKEN|PASSWORD|SECRET", entry["name"])
-                if secret and "secretKeyRef" not in entry.get("valueFrom", {}):
+                private = re.search("TOKEN|PASSWORD|SECRET", entry["name"])
+                if private and "secretKeyRef" not in entry.get("valueFrom", {}):
                     yield f"{pods.where}: {entry['name']} must come from a Secret"
         if pods.owner["kind"] == "Job" and "DISTFLOW_TOKEN" not in environment(pods.main):
             yield f"{pods.where}: gRPC between pods needs DISTFLOW_TOKEN"

@@ -85,3 +85,15 @@ def test_readme_makes_the_secret_that_the_job_needs():
     name = entry["valueFrom"]["secretKeyRef"]["name"]
     readme = (sources.DEPLOY / "README.md").read_text()
     assert f"kubectl create secret generic {name}" in readme
+
+
+def test_dockerfile_copies_what_the_build_needs_and_dockerignore_lets_it_pass():
+    lines = (sources.DEPLOY / "Dockerfile").read_text().splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
+    copied = {n.rstrip("/") for names in copies if "--from" not in names[0] for n in names}
+    ignore = (sources.DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in ignore if line.startswith("!")}
+    assert {n for n in copied if not any(n == a or n.startswith(f"{a}/") for a in allowed)} == set()
+    build_files = {"pyproject.toml", "setup.py", "README.md", "LICENSE"}
+    assert {n for n in build_files if (sources.ROOT / n).exists()} <= copied
+    assert {"distflow", "launcher", "examples"} <= copied
