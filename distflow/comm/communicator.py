@@ -1,0 +1,320 @@
+"""The collectives: what strategies call. Same bytes on every worker, whatever the algorithm.
+
+All ranks call the same methods in the same order; each call blocks until it has its result. Every
+wait ends after `timeout_seconds` without progress. After an error the communicator is unusable, on
+every rank (the one that fails tells the others), and each further call says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors, flags
+from distflow.comm import buckets, movement, reduction
+from distflow.comm.algorithms import partials
+from distflow.comm.group import Placement
+from distflow.comm.round import Call, Round, SpecMemory
+from distflow.comm.select import ALGORITHMS, select
+from distflow.comm.transport import base
+from distflow.comm.transport.inprocess import InProcessHub
+from distflow.comm.tree import Accumulator, Arrays, Tree
+
+Leaves = Mapping[int, Sequence[Any] | None]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The result of a reduction.
+
+    Args:
+      arrays: fresh contiguous arrays, equal bytes on every worker. If no replica has data they hold
+        the operation's identity (0, 1, or the dtype's extreme), or are [] if nobody told shapes.
+      num_present: how many of the V replicas had data; the divisor for means.
+    """
+
+    arrays: list[np.ndarray]
+    num_present: int
+
+
+class Communicator:
+    """Collectives between the workers of a job, over V logical replicas.
+
+    Args:
+      transport: connects the workers; closed by `close`.
+      num_replicas: V; the number of workers if None.
+      placement: which worker holds which replicas; contiguous if None.
+      algorithm: "auto", "naive", "gather" or "direct": speed only, never bits.
+      timeout_seconds: longest time without progress; DISTFLOW_TIMEOUT if None.
+    """
+
+    def __init__(
+        self,
+        transport: base.Transport,
+        num_replicas: int | None = None,
+        *,
+        placement: Placement | None = None,
+        algorithm: str = "auto",
+        timeout_seconds: float | None = None,
+    ):
+        select(algorithm, 0, 1)  # raises for a wrong name
+        if placement is None:
+            replicas = transport.world_size if num_replicas is None else num_replicas
+            placement = Placement(replicas, transport.world_size)
+        elif placement.world_size != transport.world_size or (
+            num_replicas not in (None, placement.num_replicas)
+        ):
+            raise errors.invalid(
+                "Communicator",
+                f"a placement for {transport.world_size} workers and {num_replicas} replicas",
+                f"{placement.world_size} and {placement.num_replicas}",
+            )
+        self.rank = transport.rank
+        self.world_size = transport.world_size
+        self.num_replicas = placement.num_replicas
+        self.placement = placement
+        self.local_replicas = placement.replicas_of(self.rank)
+        self.timeout_seconds = timeout_seconds or flags.get("DISTFLOW_TIMEOUT")
+        self._algorithm = algorithm
+        self._transport = transport
+        self._tree = Tree(self.num_replicas)
+        self._memory = SpecMemory()
+        self._sequence = 0
+        self._failure: tuple[str, BaseException] | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def local(cls, num_replicas: int = 1) -> Communicator:
+        """Returns the communicator of a job of one worker: only the tree, no network."""
+        return cls(InProcessHub(1).endpoint(0), num_replicas)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The error that made the communicator unusable, or None."""
+        return self._failure[1] if self._failure else None
+
+    def close(self) -> None:
+        """Leaves the group in good order. Idempotent."""
+        self._transport.close()
+
+    def __enter__(self) -> Communicator:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def all_reduce(
+        self,
+        leaves: Leaves,
+        *,
+        op: str = "sum",
+        name: str = "",
+        like: Sequence[Any] | None = None,
+    ) -> Reduced:
+        """Returns the reduction over all replicas, in tree order.
+
+        Args:
+          leaves: for each of `local_replicas` its arrays, or None if it has no data in this step.
+            Shapes and dtypes agree between replicas. Inputs are never written to.
+          op: "sum", "prod", "max" or "min"; on booleans any (sum, max) or all (prod, min).
+          name: what is reduced, for errors; all ranks must give the same.
+          like: arrays whose shapes and dtypes stand for those of a worker without data. Optional:
+            without it such a worker learns them from the others, but checks nothing.
+
+        Raises:
+          CollectiveMismatchError, WorkerLateError, WorkerLostError: see the class.
+        """
+        where = f"all_reduce {name!r}"
+        local, specs = self._local(where, leaves, like)
+        reduction.check(where, op, {spec.dtype for spec in specs or ()})
+        with self._round("all_reduce", specs, name, op, self._choose(specs)) as round_:
+            if self.world_size == 1:
+                arrays, num_present = self._reduce_alone(local, op)
+            else:
+                if specs is None:
+                    round_.introduce(partials.announce_absent(local))
+                run = ALGORITHMS[round_.algorithm or "direct"]
+                arrays, num_present = run(round_, self._tree, op, local)
+            if arrays is None:
+                arrays = _identities(round_.specs, op)
+            return Reduced(arrays, num_present)
+
+    def reduce_scatter(
+        self,
+        leaves: Leaves,
+        *,
+        op: str = "sum",
+        name: str = "",
+        like: Sequence[Any] | None = None,
+    ) -> dict[int, list[np.ndarray]]:
+        """Returns for each local replica its block of rows of the reduction over all replicas.
+
+        Replica r of V gets rows [n*r//V, n*(r+1)//V) of each array with n rows. Arguments and
+        errors as in `all_reduce`; arrays need an axis. A worker without replicas gets {}.
+        """
+        where = f"reduce_scatter {name!r}"
+        local, specs = self._local(where, leaves, like)
+        reduction.check(where, op, {spec.dtype for spec in specs or ()})
+        for i, spec in enumerate(specs or ()):
+            if not spec.shape:
+                raise errors.invalid(where, f"array {i} must have at least one axis", str(spec))
+        with self._round("reduce_scatter", specs, name, op, "direct") as round_:
+            return movement.reduce_scatter(round_, self._tree, self.placement, op, local)
+
+    def all_gather(self, values: Leaves, *, name: str = "") -> list[list[np.ndarray] | None]:
+        """Returns the arrays of all V replicas, by replica; None for replicas without data.
+
+        Args:
+          values: for each of `local_replicas` its arrays (or None). Between replicas the number of
+            arrays, their dtypes and all axes but the first agree; the first may differ.
+          name: what is gathered, for errors; all ranks must give the same.
+        """
+        local, _ = self._local(f"all_gather {name!r}", values, None, ragged=True)
+        with self._round("all_gather", None, name) as round_:
+            return movement.all_gather(round_, self.placement, local)
+
+    def all_to_all(
+        self, blocks: Mapping[int, Sequence[Any]], *, name: str = ""
+    ) -> dict[int, list[np.ndarray]]:
+        """Sends block q of each replica to replica q; returns what each local replica received.
+
+        Args:
+          blocks: for each of `local_replicas` V arrays, of any shapes and dtypes.
+          name: what is sent, for errors; all ranks must give the same.
+
+        Returns:
+          For each local replica V fresh arrays, by sender.
+        """
+        where = f"all_to_all {name!r}"
+        local, _ = self._local(where, blocks, None, ragged=True)
+        for replica, arrays in local.items():
+            if arrays is None or len(arrays) != self.num_replicas:
+                count = "None" if arrays is None else f"{len(arrays)} arrays"
+                expected = f"{self.num_replicas} arrays of replica {replica}"
+                raise errors.invalid(where, expected, count)
+        with self._round("all_to_all", None, name) as round_:
+            return movement.all_to_all(round_, self.placement, local)
+
+    def broadcast(
+        self, arrays: Sequence[Any] | None, root_rank: int = 0, *, name: str = ""
+    ) -> list[np.ndarray]:
+        """Returns fresh copies of the root worker's arrays on every worker.
+
+        Args:
+          arrays: on the root what is sent; on others None, or arrays whose shapes and dtypes are
+            checked against the root's.
+          root_rank: the worker (not replica) that sends.
+          name: what is sent, for errors; all ranks must give the same.
+        """
+        where = f"broadcast {name!r}"
+        self._check_root(where, root_rank)
+        if arrays is None and self.rank == root_rank:
+            raise errors.invalid(where, "the root must give arrays", "None")
+        mine = None if arrays is None else buckets.as_arrays(where, arrays)
+        specs = None if mine is None else buckets.specs_of(mine)
+        with self._round("broadcast", specs, name, root=root_rank) as round_:
+            return movement.broadcast(round_, mine, root_rank)
+
+    def broadcast_json(self, value: Any, root_rank: int = 0, *, name: str = "") -> Any:
+        """Returns the root worker's value on every worker, as JSON gives it back."""
+        where = f"broadcast_json {name!r}"
+        self._check_root(where, root_rank)
+        data = b""
+        if self.rank == root_rank:
+            try:
+                data = json.dumps(value).encode()
+            except (TypeError, ValueError) as error:
+                raise errors.invalid(where, "a value that JSON can hold", str(error)) from error
+        with self._round("broadcast_json", None, name, root=root_rank) as round_:
+            return movement.broadcast_json(round_, data, root_rank)
+
+    def barrier(self, name: str = "") -> None:
+        """Returns when all workers have called it."""
+        with self._round("barrier", None, name) as round_:
+            round_.exchange(lambda peer: ())
+
+    @contextlib.contextmanager
+    def _round(
+        self,
+        kind: str,
+        specs: tuple[buckets.Spec, ...] | None,
+        name: str,
+        op: str = "",
+        algorithm: str = "",
+        root: int = -1,
+    ) -> Iterator[Round]:
+        with self._lock:
+            call = Call(self._sequence, kind, name, op, algorithm, self.placement.digest, root)
+            if self._failure is not None:
+                raise self._unusable(call)
+            self._sequence += 1
+            try:
+                self._transport.check(str(call))
+                round_ = Round(self._transport, call, specs, self._memory, self.timeout_seconds)
+                yield round_
+                round_.finish()
+            except BaseException as error:
+                self._failure = (str(call), error)
+                if self.world_size > 1:
+                    self._transport.abort(error)
+                raise
+
+    def _unusable(self, call: Call) -> errors.OpError:
+        assert self._failure is not None
+        what, error = self._failure
+        cls = type(error) if isinstance(error, errors.OpError) else errors.AbortedError
+        text = f"{call}: this communicator is unusable since {what} failed: {error}"
+        unusable = base.rebuild(cls, text, getattr(error, "rank", None))
+        unusable.__cause__ = error
+        return unusable
+
+    def _local(
+        self, where: str, leaves: Leaves, like: Sequence[Any] | None, *, ragged: bool = False
+    ) -> tuple[dict[int, Arrays | None], tuple[buckets.Spec, ...] | None]:
+        if set(leaves) != set(self.local_replicas):
+            expected = f"rank {self.rank} holds the replicas {list(self.local_replicas)}"
+            raise errors.invalid(where, expected, f"values for {sorted(leaves)}")
+        local: dict[int, Arrays | None] = {}
+        specs = None if like is None else buckets.specs_of(buckets.as_arrays(where, like))
+        for replica in self.local_replicas:
+            values = leaves[replica]
+            local[replica] = arrays = None if values is None else buckets.as_arrays(where, values)
+            if arrays is None or ragged:
+                continue
+            mine = buckets.specs_of(arrays)
+            if specs is not None and mine != specs:
+                raise errors.CollectiveMismatchError(
+                    f"{where}: the replicas of rank {self.rank} disagree.\n"
+                    f"before replica {replica}: {buckets.describe(specs)}\n"
+                    f"replica {replica}: {buckets.describe(mine)}"
+                )
+            specs = mine
+        return local, specs
+
+    def _choose(self, specs: tuple[buckets.Spec, ...] | None) -> str:
+        if specs is None:
+            return ""
+        num_bytes = sum(spec.num_bytes for spec in specs)
+        return select(self._algorithm, num_bytes, self.world_size)
+
+    def _reduce_alone(self, local: Mapping[int, Arrays | None], op: str) -> tuple[Any, int]:
+        total = Accumulator(self._tree, op)
+        for replica, arrays in local.items():
+            total.insert((0, replica), arrays)
+        return total.root(), sum(arrays is not None for arrays in local.values())
+
+    def _check_root(self, where: str, root_rank: int) -> None:
+        if not 0 <= root_rank < self.world_size:
+            expected = f"root_rank must be 0..{self.world_size - 1}"
+            raise errors.invalid(where, expected, str(root_rank))
+
+
+def _identities(specs: Sequence[buckets.Spec] | None, op: str) -> list[np.ndarray]:
+    identity = reduction.REDUCTIONS[op].identity
+    return [np.full(spec.shape, identity(spec.dtype), spec.dtype) for spec in specs or ()]

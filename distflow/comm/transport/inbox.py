@@ -1,0 +1,128 @@
+"""Frames that have arrived but were not asked for yet, and what is known about the peers.
+
+Filled by other threads (of other ranks in-process, or of gRPC), emptied by the rank's own thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from distflow.base import errors
+from distflow.comm.transport import base
+
+
+class Inbox:
+    """One rank's mailbox: a queue per peer, and the peers that are lost, left or gave up."""
+
+    def __init__(self, rank: int, world_size: int, max_frames: int = 64):
+        self.rank = rank
+        self.world_size = world_size
+        self.condition = threading.Condition()
+        self._max_frames = max_frames
+        self._frames: list[deque[base.Frame]] = [deque() for _ in range(world_size)]
+        self._bytes_seen = [0] * world_size
+        self._lost: dict[int, str] = {}
+        self._left: set[int] = set()
+        self._aborted: tuple[int, bytes] | None = None
+        self._closed = False
+
+    def put(self, from_rank: int, frame: base.Frame, *, wait: bool) -> bool:
+        """Adds a frame; waits for room if `wait`. Returns False if the inbox is closed."""
+        with self.condition:
+            queue = self._frames[from_rank]
+            while wait and len(queue) >= self._max_frames and not self._closed:
+                self.condition.wait()
+            if self._closed:
+                return False
+            queue.append(frame)
+            self._bytes_seen[from_rank] += 1 + frame.body.size
+            self.condition.notify_all()
+            return True
+
+    def saw_bytes(self, from_rank: int, count: int) -> None:
+        """Notes progress on a frame that is still arriving."""
+        with self.condition:
+            self._bytes_seen[from_rank] += count
+
+    def mark_lost(self, rank: int, cause: str) -> None:
+        """Notes that a peer is gone, unless it had left in good order."""
+        with self.condition:
+            if rank not in self._left and not self._closed:
+                self._lost.setdefault(rank, cause)
+                self.condition.notify_all()
+
+    def mark_left(self, rank: int) -> None:
+        """Notes that a peer has closed its transport."""
+        with self.condition:
+            self._left.add(rank)
+            self.condition.notify_all()
+
+    def mark_aborted(self, by_rank: int, error: bytes) -> None:
+        """Notes that a peer gave up with an error (`base.encode_error`)."""
+        with self.condition:
+            if self._aborted is None:
+                self._aborted = (by_rank, error)
+            self.condition.notify_all()
+
+    def close(self) -> None:
+        """Wakes everybody; nothing is accepted any more."""
+        with self.condition:
+            self._closed = True
+            self.condition.notify_all()
+
+    def gone(self, rank: int) -> bool:
+        """Whether the peer is lost or has left."""
+        with self.condition:
+            return rank in self._lost or rank in self._left
+
+    def has_frame(self, from_rank: int) -> bool:
+        """Whether a whole frame from the peer is there."""
+        with self.condition:
+            return bool(self._frames[from_rank])
+
+    def take(self, from_rank: int, timeout_seconds: float, what: str) -> base.Frame:
+        """Waits for the next frame of a peer."""
+        queue = self._frames[from_rank]
+        deadline = base.Deadline(timeout_seconds)
+        seen = -1
+        with self.condition:
+            while not queue:
+                self._raise_if_broken(what, {from_rank}, deadline.elapsed)
+                if self._bytes_seen[from_rank] != seen:
+                    seen = self._bytes_seen[from_rank]
+                    deadline.progress()
+                if not deadline.remaining:
+                    raise base.late(what, self.rank, from_rank, deadline)
+                self.condition.wait(deadline.remaining)
+            frame = queue.popleft()
+            self.condition.notify_all()  # room for `put`
+            return frame
+
+    def wait_until(
+        self, done: Callable[[], bool], peer: Callable[[], int], timeout_seconds: float, what: str
+    ) -> None:
+        """Waits until `done()`; if that takes too long, blames the rank `peer()`."""
+        deadline = base.Deadline(timeout_seconds)
+        with self.condition:
+            while not done():
+                self._raise_if_broken(what, {peer()}, deadline.elapsed)
+                if not deadline.remaining:
+                    raise base.late(what, self.rank, peer(), deadline)
+                self.condition.wait(deadline.remaining)
+
+    def check(self, what: str) -> None:
+        """Raises if any peer is lost, has left or gave up."""
+        with self.condition:
+            self._raise_if_broken(what, set(range(self.world_size)), 0.0)
+
+    def _raise_if_broken(self, what: str, needed: set[int], elapsed: float) -> None:
+        if self._closed:
+            raise errors.FailedPreconditionError(f"{what}: the transport is closed")
+        if self._aborted is not None:
+            raise base.decode_error(self._aborted[1], self._aborted[0], what)
+        for peer, cause in self._lost.items():
+            raise base.lost(what, self.rank, peer, cause, elapsed)
+        for peer in sorted(self._left & needed):
+            raise base.left(what, self.rank, peer, elapsed)
