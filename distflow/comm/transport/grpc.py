@@ -1,0 +1,479 @@
+"""Ranks on any hosts, over gRPC streams of raw bytes: no protobuf, no pickle, no coordinator.
+
+Each rank serves one method and opens one stream to every other rank, on which its frames travel in
+the form of `frames.py`; the answer to a stream is one welcome. A stream is admitted by its
+metadata: job token (compared in constant time), job, ranks, world size. A broken stream means a
+lost peer. Without a token only loopback addresses are served. Traffic is not encrypted.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hmac
+import ipaddress
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors, flags, log
+from distflow.comm.transport import base, frames
+from distflow.comm.transport.inbox import Inbox
+from distflow.comm.transport.outbox import Outbox
+
+# gRPC's C core writes about forks and broken connections to stderr; we report errors ourselves.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+import grpc  # after the settings, which it reads when it is imported
+
+_SERVICE, _METHOD = "distflow.Comm", "Stream"
+_WELCOME = b"distflow-welcome-1"
+_MAX_STREAMS = 1024
+_CLOSE_SECONDS = 2.0
+_HANDSHAKE_SECONDS = 5.0
+_BLAME = {  # status codes with which a peer refuses us for good
+    grpc.StatusCode.UNAUTHENTICATED: errors.PermissionDeniedError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPreconditionError,
+    grpc.StatusCode.UNIMPLEMENTED: errors.FailedPreconditionError,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgumentError,
+}
+
+
+def _options(keepalive_seconds: float) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", frames.MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", frames.MAX_MESSAGE_BYTES),
+        # A host that vanished without a word is noticed after three of these.
+        ("grpc.keepalive_time_ms", int(keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive_seconds * 2000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 100),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 500),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.server_handshake_timeout_ms", int(_HANDSHAKE_SECONDS * 1000)),
+        ("grpc.so_reuseport", 0),  # else a second server on the port would steal connections
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.enable_retries", 0),
+    ]
+
+
+class _DaemonThreads(futures.ThreadPoolExecutor):
+    """A daemon thread per call, because a pool's threads would hang the exit of Python."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)  # never used: `submit` starts threads of its own
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future:
+        """Runs the call in a thread of its own."""
+        future: futures.Future = futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001  the future carries it
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="distflow-grpc", daemon=True).start()
+        return future
+
+
+class GrpcServer:
+    """Listens for peers; its port is known before the addresses of the peers are.
+
+    Args:
+      host: address to listen on. Other than loopback needs a token.
+      port: 0 for any free port.
+      token: secret that peers must present; DISTFLOW_TOKEN if None.
+      job: name of the job and its generation; peers with another one are refused.
+      keepalive_seconds: how often silent connections are probed.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: str | None = None,
+        job: str = "",
+        keepalive_seconds: float = 5.0,
+    ):
+        self.host = host
+        self.token = token if token is not None else flags.get("DISTFLOW_TOKEN") or ""
+        if not self.token and not _is_loopback(host):
+            raise errors.invalid(
+                "GrpcServer",
+                "an address other than loopback needs a job token",
+                repr(host),
+                "Set DISTFLOW_TOKEN to the same secret on all workers, or listen on 127.0.0.1.",
+            )
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise errors.invalid("GrpcServer", "a token must be printable ASCII")
+        self.job = job
+        self.keepalive_seconds = keepalive_seconds
+        self.refused: list[str] = []  # why peers were refused, for the error when none comes
+        self._transport: GrpcTransport | None = None
+        self._attached = threading.Event()
+        self._server = grpc.server(
+            _DaemonThreads(),
+            options=_options(keepalive_seconds),
+            maximum_concurrent_rpcs=_MAX_STREAMS,
+        )
+        handler = grpc.stream_stream_rpc_method_handler(self._serve)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
+        )
+        try:
+            self.port = self._server.add_insecure_port(f"{_bracketed(host)}:{port}")
+        except RuntimeError as error:
+            self.port = 0
+            cause: Exception | None = error
+        else:
+            cause = None
+        if not self.port:
+            raise errors.UnavailableError(
+                f"GrpcServer: cannot listen on {host}:{port}; the port is in use or the address is "
+                "not this host's.\nEnd the other process, choose another port, or port 0 for any."
+            ) from cause
+        self._server.start()
+
+    @property
+    def address(self) -> str:
+        """The "host:port" at which peers on this network reach the server."""
+        return f"{_bracketed(self.host)}:{self.port}"
+
+    def connect(
+        self, rank: int, addresses: Sequence[str], *, connect_timeout_seconds: float | None = None
+    ) -> GrpcTransport:
+        """Returns this rank's transport when all peers are connected both ways.
+
+        Args:
+          rank: this worker's rank.
+          addresses: "host:port" of every rank; the own entry is not used.
+          connect_timeout_seconds: how long to wait for all; DISTFLOW_JOIN_TIMEOUT if None.
+
+        Raises:
+          WorkerLateError: if a peer does not come in time; names its rank and address.
+          PermissionDeniedError: if a peer refuses the token.
+        """
+        return GrpcTransport(
+            rank, addresses, server=self, connect_timeout_seconds=connect_timeout_seconds
+        )
+
+    def close(self) -> None:
+        """Stops listening and drops all streams."""
+        self._server.stop(None)
+        self._attached.set()
+
+    def attach(self, transport: GrpcTransport) -> None:
+        """Lets streams in for this transport."""
+        self._transport = transport
+        self._attached.set()
+
+    def _serve(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        transport, peer = self._admit(context)
+        yield _WELCOME
+        transport.receive(peer, requests, context)
+
+    def _admit(self, context: Any) -> tuple[GrpcTransport, int]:
+        said = dict(context.invocation_metadata())
+        if not hmac.compare_digest(
+            str(said.get("distflow-token", "")).encode(), self.token.encode()
+        ):
+            self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, "wrong job token", said)
+        job = str(frames.job_number(self.job))
+        if said.get("distflow-job") != job:
+            text = "another job or generation"
+            self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
+        # A peer may be quicker than we are: it waits here until `connect` has been called.
+        if not self._attached.wait(flags.get("DISTFLOW_JOIN_TIMEOUT")) or self._transport is None:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not ready")
+        transport = self._transport
+        assert transport is not None
+        want = {
+            "distflow-version": str(frames.VERSION),
+            "distflow-world": str(transport.world_size),
+            "distflow-to": str(transport.rank),
+        }
+        for key, value in want.items():
+            if said.get(key) != value:
+                text = f"{key} is {value} here, {str(said.get(key))[:32]!r} there"
+                self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
+        text = str(said.get("distflow-rank", ""))
+        peer = int(text) if text.isdigit() and len(text) < 10 else -1
+        if peer not in transport.peers or not transport.admit(peer):
+            text = f"rank {text[:10]!r} is not expected"
+            self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
+        return transport, peer
+
+    def _refuse(self, context: Any, code: Any, text: str, said: dict[str, Any]) -> None:
+        self.refused = [*self.refused[-9:], f"rank {str(said.get('distflow-rank'))[:10]}: {text}"]
+        log.get_logger().info("refused a stream: %s", self.refused[-1])
+        context.abort(code, text)
+
+
+class GrpcTransport(base.Transport):
+    """One rank's end of a group connected over gRPC.
+
+    Args:
+      rank: this worker's rank.
+      addresses: "host:port" of every rank.
+      token: secret of the job; DISTFLOW_TOKEN if None.
+      listen: "host:port" to listen on; this rank's own address if None.
+      connect_timeout_seconds: how long to wait for all; DISTFLOW_JOIN_TIMEOUT if None.
+      job: name of the job and its generation.
+      server: a GrpcServer that listens already; then token, listen and job are its own.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        addresses: Sequence[str],
+        token: str | None = None,
+        listen: str | None = None,
+        connect_timeout_seconds: float | None = None,
+        *,
+        job: str = "",
+        server: GrpcServer | None = None,
+    ):
+        if not 0 <= rank < len(addresses):
+            raise errors.invalid(
+                "GrpcTransport", f"rank must be 0..{len(addresses) - 1}", str(rank)
+            )
+        if server is None:
+            host, port = split_address(listen or addresses[rank])
+            server = GrpcServer(host, port, token=token, job=job)
+        self.rank = rank
+        self.world_size = len(addresses)
+        self._addresses = list(addresses)
+        self._server = server
+        self._job = frames.job_number(server.job)
+        self._inbox = Inbox(rank, self.world_size)
+        self._condition = self._inbox.condition
+        self._outboxes = {peer: Outbox(self._job, rank, self._condition) for peer in self.peers}
+        self._admitted: set[int] = set()
+        self._finished: set[int] = set()  # peers that have read our goodbye
+        self._streams: dict[int, tuple[Any, Any]] = {}
+        self._closed = False
+        timeout = connect_timeout_seconds or flags.get("DISTFLOW_JOIN_TIMEOUT")
+        server.attach(self)
+        try:
+            self._connect(base.Deadline(timeout))
+        except BaseException:
+            self._drop()
+            raise
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    def _connect(self, deadline: base.Deadline) -> None:
+        for peer in self.peers:
+            while not self._open(peer, deadline):
+                if not deadline.remaining:
+                    raise self._never_came(peer, deadline)
+                time.sleep(0.05)
+        with self._condition:
+            while missing := [peer for peer in self.peers if peer not in self._admitted]:
+                if not deadline.remaining:
+                    raise self._never_came(missing[0], deadline)
+                self._condition.wait(deadline.remaining)
+
+    def _open(self, peer: int, deadline: base.Deadline) -> bool:
+        """Opens the stream to a peer; False if it may be tried again."""
+        channel = grpc.insecure_channel(
+            self._addresses[peer], _options(self._server.keepalive_seconds)
+        )
+        call = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")(
+            self._outboxes[peer].messages(),
+            metadata=(
+                ("distflow-token", self._server.token),
+                ("distflow-job", str(self._job)),
+                ("distflow-version", str(frames.VERSION)),
+                ("distflow-rank", str(self.rank)),
+                ("distflow-to", str(peer)),
+                ("distflow-world", str(self.world_size)),
+            ),
+            wait_for_ready=True,
+        )
+        timer = threading.Timer(deadline.remaining, call.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            welcome = next(call)
+            if welcome != _WELCOME:
+                raise errors.FailedPreconditionError(f"rank {peer} answered {welcome[:32]!r}")
+        except (grpc.RpcError, StopIteration) as error:
+            refusal: Any = error if isinstance(error, grpc.RpcError) else None
+            code = refusal and refusal.code()
+            self._outboxes[peer].cut()  # ends the generator of this attempt
+            self._outboxes[peer] = Outbox(self._job, self.rank, self._condition)
+            channel.close()
+            if code in _BLAME:
+                raise _BLAME[code](
+                    f"connect: rank {peer} at {self._addresses[peer]} refuses rank {self.rank}: "
+                    f"{refusal.details()}"
+                ) from error
+            return False
+        finally:
+            timer.cancel()
+        self._streams[peer] = (channel, call)
+        call.add_callback(lambda: self._stream_ended(peer, call))
+        return True
+
+    def _stream_ended(self, peer: int, call: Any) -> None:
+        code = call.code()
+        if code is grpc.StatusCode.OK and self._closed:
+            with self._condition:
+                self._finished.add(peer)
+                self._condition.notify_all()
+        elif not self._closed:
+            detail = call.details() or "no details"
+            self._inbox.mark_lost(peer, f"its connection broke: {code.name}, {detail[:200]}")
+
+    def _never_came(self, peer: int, deadline: base.Deadline) -> errors.WorkerLateError:
+        text = (
+            f"connect: rank {peer} at {self._addresses[peer]} has not come; "
+            f"rank {self.rank} has waited {deadline.elapsed:.1f} s"
+        )
+        absent = [p for p in self.peers if p not in self._admitted and p != peer]
+        if absent:
+            text += f"\nNothing has come from ranks {absent} either."
+        if self._server.refused:
+            text += f"\nRefused meanwhile: {'; '.join(self._server.refused)}"
+        return errors.WorkerLateError(text, peer)
+
+    def admit(self, peer: int) -> bool:
+        """Notes the stream of a peer; False if there is one already (called by the server)."""
+        with self._condition:
+            if peer in self._admitted or self._closed:
+                return False
+            self._admitted.add(peer)
+            self._condition.notify_all()
+            return True
+
+    def receive(self, peer: int, requests: Iterator[bytes], context: Any) -> None:
+        """Reads a peer's stream to its end (called in a thread of the server)."""
+        assembler = frames.Assembler(self._job, peer)
+        try:
+            for message in requests:
+                item = assembler.feed(message)
+                if isinstance(item, base.Frame):
+                    if not self._inbox.put(peer, item, wait=True):
+                        return
+                elif item is None:
+                    self._inbox.saw_bytes(peer, len(message))
+                elif item.kind == frames.ABORT:
+                    self._inbox.mark_aborted(peer, item.meta)
+                else:
+                    self._inbox.mark_left(peer)
+                    return
+        except (errors.DataLossError, MemoryError) as error:
+            self._inbox.mark_lost(peer, f"it sent a malformed frame: {error}")
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"malformed frame: {error}"[:500])
+        except grpc.RpcError:
+            pass  # the stream broke: below
+        self._inbox.mark_lost(peer, "its stream broke")
+
+    def send(
+        self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
+    ) -> None:
+        """Queues the frame, by reference."""
+        self._outboxes[to_rank].put(tag, meta, parts)
+
+    def recv(self, from_rank: int, *, timeout_seconds: float, what: str) -> base.Frame:
+        """Waits for the next frame from a rank."""
+        return self._inbox.take(from_rank, timeout_seconds, what)
+
+    def poll(self, from_rank: int) -> bool:
+        """Whether a frame is there."""
+        return self._inbox.has_frame(from_rank)
+
+    def flush(self, *, timeout_seconds: float, what: str) -> None:
+        """Waits until gRPC has copied everything."""
+
+        def slowest() -> int:
+            return next((p for p, box in self._outboxes.items() if not box.empty), self.rank)
+
+        self._inbox.wait_until(
+            lambda: all(box.empty for box in self._outboxes.values()),
+            slowest,
+            timeout_seconds,
+            what,
+        )
+
+    def check(self, what: str) -> None:
+        """Raises if a peer is lost, has left or gave up."""
+        self._inbox.check(what)
+
+    def abort(self, error: BaseException) -> None:
+        """Tells all peers that this rank gave up."""
+        for outbox in self._outboxes.values():
+            outbox.abort(base.encode_error(error))
+
+    def close(self) -> None:
+        """Says goodbye to all peers, waits shortly until they have read it, and disconnects."""
+        if self._closed:
+            return
+        self._closed = True
+        for outbox in self._outboxes.values():
+            outbox.end()
+        deadline = base.Deadline(_CLOSE_SECONDS)
+        with self._condition:
+            while deadline.remaining and not all(
+                peer in self._finished or self._inbox.gone(peer) for peer in self.peers
+            ):
+                self._condition.wait(deadline.remaining)
+        self._drop()
+
+    def _drop(self) -> None:
+        self._closed = True
+        self._inbox.close()
+        for outbox in self._outboxes.values():
+            outbox.cut()
+        for channel, call in self._streams.values():
+            call.cancel()
+            channel.close()
+        self._server.close()
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns host and port of "host:port" or "[IPv6]:port".
+
+    Raises:
+      InvalidArgumentError: if the address has not this form.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise errors.invalid("address", 'must have the form "host:port"', repr(address))
+    return host.strip("[]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _close_at_exit(reference: weakref.ref[GrpcTransport]) -> None:
+    transport = reference()
+    if transport is None:
+        return
+    # After an uncaught exception the peers must see a loss, not a goodbye.
+    if getattr(sys, "last_value", None) is not None:
+        transport._drop()
+    else:
+        transport.close()

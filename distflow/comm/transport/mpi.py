@@ -1,0 +1,259 @@
+"""Ranks started by mpirun or srun: mpi4py's buffer calls on a communicator of our own.
+
+Works with Open MPI and MPICH. MPI only moves bytes here; all additions are ours, because the order
+of MPI_Allreduce's additions depends on sizes and topology. Waits poll, so they keep deadlines.
+Several threads may use the transport, one at a time (MPI_THREAD_SERIALIZED suffices; mpi4py asks
+for MULTIPLE). A process that dies takes the whole job with it: so does plain mpirun, and an
+uncaught exception calls MPI_Abort here. There is no security beyond what the MPI has.
+"""
+
+from __future__ import annotations
+
+import atexit
+import struct
+import sys
+import threading
+import time
+import types
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors
+from distflow.comm.transport import base, frames
+
+_DATA, _CONTROL = 1, 2  # MPI tags
+_GOODBYE, _ABORT = b"G", b"A"
+_HEAD = struct.Struct("<QIQ")  # tag, meta bytes, body bytes
+PIECE_BYTES = 256 << 20  # MPI counts are 32-bit
+_SPINS = 50
+_MAX_SLEEP_SECONDS = 1e-3
+
+
+class MpiTransport(base.Transport):
+    """One rank's end of an MPI communicator. All ranks must construct it together (it calls Dup).
+
+    Args:
+      comm: an mpi4py communicator; COMM_WORLD if None.
+
+    Raises:
+      MissingExtraError: if mpi4py, or the MPI library it needs, is not there.
+    """
+
+    def __init__(self, comm: Any = None):
+        self._mpi = _load()
+        self._comm = (self._mpi.COMM_WORLD if comm is None else comm).Dup()
+        self.rank = self._comm.Get_rank()
+        self.world_size = self._comm.Get_size()
+        self._lock = threading.RLock()
+        self._sends: list[tuple[Any, Any, int]] = []  # request, its buffer, peer
+        self._left: set[int] = set()
+        self._aborted: tuple[int, bytes] | None = None
+        self._closed = False
+        if self.world_size > 1:
+            _install_excepthook(self._comm)
+            atexit.register(_close_at_exit, weakref.ref(self))
+
+    def send(
+        self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
+    ) -> None:
+        """Starts the sends of head and pieces."""
+        flats = [part.reshape(-1).view(np.uint8) for part in parts if part.nbytes]
+        head = _HEAD.pack(tag, len(meta), sum(flat.size for flat in flats)) + meta
+        with self._lock:
+            self._start(np.frombuffer(head, np.uint8), to_rank, _DATA)
+            for flat in flats:
+                for start in range(0, flat.size, PIECE_BYTES):
+                    self._start(flat[start : start + PIECE_BYTES], to_rank, _DATA)
+
+    def _start(self, buffer: np.ndarray, to_rank: int, mpi_tag: int) -> None:
+        request = self._comm.Isend([buffer, buffer.size, self._mpi.BYTE], to_rank, mpi_tag)
+        self._sends.append((request, buffer, to_rank))
+
+    def recv(self, from_rank: int, *, timeout_seconds: float, what: str) -> base.Frame:
+        """Waits for the next frame from a rank."""
+        deadline = base.Deadline(timeout_seconds)
+        limit = _HEAD.size + frames.MAX_META_BYTES
+        head = np.empty(self._probe(from_rank, deadline, what), np.uint8)
+        if not _HEAD.size <= head.size <= limit:
+            raise errors.DataLossError(f"{what}: rank {from_rank} sent a head of {head.size} bytes")
+        self._read(head, from_rank, deadline, what)
+        tag, meta_bytes, body_bytes = _HEAD.unpack_from(head.data)
+        if head.size != _HEAD.size + meta_bytes or body_bytes > frames.MAX_BODY_BYTES:
+            raise errors.DataLossError(f"{what}: rank {from_rank} sent a malformed head")
+        body = np.empty(body_bytes, np.uint8)
+        start = 0
+        while start < body_bytes:
+            size = self._probe(from_rank, deadline, what)
+            if not 0 < size <= body_bytes - start:
+                raise errors.DataLossError(f"{what}: rank {from_rank} sent a piece of {size} bytes")
+            self._read(body[start : start + size], from_rank, deadline, what)
+            start += size
+        return base.Frame(tag, head[_HEAD.size :].tobytes(), body)
+
+    def _probe(self, from_rank: int, deadline: base.Deadline, what: str) -> int:
+        """Waits for a message and returns its size; `_read` must follow."""
+        status = self._mpi.Status()
+        pause = _Pause()
+        while True:
+            with self._call(from_rank, what):
+                self._read_control()
+                self._message = self._comm.Improbe(from_rank, _DATA, status)
+                if self._message is not None:
+                    deadline.progress()
+                    return status.Get_count(self._mpi.BYTE)
+                self._raise_if_broken(what, {from_rank}, deadline.elapsed)
+            if not deadline.remaining:
+                raise base.late(what, self.rank, from_rank, deadline)
+            pause()
+
+    def _read(self, buffer: np.ndarray, from_rank: int, deadline: base.Deadline, what: str) -> None:
+        pause = _Pause()
+        with self._call(from_rank, what):
+            request = self._message.Irecv([buffer, buffer.size, self._mpi.BYTE])
+        while True:
+            with self._call(from_rank, what):
+                if request.Test():
+                    deadline.progress()
+                    return
+            if not deadline.remaining:
+                raise base.late(what, self.rank, from_rank, deadline)
+            pause()
+
+    def poll(self, from_rank: int) -> bool:
+        """Whether a message is there."""
+        with self._lock:
+            return bool(self._comm.Iprobe(from_rank, _DATA))
+
+    def flush(self, *, timeout_seconds: float, what: str) -> None:
+        """Waits until all sends are complete."""
+        deadline = base.Deadline(timeout_seconds)
+        pause = _Pause()
+        while not self._sent():
+            peer = self._sends[0][2]
+            with self._call(peer, what):
+                self._read_control()
+                self._raise_if_broken(what, {peer}, deadline.elapsed)
+            if not deadline.remaining:
+                raise base.late(what, self.rank, peer, deadline)
+            pause()
+
+    def _sent(self) -> bool:
+        with self._lock:
+            self._sends = [send for send in self._sends if not send[0].Test()]
+            return not self._sends
+
+    def check(self, what: str) -> None:
+        """Raises if a peer has left or gave up."""
+        with self._lock:
+            self._read_control()
+            self._raise_if_broken(what, set(self.peers), 0.0)
+
+    def abort(self, error: BaseException) -> None:
+        """Tells all peers that this rank gave up."""
+        self._signal(_ABORT + base.encode_error(error))
+
+    def close(self) -> None:
+        """Says goodbye to all peers. Without waiting: MPI_Finalize waits enough."""
+        if self._closed:
+            return
+        self._signal(_GOODBYE)
+        self._closed = True
+
+    def _signal(self, text: bytes) -> None:
+        with self._lock:
+            if self._closed or self._mpi.Is_finalized():
+                return
+            for peer in self.peers:
+                self._start(np.frombuffer(text, np.uint8), peer, _CONTROL)
+            self._sent()
+
+    def _read_control(self) -> None:
+        status = self._mpi.Status()
+        while (message := self._comm.Improbe(self._mpi.ANY_SOURCE, _CONTROL, status)) is not None:
+            text = np.empty(status.Get_count(self._mpi.BYTE), np.uint8)
+            message.Recv([text, text.size, self._mpi.BYTE])  # short: it is here already
+            source, data = status.Get_source(), text.tobytes()
+            if data[:1] == _GOODBYE:
+                self._left.add(source)
+            elif self._aborted is None:
+                self._aborted = (source, data[1:])
+
+    def _raise_if_broken(self, what: str, needed: set[int], elapsed: float) -> None:
+        if self._closed:
+            raise errors.FailedPreconditionError(f"{what}: the transport is closed")
+        if self._aborted is not None:
+            raise base.decode_error(self._aborted[1], self._aborted[0], what)
+        for peer in sorted(self._left & needed):
+            raise base.left(what, self.rank, peer, elapsed)
+
+    def _call(self, peer: int, what: str) -> _MpiCall:
+        return _MpiCall(self, peer, what)
+
+
+class _MpiCall:
+    """Holds the lock, and turns MPI's errors (a failed peer, where the MPI tells) into ours."""
+
+    def __init__(self, transport: MpiTransport, peer: int, what: str):
+        self._transport = transport
+        self._peer = peer
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._transport._lock.acquire()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._transport._lock.release()
+        if error is not None and isinstance(error, self._transport._mpi.Exception):
+            rank = self._transport.rank
+            raise base.lost(self._what, rank, self._peer, f"MPI says: {error}", 0.0) from error
+
+
+class _Pause:
+    """Waits a little longer each time, at first only yielding the processor."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self) -> None:
+        self._count += 1
+        over = self._count - _SPINS
+        time.sleep(0 if over < 0 else min(_MAX_SLEEP_SECONDS, 2e-5 * (1 + over)))
+
+
+def _load() -> Any:
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: no libmpi to be found
+        raise errors.missing_extra("mpi4py", "mpi", "the MPI transport") from error
+    return MPI
+
+
+_hooked = False
+
+
+def _install_excepthook(comm: Any) -> None:
+    """Makes an uncaught exception end the whole job, which would hang otherwise."""
+    global _hooked
+    if _hooked:
+        return
+    _hooked = True
+    previous = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+    ) -> None:
+        previous(kind, error, trace)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        comm.Abort(1)
+
+    sys.excepthook = hook
+
+
+def _close_at_exit(reference: weakref.ref[MpiTransport]) -> None:
+    transport = reference()
+    if transport is not None:
+        transport.close()
