@@ -149,9 +149,7 @@ def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
     )
 
 
-def invalid(
-    where: str, expected: str, received: str = "", hint: str = ""
-) -> InvalidArgumentError:
+def invalid(where: str, expected: str, received: str = "", hint: str = "") -> InvalidArgumentError:
     """Returns an InvalidArgumentError in the one form: where, expected, received, what to do."""
     return InvalidArgumentError(message(where, expected, received, hint))
 

@@ -1,0 +1,229 @@
+"""GradientTape: records operations on watched values, then differentiates.
+
+The tape is an observer of `core.bind`; it works the same on values and inside a trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from distflow.autodiff import backward
+from distflow.autodiff.backward import Record, UnconnectedGradients
+from distflow.autodiff.jacobian import jacobian_of_rows
+from distflow.base import errors, nest
+from distflow.core import context, convert
+from distflow.core.tensor import Tensor
+
+
+class GradientTape:
+    """Records operations for automatic differentiation (`with tf.GradientTape() as tape`).
+
+    Args:
+      persistent: whether `gradient` may be called more than once.
+      watch_accessed_variables: whether trainable variables are watched when they are read.
+    """
+
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True):
+        self._persistent = persistent
+        self._watch_accessed = watch_accessed_variables
+        self._recording = False
+        self._used = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._records: list[Record] = []
+        # Strong references: an id stays unique only as long as its object lives.
+        self._tracked: dict[int, Any] = {}
+        self._watched: list[Any] = []
+
+    def __enter__(self) -> GradientTape:
+        if self._recording:
+            raise ValueError("Tape is still recording; it cannot be entered again.")
+        self._start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._recording:
+            self._stop()
+
+    def _start(self) -> None:
+        context.state.observers = [*context.state.observers, self]
+        self._recording = True
+
+    def _stop(self) -> None:
+        context.state.observers = [o for o in context.state.observers if o is not self]
+        self._recording = False
+
+    def record(
+        self,
+        primitive: Any,
+        inputs: tuple[Any, ...],
+        outputs: tuple[Any, ...],
+        attributes: dict[str, Any],
+    ) -> None:
+        """Notes an operation if it depends on something watched (called by `core.bind`)."""
+        tracked = self._tracked
+        depends = False
+        for value in inputs:
+            if id(value) in tracked:
+                depends = True
+            elif self._watch_accessed and getattr(value, "is_variable", False) and value.trainable:
+                self._watch(value)
+                depends = True
+        if not depends or primitive.gradient is None or not outputs:
+            return
+        for output in outputs:
+            if output.dtype.is_floating or output.dtype.is_complex:
+                tracked[id(output)] = output
+        self._records.append(Record(primitive, inputs, outputs, attributes))
+
+    def watch(self, tensor: Any) -> None:
+        """Watches tensors or Variables (or structures of them) from now on."""
+        for value in nest.flatten(tensor):
+            if not isinstance(value, Tensor) and not getattr(value, "is_variable", False):
+                raise errors.invalid("GradientTape.watch", "tensors or Variables", repr(value))
+            if not (value.dtype.is_floating or value.dtype.is_complex):
+                raise errors.DtypeMismatchError(
+                    f"GradientTape.watch: expected a floating dtype; received {value.dtype.name}.\n"
+                    "Integers have no gradients: cast the tensor first."
+                )
+            self._watch(value)
+
+    def _watch(self, value: Any) -> None:
+        if id(value) not in self._tracked:
+            self._tracked[id(value)] = value
+            self._watched.append(value)
+
+    def watched_variables(self) -> tuple[Any, ...]:
+        """Returns the variables watched, in the order in which they came."""
+        return tuple(v for v in self._watched if getattr(v, "is_variable", False))
+
+    def reset(self) -> None:
+        """Forgets all that was recorded."""
+        self._clear()
+
+    @contextlib.contextmanager
+    def stop_recording(self) -> Iterator[None]:
+        """Leaves the operations of the block unrecorded."""
+        if not self._recording:
+            raise ValueError("The tape is not recording.")
+        self._stop()
+        try:
+            yield
+        finally:
+            self._start()
+
+    def gradient(
+        self,
+        target: Any,
+        sources: Any,
+        output_gradients: Any = None,
+        unconnected_gradients: Any = UnconnectedGradients.NONE,
+    ) -> Any:
+        """Returns d target / d sources, in the structure of `sources`.
+
+        Args:
+          target: a tensor, or a structure of tensors whose gradients are added.
+          sources: tensors or Variables that the tape watched.
+          output_gradients: gradients that flow into the targets; default ones.
+          unconnected_gradients: NONE or ZERO for sources that no target depends on.
+
+        Raises:
+          RuntimeError: on the second call, unless the tape is persistent.
+        """
+        self._check_use()
+        policy = backward.check_unconnected(unconnected_gradients)
+        targets = [_tensor(t) for t in nest.flatten(target)]
+        flat_sources = nest.flatten(sources)
+        for source in flat_sources:
+            if not hasattr(source, "dtype"):
+                raise errors.invalid("gradient", "sources must be tensors or Variables",
+                                     repr(source))  # fmt: skip
+        with self._quiet():
+            gradients = self._sweep(targets, flat_sources, output_gradients)
+            if policy is UnconnectedGradients.ZERO:
+                gradients = [
+                    backward.zeros_like(s) if g is None else g
+                    for g, s in zip(gradients, flat_sources)
+                ]
+        return nest.pack_sequence_as(sources, gradients)
+
+    def _sweep(self, targets: Sequence[Any], sources: Sequence[Any], given: Any) -> list[Any]:
+        if given is None:
+            given = [None] * len(targets)
+        else:
+            given = nest.flatten(given)
+        initial = [
+            backward.ones_like(t) if g is None else convert.convert_to_tensor(g, dtype_hint=t.dtype)
+            for g, t in zip(given, targets)
+        ]
+        return backward.sweep(self._records, targets, initial, sources, self._tracked)
+
+    def _check_use(self) -> None:
+        if self._used and not self._persistent:
+            raise RuntimeError(
+                "A non-persistent GradientTape can only be used to compute one set of gradients. "
+                "Give GradientTape(persistent=True)."
+            )
+        self._used = True
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """While differentiating inside its own block, a tape that is used up stops for good."""
+        if self._recording and not self._persistent:
+            self._stop()
+        yield
+        if not self._persistent and not self._recording:
+            self._clear()
+
+    def jacobian(
+        self,
+        target: Any,
+        sources: Any,
+        unconnected_gradients: Any = UnconnectedGradients.NONE,
+        parallel_iterations: Any = None,
+        experimental_use_pfor: bool = True,
+    ) -> Any:
+        """Returns d target / d source of shape target.shape + source.shape for each source."""
+        self._check_use()
+        policy = backward.check_unconnected(unconnected_gradients)
+        flat = nest.flatten(sources)
+        with self._quiet():
+            result = jacobian_of_rows(
+                lambda g: self._sweep([target], flat, [g]), target, flat,
+                policy is UnconnectedGradients.ZERO,
+            )  # fmt: skip
+        return nest.pack_sequence_as(sources, result)
+
+    def batch_jacobian(
+        self,
+        target: Any,
+        source: Any,
+        unconnected_gradients: Any = UnconnectedGradients.NONE,
+        parallel_iterations: Any = None,
+        experimental_use_pfor: bool = True,
+    ) -> Any:
+        """Returns d target[b] / d source[b] of shape [batch, *target dims, *source dims].
+
+        Row b of the target must depend on row b of the source only.
+        """
+        self._check_use()
+        batch = target.shape[0]
+        if batch is None or batch != source.shape[0]:
+            raise errors.invalid(
+                "batch_jacobian", "target and source must have one known batch size",
+                f"{target.shape} and {source.shape}",
+            )  # fmt: skip
+        policy = backward.check_unconnected(unconnected_gradients)
+        with self._quiet():
+            (result,) = jacobian_of_rows(
+                lambda g: self._sweep([target], [source], [g]), target, [source],
+                policy is UnconnectedGradients.ZERO, batched=True,
+            )  # fmt: skip
+        return result
+
+
+def _tensor(value: Any) -> Any:
+    return value if isinstance(value, Tensor) else convert.convert_to_tensor(value)

@@ -1,0 +1,49 @@
+"""Name scopes and unique names, per thread."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+
+_local = threading.local()
+
+
+def current_scope() -> str:
+    """Returns the scope in force, without a trailing slash ("" at the top)."""
+    return getattr(_local, "scope", "")
+
+
+@contextlib.contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Prefixes the names of variables made in the block: `with tf.name_scope("a")`."""
+    before = current_scope()
+    _local.scope = f"{before}/{name}" if before and name else before or name
+    try:
+        yield _local.scope + "/" if _local.scope else ""
+    finally:
+        _local.scope = before
+
+
+def scoped(name: str) -> str:
+    """Returns a name with the scope in force in front."""
+    scope = current_scope()
+    return f"{scope}/{name}" if scope else name
+
+
+class Uniquifier:
+    """Gives out each base name once, then name_1, name_2, ..."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = defaultdict(int)
+
+    def unique(self, base: str) -> str:
+        """Returns `base` the first time, later `base_1`, `base_2`, ..."""
+        count = self._counts[base]
+        self._counts[base] += 1
+        return base if count == 0 else f"{base}_{count}"
+
+    def reset(self) -> None:
+        """Forgets all names given out."""
+        self._counts.clear()

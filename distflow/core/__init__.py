@@ -1,0 +1,1 @@
+"""A tensor, an operation record, and the single place where operations happen."""

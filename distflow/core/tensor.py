@@ -1,0 +1,207 @@
+"""Tensor and EagerTensor: an immutable array with a shape and a dtype.
+
+Operators and methods such as `+` and `[]` are attached from above by `ops/operators.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from distflow.base import dtypes, errors, shapes
+
+
+class Tensor:
+    """A value of known dtype and rank: at hand (EagerTensor), or to come (SymbolicTensor)."""
+
+    __array_priority__ = 100.0
+    # An interpreter that takes over whenever this tensor is an operand; None for plain values.
+    interpreter: Any = None
+
+    dtype: dtypes.DType
+
+    @property
+    def shape(self) -> shapes.TensorShape:
+        """The shape; dimensions that a trace does not know are None."""
+        raise AssertionError("subclasses define shape")
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def name(self) -> str:
+        """A readable name; eager tensors have none."""
+        return "tensor"
+
+    @property
+    def device(self) -> str:
+        """Always the host's CPU."""
+        return "/device:CPU:0"
+
+    def get_shape(self) -> shapes.TensorShape:
+        """Returns the shape (TF's older spelling)."""
+        return self.shape
+
+    def set_shape(self, shape: Any) -> None:
+        """Checks that the shape is compatible (a symbolic tensor also learns from it)."""
+        self.shape.assert_is_compatible_with(shape)
+
+    def numpy(self) -> Any:
+        """Returns the value as a NumPy array; only eager tensors have one."""
+        raise self._no_value("numpy()")
+
+    def __hash__(self) -> int:
+        raise TypeError("Tensor is unhashable. Use tensor.ref() as the key instead.")
+
+    def ref(self) -> Reference:
+        """Returns a hashable reference to this tensor, for use as a key."""
+        return Reference(self)
+
+    def __bool__(self) -> bool:
+        raise self._no_value("bool()")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a scalar tensor: it has no dimensions.")
+        if self.shape[0] is None:
+            raise self._no_value("len()")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Any:
+        if not self.shape:
+            raise TypeError("A scalar tensor cannot be iterated over.")
+        if self.shape[0] is None:
+            raise self._no_value("iteration")
+        return (self[i] for i in range(self.shape[0]))  # type: ignore[index]
+
+    def _no_value(self, what: str) -> Exception:
+        return errors.invalid(
+            "Tensor",
+            f"{what} needs a value, but this tensor is symbolic",
+            repr(self),
+            "Inside tf.function use tf.cond, tf.while_loop or plain Python if/while/for, which "
+            "AutoGraph turns into them; tf.py_function runs Python code on values.",
+        )
+
+
+class Reference:
+    """A hashable stand-in for a tensor or variable, equal by identity."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Any):
+        self._target = target
+
+    def deref(self) -> Any:
+        """Returns the tensor or variable."""
+        return self._target
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self._target is other._target
+
+    def __hash__(self) -> int:
+        return id(self._target)
+
+    def __repr__(self) -> str:
+        return f"<Reference to {self._target!r}>"
+
+
+class EagerTensor(Tensor):
+    """A tensor whose value is at hand, as a NumPy array that nobody else writes to."""
+
+    def __init__(self, array: np.ndarray[Any, Any]):
+        self._array = array
+        self.dtype = dtypes.of_array(array)
+
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        """The storage itself, for distflow's own use: never write to it."""
+        return self._array
+
+    @property
+    def shape(self) -> shapes.TensorShape:
+        """The shape."""
+        return shapes.TensorShape.of(self._array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self._array.ndim
+
+    def numpy(self) -> Any:
+        """Returns a copy of the value: an array, or a NumPy scalar (bytes for strings)."""
+        return self._array.copy() if self._array.ndim else self._array[()]
+
+    def item(self) -> Any:
+        """Returns the only element as a Python value."""
+        return self._array.item()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if dtype is not None and np.dtype(dtype) != self._array.dtype:
+            return self._array.astype(dtype)
+        if copy:
+            return self._array.copy()
+        view = self._array.view()
+        view.flags.writeable = False
+        return view
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        kwargs.pop("stream", None)
+        return self._array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+    def _scalar(self, what: str) -> Any:
+        if self._array.size != 1:
+            raise errors.invalid(
+                "Tensor", f"{what} needs exactly one element", f"shape {shapes.text(self.shape)}"
+            )
+        return self._array.reshape(())[()]
+
+    def __bool__(self) -> bool:
+        return bool(self._scalar("bool()"))
+
+    def __int__(self) -> int:
+        return int(self._scalar("int()"))
+
+    def __float__(self) -> float:
+        return float(self._scalar("float()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex()"))
+
+    def __index__(self) -> int:
+        if not (self.dtype.is_integer and self._array.ndim == 0):
+            raise TypeError("only integer scalar tensors can be converted to a scalar index")
+        return int(self._array)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._array[()] if self._array.ndim == 0 else self._array, spec)
+
+    def __copy__(self) -> EagerTensor:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> EagerTensor:
+        return EagerTensor(self._array.copy())
+
+    def __reduce__(self) -> Any:
+        return EagerTensor, (self._array.copy(),)
+
+    def __str__(self) -> str:
+        return f"tf.Tensor({_text(self._array)}, shape={self.shape}, dtype={self.dtype.name})"
+
+    def __repr__(self) -> str:
+        value = (
+            np.array2string(self._array, separator=", ")
+            if self._array.ndim
+            else repr(self._array[()])
+        )
+        return f"<tf.Tensor: shape={self.shape}, dtype={self.dtype.name}, numpy={value}>"
+
+
+def _text(array: np.ndarray[Any, Any]) -> str:
+    return np.array2string(array) if array.ndim else str(array[()])

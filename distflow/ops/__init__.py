@@ -1,0 +1,1 @@
+"""Operations: the closed set in `prims`, and everything else as compositions of it."""

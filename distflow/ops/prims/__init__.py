@@ -1,0 +1,1 @@
+"""The closed set of numeric primitives, one record each."""

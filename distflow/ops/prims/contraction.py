@@ -1,0 +1,294 @@
+"""dot_general and conv, with their gradients as the same two operations.
+
+conv is N-dimensional, channels last: x [batch, *spatial, in], w [*window, in / groups, out].
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors, shapes
+from distflow.base.dtypes import INEXACT, INTEGER, NUMERIC
+from distflow.core.primitive import Primitive
+from distflow.ops.prims import movement
+from distflow.ops.prims.elementwise import conj
+from distflow.ops.prims.factories import check_dtype, check_same
+
+# -- dot_general ---------------------------------------------------------------------------
+
+
+def _dot_dtype(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
+    return check_dtype("matmul", NUMERIC, check_same("matmul", a, b))
+
+
+def _free(rank: int, *used: Any) -> tuple[int, ...]:
+    taken = set(itertools.chain(*used))
+    return tuple(i for i in range(rank) if i not in taken)
+
+
+def _dot_shape(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
+    for pairs, what in ((contract, "inner dimensions"), (batch, "batch dimensions")):
+        for i, j in zip(*pairs):
+            if None not in (a[i], b[j]) and a[i] != b[j]:
+                hint = ""
+                if len(a) >= 2 and len(b) >= 2 and a[i] == b[_other(j, len(b))]:
+                    hint = "Did you mean matmul(a, b, transpose_b=True)?"
+                raise errors.invalid(
+                    "matmul", f"{what} must agree", f"a: {shapes.text(a)}, b: {shapes.text(b)}",
+                    hint,
+                )  # fmt: skip
+    return (
+        *(b[j] if a[i] is None else a[i] for i, j in zip(*batch)),
+        *(a[i] for i in _free(len(a), contract[0], batch[0])),
+        *(b[j] for j in _free(len(b), contract[1], batch[1])),
+    )
+
+
+def _other(j: int, rank: int) -> int:
+    return rank - 1 if j == rank - 2 else rank - 2
+
+
+def _dot_ref(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
+    free_a = _free(a.ndim, contract[0], batch[0])
+    free_b = _free(b.ndim, contract[1], batch[1])
+    left = np.transpose(a, (*batch[0], *free_a, *contract[0]))
+    right = np.transpose(b, (*batch[1], *contract[1], *free_b))
+    lead = left.shape[: len(batch[0])]
+    inner = math.prod(a.shape[i] for i in contract[0])
+    left = left.reshape(*lead, math.prod(a.shape[i] for i in free_a), inner)
+    right = right.reshape(*lead, inner, math.prod(b.shape[j] for j in free_b))
+    out = _matmul(left, right)
+    return out.reshape(*lead, *(a.shape[i] for i in free_a), *(b.shape[j] for j in free_b))
+
+
+def _matmul(left: Any, right: Any) -> Any:
+    # 16-bit floats are multiplied and summed in float32, then rounded once.
+    if left.dtype.itemsize == 2 and left.dtype.kind not in "iu":
+        return np.matmul(left.astype(np.float32), right.astype(np.float32)).astype(left.dtype)
+    return np.matmul(left, right)
+
+
+def _dot_grad(g: Any, y: Any, a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
+    n_batch = len(batch[0])
+    free_a = _free(len(a.shape), contract[0], batch[0])
+    free_b = _free(len(b.shape), contract[1], batch[1])
+    g_batch = tuple(range(n_batch))
+    g_a = tuple(range(n_batch, n_batch + len(free_a)))
+    g_b = tuple(range(n_batch + len(free_a), len(g.shape)))
+    # ga = g . b over b's free axes; its axes come out as batch, free_a, contract (b's order).
+    ga = dot_general(g, conj(b), contract=(g_b, free_b), batch=(g_batch, batch[1]))
+    order_b = tuple(sorted(range(len(contract[1])), key=lambda k: contract[1][k]))
+    layout = (*batch[0], *free_a, *(contract[0][k] for k in order_b))
+    ga = movement.transpose(ga, perm=_inverse(layout))
+    gb = dot_general(g, conj(a), contract=(g_a, free_a), batch=(g_batch, batch[0]))
+    order_a = tuple(sorted(range(len(contract[0])), key=lambda k: contract[0][k]))
+    layout = (*batch[1], *free_b, *(contract[1][k] for k in order_a))
+    gb = movement.transpose(gb, perm=_inverse(layout))
+    return ga, gb
+
+
+def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argsort(perm))
+
+
+dot_general = Primitive(
+    "dot_general", _dot_dtype, _dot_shape, _dot_ref, _dot_grad, family="contraction", match=None
+)
+
+# -- conv ----------------------------------------------------------------------------------
+
+
+def _conv_dtype(x: Any, w: Any, **attributes: Any) -> Any:
+    return check_dtype("conv", INEXACT | INTEGER, check_same("conv", x, w))
+
+
+def dilated(size: Any, dilation: int) -> Any:
+    """Returns the extent of `size` elements that lie `dilation` apart."""
+    return None if size is None else max(size - 1, 0) * dilation + min(size, 1)
+
+
+def resolve_padding(padding: Any, spatial: Any, window: Any, strides: Any, dilations: Any) -> Any:
+    """Returns ((low, high), ...) for "SAME", "VALID" or explicit pairs; None if unknown.
+
+    SAME gives ceil(size / stride) outputs, the odd one out at the end (TensorFlow's rule).
+    """
+    if padding == "VALID":
+        return tuple((0, 0) for _ in window)
+    if padding != "SAME":
+        return tuple(padding)
+    result = []
+    for size, k, stride, dilation in zip(spatial, window, strides, dilations):
+        extent = dilated(k, dilation)
+        if size is None:
+            if stride != 1:
+                return None
+            total = extent - 1
+        else:
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        result.append((total // 2, total - total // 2))
+    return tuple(result)
+
+
+def window_count(size: Any, extent: int, stride: int, pad: tuple[int, int]) -> Any:
+    """Returns how many windows of `extent` fit a padded dimension."""
+    if size is None:
+        return None
+    return max((size + pad[0] + pad[1] - extent) // stride + 1, 0)
+
+
+def _conv_shape(
+    x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any, groups: int
+) -> Any:
+    n = len(strides)
+    if len(x) != n + 2 or len(w) != n + 2:
+        raise errors.invalid(
+            "conv", f"input and filter must have rank {n + 2}",
+            f"input {shapes.text(x)}, filter {shapes.text(w)}",
+        )  # fmt: skip
+    if x[-1] is not None and (x[-1] != w[-2] * groups or w[-1] % groups):
+        raise errors.invalid(
+            "conv",
+            f"the input's channels must be {w[-2] * groups} (filter {shapes.text(w)}, "
+            f"groups {groups})",
+            f"input {shapes.text(x)}",
+        )
+    spatial = tuple(dilated(d, a) for d, a in zip(x[1:-1], lhs_dilation))
+    pads = resolve_padding(padding, spatial, w[:-2], strides, rhs_dilation)
+    if pads is None:
+        out: list[Any] = [None if d is None else -(-d // s) for d, s in zip(spatial, strides)]
+    else:
+        out = [
+            window_count(d, dilated(k, a), s, p)
+            for d, k, a, s, p in zip(spatial, w[:-2], rhs_dilation, strides, pads)
+        ]
+        if any(o is not None and o < 1 and d != 0 for o, d in zip(out, spatial)):
+            raise errors.invalid(
+                "conv",
+                f"the window {list(w[:-2])} must fit into the padded input",
+                f"input {shapes.text(x)}, padding {padding}",
+            )
+    return (x[0], *out, w[-1])
+
+
+def _pads(x: Any, w: Any, strides: Any, padding: Any, lhs: Any, rhs: Any) -> Any:
+    spatial = tuple(dilated(d, a) for d, a in zip(x[1:-1], lhs))
+    pads = resolve_padding(padding, spatial, w[:-2], strides, rhs)
+    if pads is None or not shapes.is_static(spatial):
+        raise errors.invalid(
+            "conv", "its gradient needs known sizes of the spatial dimensions",
+            f"input {shapes.text(x)}", "Trace the function with concrete shapes.",
+        )  # fmt: skip
+    return pads
+
+
+def _conv_ref(
+    x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any, groups: int
+) -> Any:
+    out_shape = _conv_shape(
+        x.shape, w.shape, strides=strides, padding=padding, lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation, groups=groups,
+    )  # fmt: skip
+    pads = _pads(x.shape, w.shape, strides, padding, lhs_dilation, rhs_dilation)
+    config = ((0, 0, 0), *((lo, hi, a - 1) for (lo, hi), a in zip(pads, lhs_dilation)), (0, 0, 0))
+    if any(row != (0, 0, 0) for row in config):
+        x = movement._pad_ref(x, np.zeros((), x.dtype), config=config)
+    windows = _windows(x, w.shape[:-2], strides, rhs_dilation, out_shape[1:-1])
+    if groups == 1:
+        return _contract(windows, w).reshape(out_shape)
+    parts = zip(np.split(windows, groups, axis=-1), np.split(w, groups, axis=-1))
+    return np.concatenate([_contract(p, q).reshape(*out_shape[:-1], -1) for p, q in parts], -1)
+
+
+def _windows(x: Any, window: Any, strides: Any, dilation: Any, out: Any) -> Any:
+    """Returns a view [batch, *out, *window, channels] of a padded input."""
+    steps = x.strides
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (x.shape[0], *out, *window, x.shape[-1]),
+        (
+            steps[0],
+            *(s * k for s, k in zip(steps[1:-1], strides)),
+            *(s * d for s, d in zip(steps[1:-1], dilation)),
+            steps[-1],
+        ),
+        writeable=False,
+    )
+
+
+def _contract(windows: Any, w: Any) -> Any:
+    inner = math.prod(w.shape[:-1])
+    rows = windows.reshape(-1, inner) if inner else np.zeros((windows.size, 0), windows.dtype)
+    return _matmul(rows, w.reshape(inner, w.shape[-1]))
+
+
+def _conv_grad(
+    g: Any, y: Any, x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any,
+    rhs_dilation: Any, groups: int,
+) -> Any:  # fmt: skip
+    if groups > 1:
+        return _conv_grad_groups(
+            g, x, w, groups, strides=strides, padding=padding,
+            lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
+        )  # fmt: skip
+    n = len(strides)
+    pads = _pads(x.shape, w.shape, strides, padding, lhs_dilation, rhs_dilation)
+    spatial = tuple(dilated(d, a) for d, a in zip(x.shape[1:-1], lhs_dilation))
+    extents = tuple(dilated(k, a) for k, a in zip(w.shape[:-2], rhs_dilation))
+    out_extents = tuple(dilated(o, s) for o, s in zip(g.shape[1:-1], strides))
+    axes = tuple(range(n))
+    # Input gradient: g, spread by the strides, against the mirrored filter.
+    flipped = movement.transpose(movement.reverse(conj(w), axes=axes), perm=(*axes, n + 1, n))
+    gx = conv(
+        g,
+        flipped,
+        strides=lhs_dilation,
+        padding=tuple(
+            (e - 1 - lo, d + lo - o)
+            for e, (lo, _), d, o in zip(extents, pads, spatial, out_extents)
+        ),
+        lhs_dilation=strides,
+        rhs_dilation=rhs_dilation,
+        groups=1,
+    )
+    # Filter gradient: input channels act as the batch, g as the filter, the batch as channels.
+    gw = conv(
+        movement.transpose(conj(x), perm=(n + 1, *range(1, n + 1), 0)),
+        movement.transpose(g, perm=(*range(1, n + 1), 0, n + 1)),
+        strides=rhs_dilation,
+        padding=tuple(
+            (lo, o + (k - 1) * a - d - lo)
+            for k, a, (lo, _), d, o in zip(w.shape[:-2], rhs_dilation, pads, spatial, out_extents)
+        ),
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=strides,
+        groups=1,
+    )
+    return gx, movement.transpose(gw, perm=(*range(1, n + 1), 0, n + 1))
+
+
+def _conv_grad_groups(g: Any, x: Any, w: Any, groups: int, **attributes: Any) -> Any:
+    gxs, gws = [], []
+    for i in range(groups):
+        gi, xi, wi = (_group(t, i, groups) for t in (g, x, w))
+        gx, gw = _conv_grad(gi, None, xi, wi, groups=1, **attributes)
+        gxs.append(gx)
+        gws.append(gw)
+    axis = len(x.shape) - 1
+    return movement.concat(*gxs, axis=axis), movement.concat(*gws, axis=axis)
+
+
+def _group(t: Any, index: int, groups: int) -> Any:
+    rank, size = len(t.shape), t.shape[-1] // groups
+    return movement.slice_(
+        t,
+        starts=(*(0 for _ in range(rank - 1)), index * size),
+        stops=(*(None for _ in range(rank - 1)), (index + 1) * size),
+        strides=(1,) * rank,
+    )
+
+
+conv = Primitive("conv", _conv_dtype, _conv_shape, _conv_ref, _conv_grad, "contraction", match=None)

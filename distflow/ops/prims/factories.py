@@ -1,0 +1,165 @@
+"""unary, binary, reduction: shared dtype and shape rules, and the one place that undoes broadcasts.
+
+Rules of single operations never mention broadcasting: `binary` sums gradients back to the shapes
+of the operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distflow.base import dtypes, errors, shapes
+from distflow.core.primitive import Primitive
+
+
+def check_dtype(
+    name: str, accepts: frozenset[dtypes.DType], received: dtypes.DType
+) -> dtypes.DType:
+    """Returns `received`; raises DtypeMismatchError unless it is among `accepts`."""
+    if received not in accepts:
+        expected = ", ".join(d.name for d in dtypes.ALL if d in accepts)
+        raise errors.DtypeMismatchError(
+            f"{name}: expected a dtype among {expected}; received {received.name}.\n"
+            f"Convert it with tf.cast(x, dtype)."
+        )
+    return received
+
+
+def check_same(name: str, *received: dtypes.DType) -> dtypes.DType:
+    """Returns the one dtype of all operands; raises DtypeMismatchError if they differ."""
+    if any(d is not received[0] for d in received[1:]):
+        raise errors.DtypeMismatchError(
+            f"{name}: operands must have one dtype; received "
+            f"{' and '.join(d.name for d in received)}.\n"
+            f"Convert one of them with tf.cast(x, tf.{received[0].name})."
+        )
+    return received[0]
+
+
+def unary(
+    name: str,
+    *,
+    accepts: frozenset[dtypes.DType],
+    ref: Callable[[Any], Any],
+    grad: Callable[[Any, Any, Any], Any] | None,
+    out: dtypes.DType | None = None,
+    source: str = "",
+) -> Primitive:
+    """Registers y = f(x), element by element. `grad(g, y, x)` gives the gradient of x."""
+
+    def dtype_rule(x: dtypes.DType) -> dtypes.DType:
+        return out if check_dtype(name, accepts, x) and out is not None else x
+
+    def reference(x: Any) -> Any:
+        return keep_dtype(ref(x), x.dtype if out is None else out.numpy)
+
+    return Primitive(
+        name,
+        dtype_rule,
+        lambda x: tuple(x),
+        reference,
+        None if grad is None else lambda g, y, x: (grad(g, y, x),),
+        family="unary",
+        match=None,
+        source=source,
+    )
+
+
+def binary(
+    name: str,
+    *,
+    accepts: frozenset[dtypes.DType],
+    ref: Callable[[Any, Any], Any],
+    grad: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None,
+    out: dtypes.DType | None = None,
+) -> Primitive:
+    """Registers z = f(x, y) with broadcasting. `grad(g, z, x, y)` gives both gradients."""
+
+    def dtype_rule(x: dtypes.DType, y: dtypes.DType) -> dtypes.DType:
+        same = check_dtype(name, accepts, check_same(name, x, y))
+        return same if out is None else out
+
+    def gradient(g: Any, z: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        assert grad is not None
+        gx, gy = grad(g, z, x, y)
+        return unbroadcast(gx, x), unbroadcast(gy, y)
+
+    def reference(x: Any, y: Any) -> Any:
+        return keep_dtype(ref(x, y), x.dtype if out is None else out.numpy)
+
+    return Primitive(
+        name,
+        dtype_rule,
+        lambda x, y: shapes.broadcast(name, x, y),
+        reference,
+        None if grad is None else gradient,
+        family="binary",
+        match=None,
+    )
+
+
+def reduction(
+    name: str,
+    *,
+    accepts: frozenset[dtypes.DType],
+    ref: Callable[..., Any],
+    grad: Callable[..., Any] | None,
+    out: Callable[[dtypes.DType], dtypes.DType] = lambda d: d,
+) -> Primitive:
+    """Registers a reduction over the attribute `axes` (sorted, distinct, not negative).
+
+    The reduced dimensions disappear. `grad(g, y, x, axes)` gives the gradient of x, with g and y
+    of the reduced shape.
+    """
+
+    def reference(x: Any, *, axes: tuple[int, ...]) -> Any:
+        return keep_dtype(ref(x, axes), x.dtype)
+
+    return Primitive(
+        name,
+        lambda x, *, axes: out(check_dtype(name, accepts, x)),
+        lambda x, *, axes: tuple(d for i, d in enumerate(x) if i not in axes),
+        reference,
+        None if grad is None else lambda g, y, x, *, axes: (grad(g, y, x, axes),),
+        family="reduction",
+    )
+
+
+def keep_dtype(result: Any, dtype: Any) -> Any:
+    """Returns a reference's result as an array of the dtype that the rule announced."""
+    return np.asarray(result, dtype)
+
+
+def unbroadcast(g: Any, like: Any) -> Any:
+    """Returns the gradient of an operand that was broadcast: g summed to the shape of `like`.
+
+    With unknown dimensions, those that are known to be 1 are summed; an unknown one is taken to
+    be the operand's own.
+    """
+    if g is None:
+        return None
+    from_shape, to_shape = tuple(g.shape), tuple(like.shape)
+    if from_shape == to_shape:
+        return g
+    extra = len(from_shape) - len(to_shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, d in enumerate(to_shape) if d == 1 and from_shape[i + extra] != 1
+    )
+    if axes:
+        g = _sum(g, axes=axes)
+    if len(g.shape) != len(to_shape) or (1 in to_shape and tuple(g.shape) != to_shape):
+        g = _restore(g, like)
+    return g
+
+
+_sum: Any = None
+_restore: Any = None
+
+
+def set_movement(reduce_sum: Any, reshape_like: Any) -> None:
+    """Hands in the primitives that `unbroadcast` is made of (called once, by `movement`)."""
+    global _sum, _restore
+    _sum, _restore = reduce_sum, reshape_like
