@@ -4,13 +4,210 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from . import doctor
+from .job import Job, Starter
+from .local import LocalStarter
+from .mpi import MpiStarter
+from .plan import BACKENDS, Plan, UsageError, make_plan, worker_command
+
+USAGE_ERROR = 64  # as in sysexits.h; 1 is left to the user's own errors
+
+RUN_EXAMPLES = """examples:
+  distflow run -n 4 train.py --epochs 10
+  distflow run -n 2 --backend grpc --replicas 8 --log-dir logs -m mypackage.train
+
+exit code: 0 if all workers finish well; else that of the worker that failed first (128 + n for
+signal n); 128 + n if distflow run itself was ended by signal n; 64 for a wrong command line."""
+
+DOCTOR_EXAMPLE = """example:
+  distflow doctor"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the `distflow` command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="distflow", description=__doc__)
-    parser.add_argument(
-        "--version", action="version", version=f"distflow {importlib.metadata.version('distflow')}"
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    if options.command == "doctor":
+        return doctor.run()
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        plan = _plan_of(options)
+        if options.dry_run:
+            print(plan.describe())
+            return 0
+        if plan.log_dir is not None:
+            _make_folder(plan.log_dir)
+    except UsageError as error:
+        print(f"distflow run: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    if options.verbose:
+        print(plan.describe(), file=sys.stderr)
+    starter: Starter = MpiStarter() if plan.backend == "mpi" else LocalStarter()
+    return Job(plan, starter, verbose=options.verbose).run()
+
+
+def _plan_of(options: argparse.Namespace) -> Plan:
+    words = list(options.module or options.program)
+    if words[:1] == ["--"]:
+        words = words[1:]
+    if not words:
+        raise UsageError("expected a Python file, or -m and a module; received neither.")
+    name, *arguments = words
+    return make_plan(
+        worker_command(name, arguments, is_module=options.module is not None),
+        num_workers=options.workers,
+        backend=options.backend,
+        replicas=options.replicas,
+        variables=dict(options.env),
+        log_dir=options.log_dir,
+        grace_seconds=options.grace,
+        linger_seconds=options.linger,
     )
-    parser.parse_args(arguments)
-    return 0
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "rank-0.out").open("ab").close()
+    except OSError as error:
+        raise UsageError(f"--log-dir must be a folder to write to; {error}.") from error
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="distflow",
+        description="Starts distributed training, and checks the machine for it.",
+        epilog="`distflow COMMAND --help` tells more, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"distflow {version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(
+        commands.add_parser(
+            "run",
+            help="start the workers of a job on this machine",
+            usage="distflow run -n N [options] (train.py | -m module) [arguments ...]",
+            description="Starts N workers of a program on this machine, shows their output with\n"
+            "the rank before each line, and ends them all when one fails.",
+            epilog=RUN_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    commands.add_parser(
+        "doctor",
+        help="say what this machine has: versions, MPI, memory, ports",
+        description="Checks what a job needs on this machine. Exit code 1 if something is missing.",
+        epilog=DOCTOR_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-n", "--workers", type=_positive, required=True, metavar="N", help="number of workers"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="how the workers exchange gradients; auto: mpi if mpi4py and an mpirun are found "
+        "(and N > 1), else grpc (default: auto)",
+    )
+    parser.add_argument(
+        "--replicas",
+        type=_positive,
+        metavar="V",
+        help="logical replicas, at least N: the same V gives the same bits in the weights for any "
+        "number of workers (default: N)",
+    )
+    parser.add_argument(
+        "--env",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="set a variable for the workers; may be given several times",
+    )
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep each worker's output in DIR/rank-0.out, DIR/rank-0.err and so on as well",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=25.0,
+        metavar="SECONDS",
+        help="from SIGTERM to SIGKILL when workers are ended (default: 25)",
+    )
+    parser.add_argument(
+        "--linger",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long the others may go on after the first failure, to report it themselves "
+        "(default: 5)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print the plan, and how each worker ended"
+    )
+    parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        metavar="module ...",
+        help="run a module, as python -m does; all that follows are its arguments",
+    )
+    parser.add_argument(
+        "program",
+        nargs=argparse.REMAINDER,
+        metavar="train.py ...",
+        help="the Python file that each worker runs; all that follows are its arguments",
+    )
+
+
+def version() -> str:
+    """Returns the version of the installed package."""
+    try:
+        return importlib.metadata.version("distflow")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer from 1; received {text!r}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds; received {text!r}")
+    return value
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"expected NAME=value; received {text!r}")
+    return name, value

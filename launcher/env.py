@@ -1,0 +1,57 @@
+"""What `distflow run` sets for its workers: one table, the contract with `distflow.cluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable: what it says, whether each rank has its own, whether it must stay secret."""
+
+    meaning: str
+    per_rank: bool = False
+    secret: bool = False
+
+
+CONTRACT = {
+    "DISTFLOW_JOB": Variable("id of the job; all its processes carry it, so that none is left"),
+    "DISTFLOW_BACKEND": Variable("transport between the workers: mpi or grpc"),
+    "DISTFLOW_WORLD_SIZE": Variable("number of workers"),
+    "DISTFLOW_RANK": Variable("rank of the worker", per_rank=True),
+    "DISTFLOW_LOCAL_RANK": Variable("its rank among those of its host", per_rank=True),
+    "DISTFLOW_COORDINATOR": Variable("host:port where gRPC workers meet"),
+    "DISTFLOW_TOKEN": Variable("secret of the job, which gRPC peers must present", secret=True),
+    "DISTFLOW_REPLICAS": Variable("logical replicas, with --replicas"),
+}
+
+# Workers share the cores: one thread each unless the user says otherwise.
+THREAD_DEFAULTS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+# A pipe makes Python hold back its output; a job's output is to be seen as it comes.
+OUTPUT_DEFAULTS = {"PYTHONUNBUFFERED": "1"}
+
+# mpirun refuses to run as root, which is what containers often are.
+ROOT_DEFAULTS = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def defaults(present: Mapping[str, str], *, root: bool) -> dict[str, str]:
+    """Returns the defaults that are not already in the environment `present`."""
+    table = {**THREAD_DEFAULTS, **OUTPUT_DEFAULTS, **(ROOT_DEFAULTS if root else {})}
+    return {name: value for name, value in table.items() if name not in present}
+
+
+def rank_variables(rank: int) -> dict[str, str]:
+    """Returns the variables of one worker of a job on this host."""
+    return {"DISTFLOW_RANK": str(rank), "DISTFLOW_LOCAL_RANK": str(rank)}
+
+
+def shown(name: str, value: str) -> str:
+    """Returns NAME=value for people, with secrets left out."""
+    secret = name in CONTRACT and CONTRACT[name].secret
+    return f"{name}={'<secret>' if secret else value}"

@@ -1,0 +1,82 @@
+"""Ends all processes of a job when its launcher has died, however it died.
+
+Run as a file of its own (`python -I -S guardian.py JOB`) with its standard input a pipe from the
+launcher: lines with process groups; "done" when there is nothing left to guard. At the end of the
+input without "done" the launcher was killed, and so is everything of the job: its process groups,
+and every process whose environment carries the job's id, whatever session it moved to.
+"""
+
+import os
+import signal
+import sys
+import time
+
+SWEEP_SECONDS = 2.0
+
+
+def processes_of(job: str) -> list[int]:
+    """Returns the ids of this user's processes that carry the job's id, without this one."""
+    wanted = f"DISTFLOW_JOB={job}".encode()
+    found = []
+    try:
+        names = os.listdir("/proc")
+    except FileNotFoundError:
+        return []  # no Linux: process groups must do
+    for name in names:
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(name))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found
+
+
+def signal_groups(groups: list[int], number: int) -> None:
+    """Sends a signal to process groups; those that have ended are passed over."""
+    for group in groups:
+        try:
+            os.killpg(group, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def signal_processes(processes: list[int], number: int) -> None:
+    """Sends a signal to processes; those that have ended are passed over."""
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def kill_all(job: str, groups: list[int]) -> None:
+    """Kills everything of the job, again and again until nothing is found."""
+    over = time.monotonic() + SWEEP_SECONDS
+    signal_groups(groups, signal.SIGKILL)
+    while time.monotonic() < over:
+        found = processes_of(job)
+        if not found:
+            return
+        signal_processes(found, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def main() -> None:
+    """Waits for the end of the launcher."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    job = sys.argv[1]
+    groups = []
+    for line in sys.stdin:
+        word = line.strip()
+        if word == "done":
+            return
+        groups.append(int(word))
+    kill_all(job, groups)
+
+
+if __name__ == "__main__":
+    main()

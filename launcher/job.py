@@ -1,0 +1,396 @@
+"""Runs one job: shows its workers' output, hands on signals, ends all at the first failure.
+
+One thread does everything but writing to the terminal. It sleeps until a worker writes, a process
+ends, a signal comes or a deadline passes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from . import guardian, rank
+from .logs import LineAssembler, Printer
+from .plan import Plan
+
+PR_SET_CHILD_SUBREAPER = 36
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LEFTOVER_SECONDS = 1.0  # from SIGTERM to SIGKILL for what workers have left behind
+READ_BYTES = 64 * 1024
+INTERNAL_ERROR = 70
+
+
+class Starter(Protocol):
+    """How the workers of a job are started: by the launcher itself or by mpirun."""
+
+    def start(self, job: Job) -> None:
+        """Starts all workers; registers their output with `job.watch`."""
+
+    def on_exit(self, job: Job, process: int, code: int) -> None:
+        """A child of the launcher has ended."""
+
+    def on_failure(self, job: Job, failed: rank.Rank) -> None:
+        """The first worker has failed."""
+
+    def is_over(self, job: Job) -> bool:
+        """Whether all workers, and what started them, have ended."""
+
+    def close(self) -> None:
+        """Gives back what `start` took."""
+
+
+class Stream:
+    """One output of one worker, on its way to the terminal and to a file."""
+
+    def __init__(
+        self,
+        owner: str,
+        fd: int,
+        target: int,
+        copy: Path | None,
+        keep: Callable[[str], None] | None,
+        is_muted: Callable[[], bool],
+    ):
+        os.set_blocking(fd, False)
+        self.fd, self._owner, self._target = fd, owner, target
+        self._keep, self._is_muted = keep, is_muted
+        self._assembler = LineAssembler()
+        self._copy: IO[bytes] | None = copy.open("wb", buffering=0) if copy else None
+
+    def read(self, printer: Printer) -> bool | None:
+        """Shows what has come; True if there was something, None at the end of the stream."""
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if self._copy is not None:
+            self._copy.write(data)
+        if not data:
+            return None
+        self._show(printer, self._assembler.feed(data))
+        if self._assembler.rewritten:
+            printer.rewrite(self._target, self._owner, self._assembler.rewritten)
+        return True
+
+    def close(self, printer: Printer) -> None:
+        """Shows what is left and closes everything."""
+        self._show(printer, self._assembler.finish())
+        os.close(self.fd)
+        if self._copy is not None:
+            self._copy.close()
+
+    def _show(self, printer: Printer, lines: list[str]) -> None:
+        if self._is_muted():
+            return
+        for line in lines:
+            printer.line(self._target, self._owner, line)
+            if self._keep is not None:
+                self._keep(line)
+
+
+class Job:
+    """One run of a plan; `run()` returns the exit code."""
+
+    def __init__(self, plan: Plan, starter: Starter, *, verbose: bool = False):
+        self.plan = plan
+        self.ranks = [rank.Rank(number) for number in range(plan.num_workers)]
+        self._starter = starter
+        self._verbose = verbose
+        self._start = time.monotonic()
+        self._first: rank.Rank | None = None
+        self._stopped: set[int] = set()
+        self._interrupted: int | None = None
+        self._sent: int | None = None
+        self._terminate_at = self._kill_at = float("inf")
+        self._streams: dict[int, Stream] = {}
+        self._groups: list[int] = []
+        self._wake_in, self._wake_out = socket.socketpair()
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self._control = selectors.DefaultSelector()
+        self._outputs = selectors.DefaultSelector()
+        self._control.register(self._wake_in, selectors.EVENT_READ)
+        self._reading = False
+        self._printer = Printer(self._wake)
+
+    def run(self) -> int:
+        """Runs the job to its end; nothing of it is left when this returns.
+
+        Exit code: 0 if all workers finished well; 128 + n if the launcher was ended by signal n;
+        else that of the worker which failed first.
+        """
+        _adopt_orphans()
+        handlers = _catch_signals()
+        before = signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        guard = _start_guardian(self.plan.job)
+        self._guard = guard
+        try:
+            self._starter.start(self)
+            while not self._starter.is_over(self):
+                self._step()
+            self._end_leftovers()
+            self._drain()
+        finally:
+            guardian.kill_all(self.plan.job, [])  # finds nothing unless an error brought us here
+            self._starter.close()
+            self._tell_guardian("done")
+            assert guard.stdin is not None
+            guard.stdin.close()
+            guard.wait(10)
+            signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self._finish_output()
+        return self._exit_code()
+
+    def spawn(
+        self, command: list[str], environment: dict[str, str], *, stdout: int, stderr: int
+    ) -> int:
+        """Starts a child in a session of its own that dies with the launcher; returns its id."""
+        wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("worker.py"))]
+        process = subprocess.Popen(
+            [*wrapper, "exec", str(os.getpid()), *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        process.returncode = 0  # the loop waits for children itself, and for their orphans
+        return process.pid
+
+    def guard(self, group: int) -> None:
+        """Puts a process group under the guardian's eye."""
+        self._groups.append(group)
+        self._tell_guardian(str(group))
+
+    def started(self, number: int, group: int) -> None:
+        """Notes the process group of a worker; one that comes too late is told so."""
+        self.ranks[number].group = group
+        self.guard(group)
+        if self._sent is not None:
+            guardian.signal_groups([group], self._sent)
+
+    def watch(self, fd: int, kind: str, owner: rank.Rank | None = None) -> None:
+        """Shows what comes from `fd` ("out" or "err"), a worker's or mpirun's own."""
+        copy = None
+        if owner is not None and self.plan.log_dir is not None:
+            copy = self.plan.log_dir / f"rank-{owner.number}.{kind}"
+        name = f"rank {owner.number}" if owner is not None else "mpirun"
+        keep = owner.keep if owner is not None and kind == "err" else None
+        # Once a rank has failed mpirun says so in ten lines; the report says it better.
+        is_muted = (lambda: self._first is not None) if owner is None else (lambda: False)
+        self._streams[fd] = Stream(name, fd, 1 if kind == "out" else 2, copy, keep, is_muted)
+        self._outputs.register(fd, selectors.EVENT_READ)
+
+    def listen(self, fd: int, callback: Callable[[], None]) -> None:
+        """Calls back from the loop when there is something to read at `fd`."""
+        self._control.register(fd, selectors.EVENT_READ, callback)
+
+    def ended(self, number: int, code: int) -> None:
+        """Notes how a worker ended; the first failure starts the end of the others."""
+        worker = self.ranks[number]
+        if worker.code is not None:
+            return
+        worker.code, worker.ended_at = code, time.monotonic() - self._start
+        if self._verbose:
+            self._say(f"rank {number} ended after {worker.ended_at:.1f} s: {rank.ending(code)}")
+        if worker.has_failed and self._first is None and self._interrupted is None:
+            self._first = worker
+            self._starter.on_failure(self, worker)
+            self._terminate_at = time.monotonic() + self.plan.linger_seconds
+
+    def _step(self) -> None:
+        self._set_reading(self._printer.has_room())
+        now = time.monotonic()
+        deadline = min(self._terminate_at, self._kill_at)
+        timeout = None if deadline == float("inf") else max(deadline - now, 0.0)
+        for key, _ in self._control.select(timeout):
+            if key.fileobj is self._wake_in:
+                self._on_wake()
+            elif key.fileobj == self._outputs_fd():
+                self._read_outputs()
+            else:
+                key.data()
+        now = time.monotonic()
+        if now >= self._terminate_at:
+            self._terminate_at = float("inf")
+            self._kill_at = now + self.plan.grace_seconds
+            self._stop(signal.SIGTERM)
+        if now >= self._kill_at:
+            self._kill_at = now + 1.0  # again, for what was started meanwhile
+            self._stop(signal.SIGKILL)
+
+    def _outputs_fd(self) -> int:
+        return self._outputs.fileno()  # type: ignore[attr-defined,no-any-return]
+
+    def _set_reading(self, wanted: bool) -> None:
+        """Reads the workers, or lets them wait while the terminal is behind."""
+        if wanted and not self._reading:
+            self._control.register(self._outputs_fd(), selectors.EVENT_READ)
+        if not wanted and self._reading:
+            self._control.unregister(self._outputs_fd())
+        self._reading = wanted
+
+    def _read_outputs(self) -> bool:
+        progress = False
+        for key, _ in self._outputs.select(0):
+            outcome = self._streams[key.fd].read(self._printer)
+            if outcome is None:
+                self._close_stream(key.fd)
+            progress = progress or bool(outcome)
+        return progress
+
+    def _close_stream(self, fd: int) -> None:
+        self._outputs.unregister(fd)
+        self._streams.pop(fd).close(self._printer)
+
+    def _wake(self) -> None:
+        try:
+            self._wake_out.send(b"\0")
+        except BlockingIOError:
+            pass  # it is awake
+
+    def _on_wake(self) -> None:
+        try:
+            numbers = self._wake_in.recv(4096)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            if number in FORWARDED:
+                self._on_signal(number)
+        self._reap()
+
+    def _on_signal(self, number: int) -> None:
+        if self._interrupted is not None:
+            self._say("second signal: killing all workers")
+            self._kill_at = 0.0
+            return
+        self._interrupted = number
+        name = signal.Signals(number).name
+        self._say(
+            f"{name} handed on to the workers; they have {self.plan.grace_seconds:g} s to end "
+            "(again: kill them now)"
+        )
+        self._terminate_at = float("inf")
+        self._kill_at = time.monotonic() + self.plan.grace_seconds
+        self._stop(number)
+
+    def _reap(self) -> None:
+        ended: list[tuple[int, int]] = []
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if process == 0:
+                break
+            ended.append((process, os.waitstatus_to_exitcode(status)))
+        # Of those found together, one that a signal killed is the likelier cause.
+        for process, code in sorted(ended, key=lambda pair: pair[1] >= 0):
+            self._starter.on_exit(self, process, code)
+
+    def _stop(self, number: int) -> None:
+        """Signals every worker's group that is still there."""
+        self._sent = number
+        for worker in self.ranks:
+            if worker.code is None and worker.group is not None:
+                if self._first is not None or number == signal.SIGKILL:
+                    self._stopped.add(worker.number)
+                guardian.signal_groups([worker.group], number)
+        if number == signal.SIGKILL:
+            guardian.signal_groups(self._groups, number)
+            guardian.signal_processes(guardian.processes_of(self.plan.job), number)
+
+    def _end_leftovers(self) -> None:
+        """Ends what the workers have started and not ended."""
+        found = guardian.processes_of(self.plan.job)
+        if not found:
+            return
+        if self._verbose:
+            self._say(f"ending {len(found)} processes that the workers have left behind")
+        guardian.signal_processes(found, signal.SIGTERM)
+        over = time.monotonic() + LEFTOVER_SECONDS
+        while found and time.monotonic() < over:
+            time.sleep(0.02)
+            self._reap()
+            found = guardian.processes_of(self.plan.job)
+        guardian.kill_all(self.plan.job, [])
+        self._reap()
+
+    def _drain(self) -> None:
+        """Reads what the workers had written when they ended."""
+        while self._streams:
+            if not self._printer.has_room():
+                self._set_reading(False)
+                for _ in self._control.select(1.0):
+                    self._on_wake()
+                if self._interrupted is not None:
+                    break  # nobody reads, and somebody wants to go
+                continue
+            if not self._read_outputs():
+                break
+        for fd in list(self._streams):
+            self._close_stream(fd)
+
+    def _finish_output(self) -> None:
+        if self._first is not None:
+            self._printer.text(2, rank.report(self.ranks, self._first, self._stopped))
+        self._printer.close()
+
+    def _exit_code(self) -> int:
+        if self._first is not None:
+            assert self._first.code is not None
+            return rank.exit_status(self._first.code)
+        if self._interrupted is not None:
+            return 128 + self._interrupted
+        return 0 if all(worker.code == 0 for worker in self.ranks) else INTERNAL_ERROR
+
+    def _say(self, text: str) -> None:
+        self._printer.text(2, f"distflow run: {text}\n")
+
+    def _tell_guardian(self, line: str) -> None:
+        assert self._guard.stdin is not None
+        try:
+            self._guard.stdin.write(f"{line}\n".encode())
+            self._guard.stdin.flush()
+        except BrokenPipeError:
+            pass  # somebody has killed it; the job goes on
+
+
+def _catch_signals() -> dict[int, Any]:
+    """Lets the wake-up pipe tell the loop of signals; those ignored (nohup, &) stay so."""
+    caught = (*FORWARDED, signal.SIGCHLD)
+    present: dict[int, Any] = {number: signal.getsignal(number) for number in caught}
+    before: dict[int, Any] = {
+        number: present[number] for number in caught if present[number] != signal.SIG_IGN
+    }
+    for number in {*before, signal.SIGCHLD}:
+        signal.signal(number, lambda number, frame: None)
+    return before
+
+
+def _start_guardian(job: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py")), job],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+def _adopt_orphans() -> None:
+    """Makes the kernel give us the children of workers that have died, so that we can reap them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,0 +1,102 @@
+"""Starts the workers of an MPI job with mpirun; pipes in a private folder bring their output.
+
+mpirun mixes its ranks' outputs and keeps their ends to itself, so each rank runs under a small
+wrapper (worker.py) that sends both to the launcher directly. A job then looks as over gRPC.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from distflow.cluster.environments.mpi import PROCESS_MANAGERS
+
+from . import rank
+from .job import INTERNAL_ERROR, Job
+
+KINDS = ("out", "err")
+
+
+class MpiStarter:
+    """One mpirun as the child of the launcher."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._mpirun: int | None = None
+        self._is_over = False
+        self._status = -1
+        self._partial = b""
+
+    def start(self, job: Job) -> None:
+        """Makes the pipes and starts mpirun."""
+        plan = job.plan
+        assert plan.mpirun is not None
+        self._folder = Path(tempfile.mkdtemp(prefix="distflow-"))  # for this user only: mode 0700
+        self._status = self._pipe("status")
+        os.set_blocking(self._status, False)
+        job.listen(self._status, lambda: self._read_status(job))
+        for worker in job.ranks:
+            for kind in KINDS:
+                job.watch(self._pipe(f"rank-{worker.number}.{kind}"), kind, worker)
+        names = ";".join(f"{v.rank},{v.size},{v.local_rank}" for v in PROCESS_MANAGERS)
+        wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("worker.py"))]
+        wrapper += ["report", str(self._folder), names]
+        command = plan.mpirun.command(plan.num_workers, [*wrapper, *plan.command])
+        out, err = os.pipe(), os.pipe()
+        environment = {**os.environ, **plan.variables}
+        self._mpirun = job.spawn(command, environment, stdout=out[1], stderr=err[1])
+        job.guard(self._mpirun)
+        os.close(out[1])
+        os.close(err[1])
+        job.watch(out[0], "out")
+        job.watch(err[0], "err")
+
+    def on_exit(self, job: Job, process: int, code: int) -> None:
+        """mpirun, or an orphan, has ended; a rank that has not told its end was killed by it."""
+        if process != self._mpirun:
+            return
+        self._read_status(job)
+        self._is_over = True
+        for worker in job.ranks:
+            if worker.code is None and worker.group is not None:
+                job.ended(worker.number, -signal.SIGKILL)
+            elif worker.code is None:
+                job.ended(worker.number, code or INTERNAL_ERROR)
+
+    def on_failure(self, job: Job, failed: rank.Rank) -> None:
+        """mpirun ends the other ranks by itself."""
+
+    def is_over(self, job: Job) -> bool:
+        """Whether mpirun has ended."""
+        return self._is_over
+
+    def close(self) -> None:
+        """Removes the pipes."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._status >= 0:
+            os.close(self._status)
+
+    def _pipe(self, name: str) -> int:
+        """Opened for writing too, so that it has no end before the first worker opens it."""
+        assert self._folder is not None
+        path = self._folder / name
+        os.mkfifo(path, 0o600)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _read_status(self, job: Job) -> None:
+        try:
+            data = self._partial + os.read(self._status, 64 * 1024)
+        except BlockingIOError:
+            return
+        *lines, self._partial = data.split(b"\n")
+        for line in lines:
+            word, number, value = line.decode().split()
+            if word == "start":
+                job.started(int(number), int(value))
+            else:
+                job.ended(int(number), int(value))

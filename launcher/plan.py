@@ -1,0 +1,155 @@
+"""What is to be run: the checked form of the options of `distflow run`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import env
+from .mpirun import Mpirun, find_mpirun
+
+BACKENDS = ("auto", "mpi", "grpc")
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job on this host.
+
+    Attributes:
+      command: what each worker runs.
+      num_workers: how many of them.
+      backend: "mpi" or "grpc".
+      mpirun: with which MPI they are started; None for "grpc".
+      variables: what is added to the environment of all workers.
+      grace_seconds: from SIGTERM to SIGKILL.
+      linger_seconds: from the first failure to SIGTERM, in which the others report it themselves.
+      log_dir: where each worker's output is kept as well.
+    """
+
+    command: list[str]
+    num_workers: int
+    backend: str
+    mpirun: Mpirun | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    grace_seconds: float = 25.0
+    linger_seconds: float = 5.0
+    log_dir: Path | None = None
+
+    @property
+    def job(self) -> str:
+        """The id of the job."""
+        return self.variables["DISTFLOW_JOB"]
+
+    def describe(self) -> str:
+        """Returns the plan for people, one thing on each line; secrets are left out."""
+        lines = [
+            f"workers  {self.num_workers} on this host",
+            f"backend  {self.backend}" + (f" ({self.mpirun.name})" if self.mpirun else ""),
+            f"command  {shlex.join(self.command)}",
+        ]
+        if self.mpirun:
+            started = self.mpirun.command(self.num_workers, ["..."])
+            lines.append(f"started  {shlex.join(started)}")
+        else:
+            lines.append("started  each in a session of its own, meeting at 127.0.0.1:<free port>")
+        lines += [f"env      {env.shown(*item)}" for item in self.variables.items()]
+        per_rank = [name for name, variable in env.CONTRACT.items() if variable.per_rank]
+        lines.append(f"per rank {', '.join(per_rank)}")
+        lines.append(
+            f"at end   {self.linger_seconds:g} s after a failure SIGTERM, "
+            f"{self.grace_seconds:g} s later SIGKILL"
+        )
+        if self.log_dir:
+            lines.append(f"logs     {self.log_dir}/rank-N.out and rank-N.err")
+        return "\n".join(lines)
+
+
+def make_plan(
+    command: list[str],
+    *,
+    num_workers: int,
+    backend: str = "auto",
+    replicas: int | None = None,
+    variables: dict[str, str] | None = None,
+    log_dir: Path | None = None,
+    grace_seconds: float = 25.0,
+    linger_seconds: float = 5.0,
+) -> Plan:
+    """Returns the plan of a job; chooses the backend if it is "auto".
+
+    Raises:
+      UsageError: for numbers that do not go together, reserved variables, or a missing mpirun.
+    """
+    if replicas is not None and replicas < num_workers:
+        raise UsageError(
+            f"--replicas must be at least the number of workers ({num_workers}); received "
+            f"{replicas}. Each worker holds one logical replica or more."
+        )
+    given = dict(variables or {})
+    for name in given:
+        if name in env.CONTRACT and name != "DISTFLOW_REPLICAS":
+            raise UsageError(f"--env {name} is set by distflow run itself: {_meaning(name)}.")
+    chosen, mpirun = _choose(backend, num_workers)
+    present = {**os.environ, **given}
+    job = {
+        "DISTFLOW_JOB": secrets.token_hex(8),
+        "DISTFLOW_BACKEND": chosen,
+        "DISTFLOW_WORLD_SIZE": str(num_workers),
+        "DISTFLOW_TOKEN": secrets.token_hex(16),
+    }
+    if replicas is not None:
+        job["DISTFLOW_REPLICAS"] = str(replicas)
+    return Plan(
+        command=command,
+        num_workers=num_workers,
+        backend=chosen,
+        mpirun=mpirun,
+        variables={**env.defaults(present, root=os.geteuid() == 0), **given, **job},
+        grace_seconds=grace_seconds,
+        linger_seconds=linger_seconds,
+        log_dir=log_dir,
+    )
+
+
+def worker_command(name: str, arguments: list[str], *, is_module: bool) -> list[str]:
+    """Returns the command of a worker: this Python with a script or a module.
+
+    Raises:
+      UsageError: if the script is not there.
+    """
+    if is_module:
+        return [sys.executable, "-m", name, *arguments]
+    if not Path(name).is_file() and not (Path(name) / "__main__.py").is_file():
+        raise UsageError(
+            f"expected a Python file; received {name!r}, which is not there (in {os.getcwd()})."
+        )
+    return [sys.executable, name, *arguments]
+
+
+def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:
+    if backend == "grpc" or (backend == "auto" and num_workers == 1):
+        return "grpc", None
+    mpirun = find_mpirun()
+    has_mpi4py = importlib.util.find_spec("mpi4py") is not None
+    if mpirun is not None and has_mpi4py:
+        return "mpi", mpirun
+    if backend == "auto":
+        return "grpc", None
+    missing = "mpi4py" if mpirun is not None else "an mpirun, beside Python or on PATH"
+    raise UsageError(
+        f'--backend mpi needs {missing}, which was not found. Run: pip install "distflow[mpi]", '
+        "or use --backend grpc."
+    )
+
+
+def _meaning(name: str) -> str:
+    return env.CONTRACT[name].meaning
