@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distflow.base import errors
+from distflow.comm.transport import frames
+
+JOB = frames.job_number("job")
+
+
+def stream(*bodies, kind=frames.DATA):
+    messages = []
+    for number, body in enumerate(bodies):
+        messages += frames.chunks(kind, JOB, 3, number, 7 + number, b"meta", body)
+    return messages
+
+
+def feed(messages):
+    assembler = frames.Assembler(JOB, 3)
+    return [item for item in map(assembler.feed, messages) if item is not None]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_a_frame_comes_back_whole(size):
+    x = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    cut = size // 3
+    (frame,) = feed(stream([x[:cut], x[cut:cut], x[cut:]]))
+    assert (frame.tag, frame.meta) == (7, b"meta")
+    assert np.array_equal(frame.body, x)
+
+
+def test_no_message_is_longer_than_the_limit():
+    messages = stream([np.zeros(5 << 20, np.uint8)])
+    assert max(map(len, messages)) <= frames.MAX_MESSAGE_BYTES
+    assert len(messages) == 5
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=200))
+def test_random_bytes_are_a_typed_error(message):
+    with pytest.raises(errors.DataLossError):
+        frames.Assembler(JOB, 3).feed(message)
+
+
+@settings(max_examples=500)
+@given(st.integers(0, frames.HEADER_BYTES - 1), st.integers(1, 255), st.binary(max_size=40))
+def test_a_damaged_header_is_a_typed_error_or_another_tag(position, flip, body):
+    message = bytearray(stream([np.frombuffer(body, np.uint8)])[0])
+    message[position] ^= flip
+    assembler = frames.Assembler(JOB, 3)
+    try:
+        item = assembler.feed(bytes(message))
+    except errors.DataLossError:
+        return
+    # What is left to the layer above: the tag, and the kind where the frame is still consistent.
+    assert item is None or isinstance(item, frames.Signal) or item.tag != 7
+
+
+FAULTS = {
+    "lost": lambda m: [m[0], m[2], *m[3:]],
+    "doubled": lambda m: [m[0], m[0], *m[1:]],
+    "reordered": lambda m: [m[1], m[0], *m[2:]],
+    "frame skipped": lambda m: m[3:],
+    "cut short": lambda m: [m[0][:-1], *m[1:]],
+    "longer": lambda m: [m[0] + b"x", *m[1:]],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_stream_faults_are_detected(fault):
+    body = [np.zeros(5 << 19, np.uint8)]  # three chunks
+    with pytest.raises(errors.DataLossError):
+        feed(FAULTS[fault](stream(body, body)))
+
+
+def test_frames_of_another_job_or_rank_are_refused():
+    for assembler in (frames.Assembler(JOB + 1, 3), frames.Assembler(JOB, 2)):
+        with pytest.raises(errors.DataLossError, match="this stream belongs to"):
+            assembler.feed(stream([])[0])
+
+
+def test_sizes_are_checked_before_memory_is_taken():
+    header = frames.Header(frames.DATA, JOB, 3, 0, 0, 0, frames.MAX_BODY_BYTES + 1, 0, 0)
+    with pytest.raises(errors.DataLossError, match="limits"):
+        frames.Assembler(JOB, 3).feed(frames.encode_header(header))
+
+
+def test_an_abort_may_interrupt_a_frame():
+    long = stream([np.zeros(5 << 19, np.uint8)])
+    abort = list(frames.chunks(frames.ABORT, JOB, 3, 0, 0, b"why", ()))
+    assert feed([long[0], *abort]) == [frames.Signal(frames.ABORT, b"why")]
