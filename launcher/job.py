@@ -25,6 +25,7 @@ from .plan import Plan
 PR_SET_CHILD_SUBREAPER = 36
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEFTOVER_SECONDS = 1.0  # from SIGTERM to SIGKILL for what workers have left behind
+PATIENCE_SECONDS = 1.0  # how long an interrupted job waits for a terminal that takes nothing
 READ_BYTES = 64 * 1024
 INTERNAL_ERROR = 70
 
@@ -345,7 +346,8 @@ class Job:
     def _finish_output(self) -> None:
         if self._first is not None:
             self._printer.text(2, rank.report(self.ranks, self._first, self._stopped))
-        self._printer.close()
+        # Somebody who has ended the job should not have to read its output first.
+        self._printer.close(float("inf") if self._interrupted is None else PATIENCE_SECONDS)
 
     def _exit_code(self) -> int:
         if self._first is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -105,13 +106,20 @@ class Printer:
             self._was_full = self._queued_bytes > QUEUE_BYTES
             return not self._was_full
 
-    def close(self) -> None:
-        """Returns when all is written."""
+    def close(self, patience_seconds: float = float("inf")) -> None:
+        """Returns when all is written, or when nothing could be for `patience_seconds`."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        while self._thread.is_alive():  # short waits: signals are handled between them
-            self._thread.join(0.2)
+        before, over = -1, 0.0
+        while self._thread.is_alive():
+            with self._changed:
+                left = self._queued_bytes
+            if left != before:
+                before, over = left, time.monotonic() + patience_seconds
+            if time.monotonic() > over:
+                return
+            self._thread.join(0.1)  # short waits: signals are handled between them
 
     def _erased(self) -> str:
         if not self._live:

@@ -1,0 +1,114 @@
+
+import pytest
+
+pytestmark = pytest.mark.spawn
+
+QUICK = ["--linger", "0.2", "--grace", "5"]
+
+
+def test_output_has_the_rank_before_each_line(run, backend):
+    job = run(["-n", "3", "--backend", backend], "hello")
+    assert job.end() == 0
+    assert sorted(job.out) == [f"[rank {r}] hello from {r} of 3" for r in range(3)]
+    assert job.err == ""
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        ("exception", 1, "exit code 1"),
+        ("import", 1, "exit code 1"),
+        ("exit", 3, "exit code 3"),
+        ("_exit", 4, "exit code 4"),
+        ("SIGSEGV", 139, "killed by signal 11 (SIGSEGV)"),
+        ("SIGKILL", 137, "killed by signal 9 (SIGKILL)"),
+        ("SIGTERM", 143, "killed by signal 15 (SIGTERM)"),
+    ],
+)
+def test_exit_code_is_that_of_the_first_failure(run, backend, how, code, words):
+    job = run(["-n", "2", "--backend", backend, *QUICK], "fail", how)
+    assert job.end() == code
+    assert "distflow run: rank 1 failed first, after" in job.err
+    assert words in job.err
+    assert "    about to fail" in job.err
+
+
+def test_report_shows_the_traceback_of_the_first_failure(run, backend):
+    job = run(["-n", "2", "--backend", backend, *QUICK], "fail", "exception")
+    job.end()
+    report = job.err.partition("distflow run:")[2]
+    assert "    ValueError: boom" in report
+    assert "After that: rank 0 " in report
+    assert "[mpirun]" not in job.err
+
+
+def test_contract_is_in_the_environment(run, backend):
+    names = ["DISTFLOW_BACKEND", "DISTFLOW_REPLICAS", "DISTFLOW_LOCAL_RANK", "MY_OWN"]
+    options = ["-n", "2", "--backend", backend, "--replicas", "8", "--env", "MY_OWN=a b"]
+    job = run(options, "environment", *names)
+    assert job.end() == 0
+    expected = []
+    for rank in (0, 1):
+        values = [backend, "8", rank, "a b"]
+        expected += [f"[rank {rank}] {n}={v}" for n, v in zip(names, values, strict=True)]
+    assert sorted(job.out) == sorted(expected)
+
+
+def test_workers_get_one_blas_thread_unless_told(run, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    job = run(
+        ["-n", "1", "--env", "MKL_NUM_THREADS=3"],
+        "environment",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+    )
+    assert job.end() == 0
+    assert [line.rpartition("=")[2] for line in job.out] == ["1", "1", "3"]
+
+
+def test_log_dir_keeps_each_stream_as_it_was(run, backend, tmp_path):
+    logs = tmp_path / "logs"
+    options = ["-n", "2", "--backend", backend, "--log-dir", logs]
+    job = run(options, "bytes", r"b'1%\r2%\n\xff no newline'")
+    assert job.end() == 0
+    assert sorted(p.name for p in logs.iterdir()) == [
+        "rank-0.err",
+        "rank-0.out",
+        "rank-1.err",
+        "rank-1.out",
+    ]
+    for rank in (0, 1):
+        assert (logs / f"rank-{rank}.out").read_bytes() == b"1%\r2%\n\xff no newline"
+        assert (logs / f"rank-{rank}.err").read_bytes() == b""
+    assert sorted(job.out) == [f"[rank {r}] {t}" for r in (0, 1) for t in ("2%", "� no newline")]
+
+
+def test_a_flood_of_output_neither_stalls_nor_loses_a_byte(run, backend):
+    job = run(["-n", "2", "--backend", backend], "flood", str(25_000_000))
+    assert job.end() == 0
+    for rank in (0, 1):
+        assert job.out.count(f"[rank {rank}] " + "x" * 99) == 250_100
+    assert len(job.out) == 2 * 250_100
+
+
+def test_what_workers_leave_behind_is_ended(run, backend, all_gone):
+    job = run(["-n", "2", "--backend", backend], "abandon")
+    processes = job.wait_for("ready", 4)
+    assert job.end() == 0
+    assert all_gone(processes, 0.5)
+
+
+def test_module_form_runs_a_module(run):
+    job = run(["-n", "1", "-m", "json.tool", "--help"], "ignored")
+    assert job.end() == 0
+    assert job.out[0].startswith("[rank 0] usage:")
+
+
+def test_token_is_in_no_argument_list_and_no_output(run, backend):
+    job = run(["-n", "2", "-v", "--backend", backend], "environment", "DISTFLOW_TOKEN")
+    assert job.end() == 0
+    token = job.out[0].rpartition("=")[2]
+    assert len(token) == 32
+    assert token not in job.err
