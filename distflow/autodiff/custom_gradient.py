@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -75,11 +76,21 @@ def run(f: Callable[..., Any], inputs: list[Any]) -> tuple[Any, tuple[Any, ...],
 
     def gradient(g: Any, out: Any, *unused: Any) -> tuple[Any, ...]:
         if variables:
+            if not _accepts_variables(grad_fn):
+                raise TypeError(
+                    "custom_gradient: the gradient function must accept variables=, since the "
+                    f"function reads {[v.name for v in variables]}."
+                )
             of_inputs, of_variables = grad_fn(*g, variables=variables)
             return (*_as_list(of_inputs, len(inputs)), *_as_list(of_variables, len(variables)))
         return tuple(_as_list(grad_fn(*g), len(inputs)))
 
     return result, (*inputs, *variables), gradient
+
+
+def _accepts_variables(grad_fn: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(grad_fn).parameters
+    return "variables" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _fresh(tensor: Tensor, inputs: list[Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from distflow.autodiff import backward
 from distflow.autodiff.backward import Record, UnconnectedGradients
 from distflow.autodiff.jacobian import jacobian_of_rows
-from distflow.base import errors, nest
+from distflow.base import errors, log, nest
 from distflow.core import context, convert
 from distflow.core.tensor import Tensor
 
@@ -30,13 +30,13 @@ class GradientTape:
         self._watch_accessed = watch_accessed_variables
         self._recording = False
         self._used = False
+        self._watched: list[Any] = []
         self._clear()
 
     def _clear(self) -> None:
         self._records: list[Record] = []
         # Strong references: an id stays unique only as long as its object lives.
         self._tracked: dict[int, Any] = {}
-        self._watched: list[Any] = []
 
     def __enter__(self) -> GradientTape:
         if self._recording:
@@ -69,7 +69,7 @@ class GradientTape:
         for value in inputs:
             if id(value) in tracked:
                 depends = True
-            elif self._watch_accessed and getattr(value, "is_variable", False) and value.trainable:
+            elif self._watch_accessed and _is_variable(value) and value.trainable:
                 self._watch(value)
                 depends = True
         if not depends or primitive.gradient is None or not outputs:
@@ -82,14 +82,15 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Watches tensors or Variables (or structures of them) from now on."""
         for value in nest.flatten(tensor):
-            if not isinstance(value, Tensor) and not getattr(value, "is_variable", False):
+            if not isinstance(value, Tensor) and not _is_variable(value):
                 raise errors.invalid("GradientTape.watch", "tensors or Variables", repr(value))
-            if not (value.dtype.is_floating or value.dtype.is_complex):
-                raise errors.DtypeMismatchError(
-                    f"GradientTape.watch: expected a floating dtype; received {value.dtype.name}.\n"
-                    "Integers have no gradients: cast the tensor first."
-                )
-            self._watch(value)
+            if value.dtype.is_floating or value.dtype.is_complex:
+                self._watch(value)
+                continue
+            log.get_logger().warning(
+                "GradientTape.watch: the dtype should be floating; received %s. "
+                "Integers have no gradients: cast the tensor first.", value.dtype.name,
+            )  # fmt: skip
 
     def _watch(self, value: Any) -> None:
         if id(value) not in self._tracked:
@@ -98,11 +99,12 @@ class GradientTape:
 
     def watched_variables(self) -> tuple[Any, ...]:
         """Returns the variables watched, in the order in which they came."""
-        return tuple(v for v in self._watched if getattr(v, "is_variable", False))
+        return tuple(v for v in self._watched if _is_variable(v))
 
     def reset(self) -> None:
-        """Forgets all that was recorded."""
+        """Forgets all that was recorded and watched."""
         self._clear()
+        self._watched = []
 
     @contextlib.contextmanager
     def stop_recording(self) -> Iterator[None]:
@@ -135,7 +137,7 @@ class GradientTape:
         """
         self._check_use()
         policy = backward.check_unconnected(unconnected_gradients)
-        targets = [_tensor(t) for t in nest.flatten(target)]
+        targets = [_differentiable(t) for t in nest.flatten(target)]
         flat_sources = nest.flatten(sources)
         for source in flat_sources:
             if not hasattr(source, "dtype"):
@@ -209,13 +211,13 @@ class GradientTape:
 
         Row b of the target must depend on row b of the source only.
         """
-        self._check_use()
-        batch = target.shape[0]
-        if batch is None or batch != source.shape[0]:
+        batches = tuple(t.shape[0] if t.ndim else None for t in (target, source))
+        if batches[0] is None or batches[0] != batches[1]:
             raise errors.invalid(
                 "batch_jacobian", "target and source must have one known batch size",
                 f"{target.shape} and {source.shape}",
             )  # fmt: skip
+        self._check_use()
         policy = backward.check_unconnected(unconnected_gradients)
         with self._quiet():
             (result,) = jacobian_of_rows(
@@ -225,5 +227,11 @@ class GradientTape:
         return result
 
 
-def _tensor(value: Any) -> Any:
-    return value if isinstance(value, Tensor) else convert.convert_to_tensor(value)
+def _is_variable(value: Any) -> bool:
+    return getattr(value, "is_variable", False)
+
+
+def _differentiable(value: Any) -> Any:
+    if isinstance(value, Tensor) or _is_variable(value):
+        return value
+    return convert.convert_to_tensor(value)

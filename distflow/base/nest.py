@@ -50,7 +50,7 @@ def rebuild(structure: Any, new_children: list[Any]) -> Any:
             return dict(items)
         if isinstance(structure, collections.defaultdict):
             return type(structure)(structure.default_factory, items)
-        return type(structure)(items)
+        return type(structure)(items)  # type: ignore[call-arg]
     if isinstance(structure, tuple) and hasattr(structure, "_fields"):
         return type(structure)(*new_children)
     return type(structure)(new_children)

@@ -1,7 +1,8 @@
 """From Python values, NumPy arrays and Variables to tensors, with TF2's rules for dtypes.
 
-Python ints become int32 and floats float32; NumPy arrays keep their dtype. Beside a tensor both
-take the tensor's dtype if that loses no kind (an int may become a float, never the reverse).
+Python ints become int32 (int64 if they are too large) and floats float32; NumPy arrays and
+scalars keep their dtype, but integers within a list are Python ints. Beside a tensor both take
+the tensor's dtype if that loses no kind (an int may become a float, never the reverse).
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def to_array(value: Any, dtype: dtypes.DType | None = None, cast: bool = False) 
     if isinstance(value, np.ndarray | np.generic):
         return _from_numpy(np.asarray(value), dtype, cast)
     if isinstance(value, bool | int | float | complex | str | bytes):
-        return _from_python(np.asarray(value, _default(value)), value, dtype)
+        return _from_python(_scalar(value), value, dtype)
     if isinstance(value, list | tuple):
         try:
             array = np.asarray([_element(v) for v in value]) if value else np.zeros(0, np.float32)
@@ -102,9 +103,9 @@ def to_array(value: Any, dtype: dtypes.DType | None = None, cast: bool = False) 
                 "convert_to_tensor", "rows must have equal lengths", f"{value!r:.120}",
                 "Rows of unequal length need padding, or tf.ragged.",
             ) from error  # fmt: skip
-        if _all_python(value):
-            return _from_python(_narrow(array), value, dtype)
-        return _from_numpy(array, dtype, cast)
+        return _from_list(array, value, dtype, cast)
+    if isinstance(value, range):
+        return _from_python(np.asarray(value, np.int64), value, dtype)
     if value is None:
         raise _unconvertible(value, dtype)
     if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
@@ -169,7 +170,8 @@ def _to_tensor(value: Any, dtype: dtypes.DType | None, hint: Any) -> Tensor:
     if isinstance(value, list | tuple) and _holds_tensor(value):
         return _stack(value, dtype)
     if dtype is not None:
-        return EagerTensor(to_array(value, dtype))
+        # A dtype that is asked for may also narrow a NumPy array, as in TF; a hint may not.
+        return EagerTensor(to_array(value, dtype, cast=True))
     if hint is not None:
         preferred = dtypes.as_dtype(hint)
         try:
@@ -229,49 +231,57 @@ def _element(value: Any) -> Any:
 def _all_python(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_all_python(v) for v in value)
-    return isinstance(value, bool | int | float | complex | str | bytes)
+    return isinstance(value, bool | int | float | complex | str | bytes | range) and not isinstance(
+        value, np.generic
+    )
 
 
-def _default(value: Any) -> Any:
-    if isinstance(value, str | bytes):
-        return object
-    if isinstance(value, bool):
-        return np.bool_
-    if isinstance(value, int):
-        return np.int64
-    return np.complex128 if isinstance(value, complex) else np.float64
+def _scalar(value: Any) -> Any:
+    return np.asarray(value, object if isinstance(value, str | bytes) else None)
 
 
-def _narrow(array: Any) -> Any:
-    # Lists of Python numbers: NumPy chose int64/float64/str; _from_python narrows numbers.
-    if array.dtype.kind in "SU":
-        return _strings(array)
-    return array
+def _from_list(array: Any, value: Any, dtype: dtypes.DType | None, cast: bool) -> Any:
+    """Lists: integers of any width are as Python's; a NumPy float among the leaves names a width.
+
+    NumPy has chosen a common dtype by its own promotion; it is only a first guess.
+    """
+    if array.dtype.kind in "fc" and dtype is None:
+        for leaf in _leaves(value):
+            if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind == array.dtype.kind:
+                return array.astype(leaf.dtype)
+            if getattr(leaf, "dtype", np.dtype("O")) == dtypes.bfloat16.numpy:
+                return array.astype(leaf.dtype)
+    if array.dtype.kind in "biufcSUO" and (dtype is None or _all_python(value)):
+        return _from_python(array, value, dtype)
+    return _from_numpy(array, dtype, cast)
 
 
 def _from_python(array: Any, value: Any, dtype: dtypes.DType | None) -> Any:
-    """Python numbers: int -> int32, float -> float32, unless a dtype is wanted."""
-    if array.dtype == object:
+    """Python numbers: int -> int32 (int64 if it must), float -> float32, or the wanted dtype."""
+    if array.dtype.kind in "SUO":
+        if array.dtype == object and all(isinstance(v, int) for v in array.reshape(-1).tolist()):
+            raise errors.invalid("convert_to_tensor", "integers must fit 64 bits", f"{value!r:.80}")
         array = _strings(array)
         if dtype is not None and dtype is not dtypes.string:
             raise _unconvertible(value, dtype)
         return array
     kind = array.dtype.kind
     if dtype is None:
-        dtype = {"b": dtypes.bool_, "i": dtypes.int32, "u": dtypes.uint64, "f": dtypes.float32,
+        dtype = {"b": dtypes.bool_, "i": dtypes.int32, "u": dtypes.int32, "f": dtypes.float32,
                  "c": dtypes.complex128}[kind]  # fmt: skip
-    if _KIND_ORDER[kind] > _KIND_ORDER[dtype.kind] or (kind == "b") != (dtype.kind == "b"):
+        if kind in "iu" and array.size and not -(2**31) <= array.min() <= array.max() < 2**31:
+            dtype = dtypes.int64
+    if _KIND_ORDER[kind] > _KIND_ORDER[dtype.kind] or dtype.kind == "s":
         raise _unconvertible(value, dtype)
-    if dtype.kind == "s":
-        raise _unconvertible(value, dtype)
-    if dtype.is_integer and array.size:
+    if dtype.is_integer and array.size and kind != "b":
         low, high = int(array.min()), int(array.max())
         if low < int(dtype.min) or high > int(dtype.max):
             raise errors.invalid(
                 "convert_to_tensor", f"values must fit {dtype.name} [{dtype.min}, {dtype.max}]",
                 f"{value!r:.80}", "Give a wider dtype, for instance dtype=tf.int64.",
             )  # fmt: skip
-    return array.astype(dtype.numpy)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype.numpy)
 
 
 def _from_numpy(array: Any, dtype: dtypes.DType | None, cast: bool) -> Any:
@@ -288,7 +298,10 @@ def _from_numpy(array: Any, dtype: dtypes.DType | None, cast: bool) -> Any:
         return array.astype(own.numpy, order="C", copy=True)
     if dtype is dtypes.string or not (cast or _KIND_ORDER[own.kind] <= _KIND_ORDER[dtype.kind]):
         raise _unconvertible(array, dtype)
-    return array.astype(dtype.numpy)
+    if own.is_complex and not dtype.is_complex:
+        array = array.real
+    with np.errstate(all="ignore"):
+        return array.astype(dtype.numpy)
 
 
 def _strings(array: Any) -> Any:

@@ -57,3 +57,12 @@ class Primitive:
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         """Binds the primitive to inputs: runs it, or records it where a function is traced."""
         return _bind.bind(self, *inputs, **attributes)
+
+
+def named(name: str) -> Primitive:
+    """Returns a registered primitive.
+
+    For gradient rules, which run long after all files are loaded: the gradient of a movement is
+    often a reduction or a scatter, which are themselves defined by movements.
+    """
+    return REGISTRY[name]

@@ -163,7 +163,8 @@ class EagerTensor(Tensor):
         return self._array.reshape(())[()]
 
     def __bool__(self) -> bool:
-        return bool(self._scalar("bool()"))
+        # An empty tensor is false, as in TF.
+        return bool(self._array.size and self._scalar("bool()"))
 
     def __int__(self) -> int:
         return int(self._scalar("int()"))
@@ -195,13 +196,19 @@ class EagerTensor(Tensor):
         return f"tf.Tensor({_text(self._array)}, shape={self.shape}, dtype={self.dtype.name})"
 
     def __repr__(self) -> str:
-        value = (
-            np.array2string(self._array, separator=", ")
-            if self._array.ndim
-            else repr(self._array[()])
-        )
+        value = represent(self._array)
         return f"<tf.Tensor: shape={self.shape}, dtype={self.dtype.name}, numpy={value}>"
 
 
+def represent(array: np.ndarray[Any, Any]) -> str:
+    """Returns an array as it stands in the repr of a tensor."""
+    return _block(repr(array) if array.ndim else str(array[()]))
+
+
 def _text(array: np.ndarray[Any, Any]) -> str:
-    return np.array2string(array) if array.ndim else str(array[()])
+    return _block(str(array))
+
+
+def _block(text: str) -> str:
+    """Text of several lines begins on a line of its own, as in TF."""
+    return "\n" + text if "\n" in text else text

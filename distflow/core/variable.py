@@ -10,7 +10,7 @@ import numpy as np
 from distflow.base import dtypes, errors, names, shapes
 from distflow.core import context, convert
 from distflow.core.primitive import Primitive
-from distflow.core.tensor import EagerTensor, Reference, Tensor
+from distflow.core.tensor import EagerTensor, Reference, Tensor, represent
 
 
 class VariableSynchronization(enum.Enum):
@@ -64,7 +64,7 @@ def _assign_dtype(variable: dtypes.DType, value: dtypes.DType, *, mode: str) -> 
 
 def _assign_shape(variable: Any, value: Any, *, mode: str) -> list[Any]:
     target = shapes.TensorShape(variable)
-    if not target.is_compatible_with(value) and not (mode != "assign" and tuple(value) == ()):
+    if not target.is_compatible_with(value):
         raise errors.invalid("assign", f"shape must be {shapes.text(variable)}", shapes.text(value))
     return []
 
@@ -94,8 +94,6 @@ assign_variable = Primitive(
     effect="write",
     keeps_variables=True,
 )
-
-_unique = names.Uniquifier()
 
 
 class _Creation(type):
@@ -169,14 +167,16 @@ class Variable(metaclass=_Creation):
             array = np.array(convert.convert_to_tensor(value, wanted).array)  # type: ignore[attr-defined]
         self.dtype = dtypes.of_array(array)
         self._shape = shapes.TensorShape(array.shape if shape is None else shape)
-        if validate_shape:
-            self._shape.assert_is_compatible_with(array.shape)
+        if validate_shape and not self._shape.is_compatible_with(array.shape):
+            raise errors.invalid(
+                "Variable", f"the initial value must have shape {self._shape}", str(array.shape)
+            )
         on_read = synchronization is VariableSynchronization.ON_READ
         self.trainable = not on_read if trainable is None else bool(trainable)
         self.synchronization = synchronization
         self.aggregation = aggregation
         self.constraint = constraint
-        self._name = names.scoped(_unique.unique(name) if name is None else name or "Variable")
+        self._name = names.scoped(name or "Variable")
         self.storage = storage(array)
 
     @property
@@ -259,6 +259,18 @@ class Variable(metaclass=_Creation):
     def __index__(self) -> int:
         return self.value().__index__()  # type: ignore[attr-defined]
 
+    def __iadd__(self, other: Any) -> Any:
+        raise _in_place("+=", "assign_add(value)")
+
+    def __isub__(self, other: Any) -> Any:
+        raise _in_place("-=", "assign_sub(value)")
+
+    def __imul__(self, other: Any) -> Any:
+        raise _in_place("*=", "assign(variable * value)")
+
+    def __itruediv__(self, other: Any) -> Any:
+        raise _in_place("/=", "assign(variable / value)")
+
     def __len__(self) -> int:
         return len(self.value())
 
@@ -275,10 +287,15 @@ class Variable(metaclass=_Creation):
         return copy
 
     def __repr__(self) -> str:
-        value = np.array2string(np.asarray(self.storage.read()), separator=", ")
+        value = represent(np.asarray(self.storage.read()))
         return (
             f"<tf.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}, numpy={value}>"
         )
+
+
+def _in_place(operator: str, method: str) -> RuntimeError:
+    # Python would otherwise rebind the name to a tensor, and the variable would stay as it was.
+    return RuntimeError(f"variable {operator} value is not supported. Use variable.{method}.")
 
 
 def _variable_to_tensor(variable: Any, dtype: Any) -> Tensor:

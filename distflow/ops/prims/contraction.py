@@ -133,9 +133,9 @@ def resolve_padding(padding: Any, spatial: Any, window: Any, strides: Any, dilat
     return tuple(result)
 
 
-def window_count(size: Any, extent: int, stride: int, pad: tuple[int, int]) -> Any:
+def window_count(size: Any, extent: Any, stride: int, pad: tuple[int, int]) -> Any:
     """Returns how many windows of `extent` fit a padded dimension."""
-    if size is None:
+    if size is None or extent is None:
         return None
     return max((size + pad[0] + pad[1] - extent) // stride + 1, 0)
 
@@ -149,7 +149,7 @@ def _conv_shape(
             "conv", f"input and filter must have rank {n + 2}",
             f"input {shapes.text(x)}, filter {shapes.text(w)}",
         )  # fmt: skip
-    if x[-1] is not None and (x[-1] != w[-2] * groups or w[-1] % groups):
+    if None not in (x[-1], w[-2], w[-1]) and (x[-1] != w[-2] * groups or w[-1] % groups):
         raise errors.invalid(
             "conv",
             f"the input's channels must be {w[-2] * groups} (filter {shapes.text(w)}, "
@@ -176,13 +176,35 @@ def _conv_shape(
 
 def _pads(x: Any, w: Any, strides: Any, padding: Any, lhs: Any, rhs: Any) -> Any:
     spatial = tuple(dilated(d, a) for d, a in zip(x[1:-1], lhs))
-    pads = resolve_padding(padding, spatial, w[:-2], strides, rhs)
-    if pads is None or not shapes.is_static(spatial):
-        raise errors.invalid(
-            "conv", "its gradient needs known sizes of the spatial dimensions",
-            f"input {shapes.text(x)}", "Trace the function with concrete shapes.",
-        )  # fmt: skip
-    return pads
+    return resolve_padding(padding, spatial, w[:-2], strides, rhs)
+
+
+def gradient_padding(
+    where: str, sizes: Any, extents: Any, outputs: Any, strides: Any, pads: Any
+) -> tuple[Any, Any]:
+    """Returns the padding of the two convolutions that are the gradients of one.
+
+    For the input, the spread gradient is padded so that every window that saw an element is
+    counted; for the filter, the input is padded (or cropped) to where windows lay. With stride 1
+    neither depends on the sizes, which then may be unknown.
+    """
+    of_input, of_filter = [], []
+    for i, (size, extent, out, stride) in enumerate(zip(sizes, extents, outputs, strides)):
+        if stride != 1 and (size is None or pads is None):
+            raise errors.invalid(
+                where, "the gradient of strided windows needs known sizes",
+                f"sizes {shapes.text(sizes)}, strides {tuple(strides)}",
+                "Trace the function with concrete shapes.",
+            )  # fmt: skip
+        low, high = pads[i]
+        if stride == 1:
+            of_input.append((extent - 1 - low, extent - 1 - high))
+            of_filter.append((low, high))
+        else:
+            spread = dilated(out, stride)
+            of_input.append((extent - 1 - low, size + low - spread))
+            of_filter.append((low, spread + extent - 1 - size - low))
+    return tuple(of_input), tuple(of_filter)
 
 
 def _conv_ref(
@@ -238,7 +260,7 @@ def _conv_grad(
     pads = _pads(x.shape, w.shape, strides, padding, lhs_dilation, rhs_dilation)
     spatial = tuple(dilated(d, a) for d, a in zip(x.shape[1:-1], lhs_dilation))
     extents = tuple(dilated(k, a) for k, a in zip(w.shape[:-2], rhs_dilation))
-    out_extents = tuple(dilated(o, s) for o, s in zip(g.shape[1:-1], strides))
+    of_input, of_filter = gradient_padding("conv", spatial, extents, g.shape[1:-1], strides, pads)
     axes = tuple(range(n))
     # Input gradient: g, spread by the strides, against the mirrored filter.
     flipped = movement.transpose(movement.reverse(conj(w), axes=axes), perm=(*axes, n + 1, n))
@@ -246,10 +268,7 @@ def _conv_grad(
         g,
         flipped,
         strides=lhs_dilation,
-        padding=tuple(
-            (e - 1 - lo, d + lo - o)
-            for e, (lo, _), d, o in zip(extents, pads, spatial, out_extents)
-        ),
+        padding=of_input,
         lhs_dilation=strides,
         rhs_dilation=rhs_dilation,
         groups=1,
@@ -259,10 +278,7 @@ def _conv_grad(
         movement.transpose(conj(x), perm=(n + 1, *range(1, n + 1), 0)),
         movement.transpose(g, perm=(*range(1, n + 1), 0, n + 1)),
         strides=rhs_dilation,
-        padding=tuple(
-            (lo, o + (k - 1) * a - d - lo)
-            for k, a, (lo, _), d, o in zip(w.shape[:-2], rhs_dilation, pads, spatial, out_extents)
-        ),
+        padding=of_filter,
         lhs_dilation=lhs_dilation,
         rhs_dilation=strides,
         groups=1,

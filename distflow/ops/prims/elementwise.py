@@ -40,7 +40,7 @@ def _sigmoid(x: Any) -> Any:
 
 neg = unary("neg", accepts=NUMERIC, ref=np.negative, grad=lambda g, y, x: -g)
 abs_ = unary("abs", accepts=REAL, ref=np.abs, grad=lambda g, y, x: g * sign(x))
-sign = unary("sign", accepts=REAL, ref=_quiet(np.sign), grad=lambda g, y, x: g * 0)
+sign: Primitive = unary("sign", accepts=REAL, ref=_quiet(np.sign), grad=lambda g, y, x: g * 0)
 floor = unary("floor", accepts=FLOATING, ref=np.floor, grad=None)
 ceil = unary("ceil", accepts=FLOATING, ref=np.ceil, grad=None)
 # Ties go to the even number, as in IEEE 754 and TF.
@@ -57,7 +57,9 @@ rsqrt = unary(
     grad=lambda g, y, x: g * -0.5 * conj(y * y * y),
 )  # fmt: skip
 sin = unary("sin", accepts=INEXACT, ref=_quiet(np.sin), grad=lambda g, y, x: g * conj(cos(x)))
-cos = unary("cos", accepts=INEXACT, ref=_quiet(np.cos), grad=lambda g, y, x: -g * conj(sin(x)))
+cos: Primitive = unary(
+    "cos", accepts=INEXACT, ref=_quiet(np.cos), grad=lambda g, y, x: -g * conj(sin(x))
+)
 tan = unary("tan", accepts=INEXACT, ref=_quiet(np.tan), grad=lambda g, y, x: g * conj(1 + y * y))
 asin = unary(
     "asin", accepts=FLOATING, ref=_quiet(np.arcsin), grad=lambda g, y, x: g * rsqrt(1 - x * x)
@@ -79,16 +81,36 @@ erfinv = unary(
     grad=lambda g, y, x: g * (exp(y * y) * (1 / _TWO_OVER_SQRT_PI)),
 )  # fmt: skip
 lgamma = unary("lgamma", accepts=FLOATING, ref=ref_.lgamma, grad=lambda g, y, x: g * digamma(x))
-# The trigamma function is not in the set: digamma has no derivative here.
-digamma = unary("digamma", accepts=FLOATING, ref=ref_.digamma, grad=None)
+digamma: Primitive = unary(
+    "digamma", accepts=FLOATING, ref=ref_.digamma, grad=lambda g, y, x: g * _trigamma(x)
+)
 
 # -- binary --------------------------------------------------------------------------------
+
+
+def _trigamma(x: Any) -> Any:
+    """Returns the derivative of digamma, in public operations (it is not in the set).
+
+    Recurrence to x + 10, the asymptotic series there, reflection below 1/2 (Abramowitz & Stegun
+    6.4.6, 6.4.12, 6.4.7).
+    """
+    reflect = lt(x, 0.5)
+    z = select(reflect, 1 - x, x)
+    far = z + 10
+    r = 1 / far
+    s = r * r
+    total = r + s / 2 + r * s * (1 / 6 - s * (1 / 30 - s * (1 / 42 - s * (1 / 30 - s * (5 / 66)))))
+    for k in range(10):
+        total = total + 1 / ((z + k) * (z + k))
+    sine = sin(math.pi * select(reflect, x, x * 0 + 0.5))
+    return select(reflect, (math.pi * math.pi) / (sine * sine) - total, total)
 
 
 def _floordiv(x: Any, y: Any) -> Any:
     if x.dtype.kind in "iu" and np.any(y == 0):
         raise _division_by_zero("floordiv")
-    return np.floor_divide(x, y)
+    # floor(x / y) as in TF: np.floor_divide corrects by the remainder, and inf // 2 is NaN.
+    return np.floor_divide(x, y) if x.dtype.kind in "iu" else np.floor(np.divide(x, y))
 
 
 def _mod(x: Any, y: Any) -> Any:
@@ -124,7 +146,8 @@ def _extremum_grad(compare: Any) -> Any:
     def grad(g: Any, z: Any, x: Any, y: Any) -> tuple[Any, Any]:
         # A tie gives the whole gradient to the first operand, as in TF.
         first = compare(x, y)
-        return select(first, g, g * 0), select(first, g * 0, g)
+        zero = np.zeros((), g.dtype.numpy)
+        return select(first, g, zero), select(first, zero, g)
 
     return grad
 
@@ -169,11 +192,12 @@ def _select_dtype(condition: Any, x: Any, y: Any) -> Any:
 
 
 def _select_grad(g: Any, z: Any, condition: Any, x: Any, y: Any) -> tuple[Any, ...]:
-    zero = g * 0
+    # A constant, not g * 0: the side that was not chosen must not see an infinite g as NaN.
+    zero = np.zeros((), g.dtype.numpy)
     return (
         None,
-        unbroadcast(select(condition, g, zero), x),
-        unbroadcast(select(condition, zero, g), y),
+        unbroadcast(select(condition, g, zero), x, y, condition),
+        unbroadcast(select(condition, zero, g), y, x, condition),
     )
 
 
@@ -209,7 +233,7 @@ def _bitcast_dtype(x: Any, *, dtype: Any) -> Any:
     return dtype
 
 
-select = Primitive(
+select: Primitive = Primitive(
     "select",
     _select_dtype,
     lambda c, x, y: shapes.broadcast("select", c, x, y),
@@ -221,7 +245,7 @@ select = Primitive(
 stop_gradient = Primitive(
     "stop_gradient", lambda x: x, lambda x: tuple(x), lambda x: x, None, family="select"
 )
-cast = Primitive(
+cast: Primitive = Primitive(
     "cast", _cast_dtype, lambda x, *, dtype: tuple(x), _cast_ref, _cast_grad, family="select"
 )
 bitcast = Primitive("bitcast", _bitcast_dtype, _bitcast_shape, _bitcast_ref, None, family="select")
@@ -238,21 +262,21 @@ complex_ = Primitive(
     _complex_dtype,
     lambda x, y: shapes.broadcast("complex", x, y),
     lambda x, y: x + np.asarray(1j, np.result_type(x, np.complex64)) * y,
-    lambda g, z, x, y: (unbroadcast(real(g), x), unbroadcast(imag(g), y)),
+    lambda g, z, x, y: (unbroadcast(real(g), x, y), unbroadcast(imag(g), y, x)),
     family="select",
     match=None,
 )
-real = Primitive(
+real: Primitive = Primitive(
     "real", lambda x: check_dtype("real", COMPLEX, x).real_dtype, lambda x: tuple(x),
     lambda x: np.ascontiguousarray(np.real(x)), lambda g, y, x: (complex_(g, g * 0),),
     family="select",
 )  # fmt: skip
-imag = Primitive(
+imag: Primitive = Primitive(
     "imag", lambda x: check_dtype("imag", COMPLEX, x).real_dtype, lambda x: tuple(x),
     lambda x: np.ascontiguousarray(np.imag(x)), lambda g, y, x: (complex_(g * 0, g),),
     family="select",
 )  # fmt: skip
-conj_ = Primitive(
+conj_: Primitive = Primitive(
     "conj", lambda x: check_dtype("conj", COMPLEX, x), lambda x: tuple(x), np.conj,
     lambda g, y, x: (conj_(g),), family="select",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes, errors, shapes
-from distflow.core.primitive import Primitive
+from distflow.core.primitive import Primitive, named
 
 
 def check_dtype(
@@ -85,7 +85,7 @@ def binary(
     def gradient(g: Any, z: Any, x: Any, y: Any) -> tuple[Any, Any]:
         assert grad is not None
         gx, gy = grad(g, z, x, y)
-        return unbroadcast(gx, x), unbroadcast(gy, y)
+        return unbroadcast(gx, x, y), unbroadcast(gy, y, x)
 
     def reference(x: Any, y: Any) -> Any:
         return keep_dtype(ref(x, y), x.dtype if out is None else out.numpy)
@@ -93,7 +93,7 @@ def binary(
     return Primitive(
         name,
         dtype_rule,
-        lambda x, y: shapes.broadcast(name, x, y),
+        lambda x, y: tuple(x) if x == y else shapes.broadcast(name, x, y),
         reference,
         None if grad is None else gradient,
         family="binary",
@@ -133,33 +133,38 @@ def keep_dtype(result: Any, dtype: Any) -> Any:
     return np.asarray(result, dtype)
 
 
-def unbroadcast(g: Any, like: Any) -> Any:
+def unbroadcast(g: Any, like: Any, *others: Any) -> Any:
     """Returns the gradient of an operand that was broadcast: g summed to the shape of `like`.
 
-    With unknown dimensions, those that are known to be 1 are summed; an unknown one is taken to
-    be the operand's own.
+    Args:
+      g: gradient of the result, or None.
+      like: the operand.
+      others: the operands beside it. Where a dimension of `like` is unknown, it may be 1 and have
+        been stretched only if another operand is not known to be 1 there.
     """
     if g is None:
         return None
     from_shape, to_shape = tuple(g.shape), tuple(like.shape)
-    if from_shape == to_shape:
-        return g
     extra = len(from_shape) - len(to_shape)
+    if any(d is None and _may_stretch(len(to_shape) - i, like, others)
+           for i, d in enumerate(to_shape)):  # fmt: skip
+        target = named("shape_of")(like, dtype=dtypes.int32)
+        return named("unbroadcast")(g, target, shape=to_shape)
     axes = tuple(range(extra)) + tuple(
         i + extra for i, d in enumerate(to_shape) if d == 1 and from_shape[i + extra] != 1
     )
-    if axes:
-        g = _sum(g, axes=axes)
-    if len(g.shape) != len(to_shape) or (1 in to_shape and tuple(g.shape) != to_shape):
-        g = _restore(g, like)
-    return g
+    if not axes:
+        return g
+    g = named("reduce_sum")(g, axes=axes)
+    if len(axes) == extra:
+        return g
+    if to_shape.count(None) < 2:
+        return named("reshape")(g, shape=tuple(-1 if d is None else d for d in to_shape))
+    return named("reshape")(g, named("shape_of")(like, dtype=dtypes.int32), shape=to_shape)
 
 
-_sum: Any = None
-_restore: Any = None
-
-
-def set_movement(reduce_sum: Any, reshape_like: Any) -> None:
-    """Hands in the primitives that `unbroadcast` is made of (called once, by `movement`)."""
-    global _sum, _restore
-    _sum, _restore = reduce_sum, reshape_like
+def _may_stretch(from_end: int, like: Any, others: tuple[Any, ...]) -> bool:
+    return any(
+        other is not like and len(other.shape) >= from_end and other.shape[-from_end] != 1
+        for other in others
+    )

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes, errors, shapes
-from distflow.core.primitive import Primitive
+from distflow.core.primitive import Primitive, named
 from distflow.core.tensor import EagerTensor
 from distflow.ops.prims import movement
-from distflow.ops.prims.creation import iota
 from distflow.ops.prims.factories import check_dtype, check_same
-
-
-def _int(value: int) -> Any:
-    return EagerTensor(np.asarray(value, np.int32))
-
 
 # -- gather --------------------------------------------------------------------------------
 
@@ -139,153 +133,108 @@ scatter = Primitive(
 def gather_nd(params: Any, indices: Any) -> Any:
     """Returns params[indices[..., 0], indices[..., 1], ...], as one gather of flat rows."""
     depth = indices.shape[-1]
-    if depth == 1:
-        flat, rows = params, indices
-    else:
-        dims = movement.shape_tensor(params, indices.dtype)
-        rows, factor = None, None
-        for level in reversed(range(depth)):
-            column = _last(indices, level)
-            _assert_inside(column, params.shape[level])
-            part = column if factor is None else column * factor
-            rows = part if rows is None else rows + part
-            dim = movement.slice_(dims, starts=(level,), stops=(level + 1,), strides=(1,))
-            dim = movement.reshape(dim, shape=())
-            factor = dim if factor is None else factor * dim
-        flat = movement.reshape(
-            params, shape=(-1, *(params.shape[depth:])) if shapes.is_static(params.shape[depth:])
-            else _no_dynamic_rows(params),
-        )  # fmt: skip
-        return gather(flat, movement.reshape(rows, shape=_squeezed(indices)), axis=0)
-    rows = movement.reshape(rows, shape=_squeezed(indices))
+    dims = movement.shape_tensor(params, indices.dtype)
+    lead, rest = _part(dims, 0, depth), _part(dims, depth, None)
+    strides = named("cumprod")(lead, axis=0, exclusive=True, reverse=True)
+    rows = named("reduce_sum")(indices * strides, axes=(len(indices.shape) - 1,))
+    # A bad index must not land in another row: -1 makes the gather refuse it.
+    inside = named("and")(named("le")(0, indices), named("lt")(indices, lead))
+    if isinstance(inside, EagerTensor) and not inside.array.all():
+        _refuse(indices.array, tuple(params.shape[:depth]))
+    flags = named("cast")(inside, dtype=dtypes.int32)
+    ok = named("reduce_min")(flags, axes=(len(indices.shape) - 1,))
+    rows = named("select")(named("eq")(ok, 0), rows * 0 - 1, rows)
+    minus_one = np.full(1, -1, indices.dtype.numpy)
+    target = movement.concat(minus_one, rest, axis=0)
+    flat = movement.reshape(params, target, shape=(None, *params.shape[depth:]))
     return gather(flat, rows, axis=0)
 
 
-def _assert_inside(column: Any, dim: Any) -> None:
-    if isinstance(column, EagerTensor) and dim is not None:
-        _check_range("gather_nd", column.array, dim)
+def _part(dims: Any, start: int, stop: Any) -> Any:
+    return movement.slice_(dims, starts=(start,), stops=(stop,), strides=(1,))
 
 
-def _squeezed(indices: Any) -> Any:
-    dims = tuple(indices.shape[:-1])
-    return tuple(-1 if d is None else d for d in dims)
-
-
-def _no_dynamic_rows(params: Any) -> Any:
+def _refuse(indices: Any, dims: Any) -> None:
+    bad = indices[((indices < 0) | (indices >= np.asarray(dims, indices.dtype))).any(-1)][0]
     raise errors.invalid(
-        "gather_nd", "the dimensions of one row must be known", shapes.text(params.shape)
-    )
-
-
-def _last(x: Any, position: int) -> Any:
-    rank = len(x.shape)
-    return movement.slice_(
-        x,
-        starts=(*(0 for _ in range(rank - 1)), position),
-        stops=(*(None for _ in range(rank - 1)), position + 1),
-        strides=(1,) * rank,
+        "gather_nd", f"indices must lie inside {shapes.text(dims)}", str(bad.tolist())
     )
 
 
 # -- dynamic slices ------------------------------------------------------------------------
 
 
-def _starts_dtype(x: Any, *rest: Any, **attributes: Any) -> Any:
-    check_dtype("dynamic_slice", dtypes.INTEGER, rest[-1])
+def _slice_dtype(x: Any, starts: Any, *given: Any, sizes: Any) -> Any:
+    for integers in (starts, *given):
+        check_dtype("dynamic_slice", dtypes.INTEGER, integers)
     return x
 
 
-def _dynamic_slice_shape(x: Any, starts: Any, *, sizes: Any) -> Any:
-    if len(sizes) != len(x) or tuple(starts) != (len(x),):
+def _slice_shape(x: Any, starts: Any, *given: Any, sizes: Any) -> Any:
+    if len(sizes) != len(x) or not shapes.TensorShape(starts).is_compatible_with((len(x),)):
         raise errors.invalid(
             "dynamic_slice", f"one start and one size for each of {len(x)} dimensions",
             f"starts {shapes.text(starts)}, sizes {sizes}",
         )  # fmt: skip
-    return tuple(d if s is None else s for d, s in zip(x, sizes))
+    if not given and None in sizes:
+        raise errors.invalid("dynamic_slice", "sizes must be known", shapes.text(sizes))
+    return tuple(sizes)
 
 
-def _window(x: Any, starts: Any, sizes: Any) -> Any:
+def _slice_ref(x: Any, starts: Any, *given: Any, sizes: Any) -> Any:
+    wanted = tuple(given[0].tolist()) if given else sizes
+    return np.ascontiguousarray(x[_window("dynamic_slice", x, starts, wanted)]).reshape(wanted)
+
+
+def _window(name: str, x: Any, starts: Any, sizes: Any) -> Any:
     window = []
     for dim, start, size in zip(x.shape, starts.tolist(), sizes):
-        size = dim - start if size is None else size
         if start < 0 or start + size > dim:
-            raise errors.invalid(
-                "dynamic_slice", f"start + size must be <= {dim}", f"{start} + {size}"
-            )
+            raise errors.invalid(name, f"0 <= start and start + size <= {dim}", f"{start} + {size}")
         window.append(slice(start, start + size))
     return tuple(window)
 
 
-def _dynamic_update_ref(x: Any, update: Any, starts: Any) -> Any:
+def _slice_grad(g: Any, y: Any, x: Any, starts: Any, *given: Any, sizes: Any) -> Any:
+    zeros = movement.broadcast_like(movement._zero(x), x)
+    return dynamic_update_slice(zeros, g, starts), None, *[None] * len(given)
+
+
+# Where a trace does not know a size it is None, and a third input gives all of them.
+dynamic_slice = Primitive(
+    "dynamic_slice", _slice_dtype, _slice_shape, _slice_ref, _slice_grad, family="indexing"
+)
+
+
+def _update_dtype(x: Any, update: Any, starts: Any) -> Any:
+    check_dtype("dynamic_update_slice", dtypes.INTEGER, starts)
+    return check_same("dynamic_update_slice", x, update)
+
+
+def _update_shape(x: Any, update: Any, starts: Any) -> Any:
+    if len(update) != len(x) or not shapes.TensorShape(starts).is_compatible_with((len(x),)):
+        raise errors.invalid(
+            "dynamic_update_slice", f"an update of rank {len(x)} and {len(x)} starts",
+            f"update {shapes.text(update)}, starts {shapes.text(starts)}",
+        )  # fmt: skip
+    return tuple(x)
+
+
+def _update_ref(x: Any, update: Any, starts: Any) -> Any:
     result = np.array(x)
-    result[_window(x, starts, update.shape)] = update
+    result[_window("dynamic_update_slice", x, starts, update.shape)] = update
     return result
 
 
-def _dynamic_slice_grad(g: Any, y: Any, x: Any, starts: Any, *, sizes: Any) -> Any:
-    zeros = movement.broadcast_like(movement._zero(x), x)
-    return dynamic_update_slice(zeros, g, starts), None
-
-
-def _dynamic_update_grad(g: Any, y: Any, x: Any, update: Any, starts: Any) -> Any:
+def _update_grad(g: Any, y: Any, x: Any, update: Any, starts: Any) -> Any:
     zeros = movement.broadcast_like(movement._zero(update), update)
     sizes = tuple(update.shape)
-    return dynamic_update_slice(g, zeros, starts), dynamic_slice(g, starts, sizes=sizes), None
+    given = () if shapes.is_static(sizes) else (movement.shape_tensor(update),)
+    of_update = dynamic_slice(g, starts, *given, sizes=sizes)
+    return dynamic_update_slice(g, zeros, starts), of_update, None
 
 
-dynamic_slice = Primitive(
-    "dynamic_slice",
-    _starts_dtype,
-    _dynamic_slice_shape,
-    lambda x, starts, *, sizes: np.ascontiguousarray(x[_window(x, starts, sizes)]),
-    _dynamic_slice_grad,
-    family="indexing",
-)
 dynamic_update_slice = Primitive(
-    "dynamic_update_slice",
-    lambda x, update, starts: _starts_dtype(check_same("dynamic_update_slice", x, update), starts),
-    lambda x, update, starts: tuple(x),
-    _dynamic_update_ref,
-    _dynamic_update_grad,
-    family="indexing",
-    match=(0, 1),
-)
-
-# -- what movement needs for unknown sizes -------------------------------------------------
-
-
-def _positions(x: Any) -> Any:
-    """Returns, in the shape of x, the flat position of each element."""
-    dims = movement.shape_tensor(x)
-    count = _product(dims, len(x.shape))
-    return movement.reshape(
-        iota(count, dtype=dtypes.int32, length=None), dims, shape=tuple(x.shape)
-    )
-
-
-def _product(dims: Any, rank: int) -> Any:
-    total = _int(1)
-    for i in range(rank):
-        total = total * movement.reshape(
-            movement.slice_(dims, starts=(i,), stops=(i + 1,), strides=(1,)), shape=()
-        )
-    return total
-
-
-def _scatter_flat(g: Any, positions: Any, like: Any) -> Any:
-    """Returns zeros in the shape of `like` with g at the given flat positions."""
-    count = _product(movement.shape_tensor(like), len(like.shape))
-    target = movement.reshape(count, shape=(1,))
-    zeros = movement.broadcast_to(movement._zero(g), target, shape=(None,))
-    flat = movement.reshape(g, shape=(-1,))
-    rows = movement.reshape(positions, shape=(-1, 1))
-    return movement.reshape_like(scatter(zeros, rows, flat, mode="add"), like)
-
-
-def _take(x: Any, length: Any, offset: Any, axis: int) -> Any:
-    rows = iota(movement.reshape(length, shape=()), dtype=dtypes.int32, length=None) + offset
-    return gather(x, rows, axis=axis)
-
-
-movement.set_scatter(_positions, _scatter_flat)
-movement.set_take(_take)
+    "dynamic_update_slice", _update_dtype, _update_shape, _update_ref, _update_grad,
+    family="indexing", match=(0, 1),
+)  # fmt: skip

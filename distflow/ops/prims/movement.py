@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes, errors, shapes
-from distflow.core.primitive import Primitive
+from distflow.core.primitive import Primitive, named
 from distflow.core.tensor import EagerTensor
-from distflow.ops.prims.factories import check_dtype, check_same, set_movement
+from distflow.ops.prims.factories import check_dtype, check_same, unbroadcast
 
 
 def _same_dtype(x: Any, *rest: Any, **attributes: Any) -> Any:
@@ -87,7 +87,7 @@ def _reshape_ref(x: Any, target: Any = None, *, shape: Any) -> Any:
         raise _reshape_error(x.shape, wanted) from error
 
 
-reshape = Primitive(
+reshape: Primitive = Primitive(
     "reshape",
     _target_dtype("reshape"),
     _reshape_shape,
@@ -121,7 +121,7 @@ def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort(perm))
 
 
-transpose = Primitive(
+transpose: Primitive = Primitive(
     "transpose",
     _same_dtype,
     _transpose_shape,
@@ -157,36 +157,54 @@ def _broadcast_ref(x: Any, target: Any = None, *, shape: Any) -> Any:
 
 
 def _broadcast_grad(g: Any, y: Any, x: Any, *target: Any, shape: Any) -> Any:
-    extra = len(g.shape) - len(x.shape)
-    unknown = any(d is None for d in x.shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, d in enumerate(x.shape) if d == 1 and g.shape[i + extra] != 1
-    )
-    if unknown and any(d is None for d in x.shape[1:]):
-        raise errors.UnimplementedError(
-            "broadcast_to: the gradient needs to know which dimensions were 1; received shape "
-            f"{shapes.text(x.shape)}."
-        )
-    gx = _summed(g, axes=axes) if axes else g
-    return (reshape_like(gx, x), *[None] * len(target))
+    return (unbroadcast(g, x, y), *[None] * len(target))
 
 
-_summed: Any = None
-
-
-def set_reduce_sum(reduce_sum: Any) -> None:
-    """Hands in the sum over axes (called once, by `reduction`, which needs this file)."""
-    global _summed
-    _summed = reduce_sum
-    set_movement(reduce_sum, reshape_like)
-
-
-broadcast_to = Primitive(
+broadcast_to: Primitive = Primitive(
     "broadcast_to",
     _target_dtype("broadcast_to"),
     _broadcast_shape,
     _broadcast_ref,
     _broadcast_grad,
+    family="movement",
+)
+
+
+# -- unbroadcast ---------------------------------------------------------------------------
+
+
+def _unbroadcast_shape(x: Any, target: Any, *, shape: Any) -> Any:
+    if len(shape) > len(x):
+        raise errors.invalid(
+            "unbroadcast", f"the rank must be at most {len(x)}", shapes.text(shape)
+        )
+    return tuple(shape)
+
+
+def _unbroadcast_ref(x: Any, target: Any, *, shape: Any) -> Any:
+    wanted = tuple(int(d) for d in target)
+    if wanted == x.shape:
+        return x
+    extra = x.ndim - len(wanted)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, d in enumerate(wanted) if d == 1 and x.shape[i + extra] != 1
+    )
+    total = named("reduce_sum").reference(x, axes=axes)
+    if total.size != math.prod(wanted):
+        raise errors.invalid(
+            "unbroadcast", f"{shapes.text(wanted)} must broadcast to {shapes.text(x.shape)}"
+        )
+    return total.reshape(wanted)
+
+
+# The transpose of broadcast_to for shapes that a trace does not know: which dimensions are to be
+# summed is known only when it runs. Where they are known, reduce_sum does it.
+unbroadcast_to = Primitive(
+    "unbroadcast",
+    _target_dtype("unbroadcast"),
+    _unbroadcast_shape,
+    _unbroadcast_ref,
+    lambda g, y, x, target, *, shape: (broadcast_like(g, x), None),
     family="movement",
 )
 
@@ -246,22 +264,32 @@ def _slice_grad(g: Any, y: Any, x: Any, *, starts: Any, stops: Any, strides: Any
 
 def _slice_grad_dynamic(g: Any, x: Any, starts: Any, stops: Any, strides: Any) -> Any:
     # The positions of the elements themselves are sliced, so unknown dimensions do not matter.
-    positions = _positions(x)
-    chosen = slice_(positions, starts=starts, stops=stops, strides=strides)
-    return _scatter_flat(g, chosen, x)
+    chosen = slice_(positions(x), starts=starts, stops=stops, strides=strides)
+    return scatter_flat(g, chosen, x)
 
 
-_positions: Any = None
-_scatter_flat: Any = None
+def positions(x: Any) -> Any:
+    """Returns, in the shape of x, the flat position of each element."""
+    dims = shape_tensor(x)
+    flat = named("iota")(_product(dims), dtype=dtypes.int32, length=None)
+    return reshape(flat, dims, shape=tuple(x.shape))
 
 
-def set_scatter(positions: Any, scatter_flat: Any) -> None:
-    """Hands in what slices of unknown size need (called once, by `indexing`)."""
-    global _positions, _scatter_flat
-    _positions, _scatter_flat = positions, scatter_flat
+def scatter_flat(g: Any, where: Any, like: Any) -> Any:
+    """Returns zeros in the shape of `like` with g added at the given flat positions."""
+    target = reshape(_product(shape_tensor(like)), shape=(1,))
+    zeros = broadcast_to(_zero(g), target, shape=(shapes.size(like.shape),))
+    flat, rows = reshape(g, shape=(-1,)), reshape(where, shape=(-1, 1))
+    return reshape_like(named("scatter")(zeros, rows, flat, mode="add"), like)
 
 
-slice_ = Primitive("slice", _same_dtype, _slice_shape, _slice_ref, _slice_grad, family="movement")
+def _product(dims: Any) -> Any:
+    return named("reduce_prod")(dims, axes=(0,))
+
+
+slice_: Primitive = Primitive(
+    "slice", _same_dtype, _slice_shape, _slice_ref, _slice_grad, family="movement"
+)
 
 # -- pad -----------------------------------------------------------------------------------
 
@@ -317,18 +345,27 @@ def _pad_grad(g: Any, y: Any, x: Any, value: Any, *, config: Any) -> Any:
         stops=stops,
         strides=tuple(interior + 1 for _, _, interior in config),
     )
-    return gx, _summed(g, axes=tuple(range(len(g.shape)))) - _summed(
-        gx, axes=tuple(range(len(gx.shape)))
-    )
+    axes = tuple(range(len(g.shape)))
+    return gx, named("reduce_sum")(g, axes=axes) - named("reduce_sum")(gx, axes=axes)
 
 
-pad = Primitive("pad", _pad_dtype, _pad_shape, _pad_ref, _pad_grad, family="movement", match=(0, 1))
+pad: Primitive = Primitive(
+    "pad", _pad_dtype, _pad_shape, _pad_ref, _pad_grad, family="movement", match=(0, 1)
+)
 
 # -- concat, reverse -----------------------------------------------------------------------
 
 
+def _concat_dtype(*inputs: Any, axis: int) -> Any:
+    if not inputs:
+        raise errors.invalid("concat", "at least one tensor is needed", "none")
+    return check_same("concat", *inputs)
+
+
 def _concat_shape(*inputs: Any, axis: int) -> Any:
     first = inputs[0]
+    if not 0 <= axis < len(first):
+        raise errors.invalid("concat", f"axis must be in [0, {len(first)})", f"axis={axis}")
     total: Any = 0
     merged = first
     for shape in inputs:
@@ -365,34 +402,26 @@ def _concat_grad(g: Any, y: Any, *inputs: Any, axis: int) -> Any:
 
 
 def _concat_grad_dynamic(g: Any, inputs: Any, axis: int) -> Any:
-    # Positions are concatenated like the inputs were, so each input finds its own again.
     grads, offset = [], EagerTensor(np.zeros((), np.int32))
     for x in inputs:
         length = slice_(shape_tensor(x), starts=(axis,), stops=(axis + 1,), strides=(1,))
-        grads.append(_take(g, length, offset, axis))
-        offset = offset + reshape(length, shape=())
+        length = reshape(length, shape=())
+        rows = named("iota")(length, dtype=dtypes.int32, length=None) + offset
+        grads.append(named("gather")(g, rows, axis=axis))
+        offset = offset + length
     return tuple(grads)
 
 
-_take: Any = None
-
-
-def set_take(take: Any) -> None:
-    """Hands in `take(x, length, offset, axis)` (called once, by `indexing`)."""
-    global _take
-    _take = take
-
-
-concat = Primitive(
+concat: Primitive = Primitive(
     "concat",
-    lambda *inputs, axis: check_same("concat", *inputs),
+    _concat_dtype,
     _concat_shape,
     lambda *arrays, axis: np.concatenate(arrays, axis),
     _concat_grad,
     family="movement",
     match=None,
 )
-reverse = Primitive(
+reverse: Primitive = Primitive(
     "reverse",
     _same_dtype,
     lambda x, *, axes: tuple(x),

@@ -42,10 +42,10 @@ def _prod_grad(g: Any, y: Any, x: Any, axes: tuple[int, ...]) -> Any:
     rest = tuple(i for i in range(len(x.shape)) if i not in axes)
     perm = rest + axes
     xt = movement.transpose(x, perm=perm)
-    flat = movement.reshape(
-        xt, shape=(*(-1 if x.shape[i] is None else x.shape[i] for i in rest),
-                   int(np.prod([x.shape[i] for i in axes]))),
-    )  # fmt: skip
+    kept = movement.slice_(movement.shape_tensor(xt), starts=(0,), stops=(len(rest),), strides=(1,))
+    merged = shapes.size(x.shape[i] for i in axes)
+    target = movement.concat(kept, np.full(1, -1, np.int32), axis=0)
+    flat = movement.reshape(xt, target, shape=(*(x.shape[i] for i in rest), merged))
     last = len(rest)
     left = cumprod(flat, axis=last, exclusive=True, reverse=False)
     right = cumprod(flat, axis=last, exclusive=True, reverse=True)
@@ -83,7 +83,6 @@ reduce_max = reduction(
 reduce_min = reduction(
     "reduce_min", accepts=REAL, ref=_nonempty("min", np.min), grad=_extremum_grad
 )
-movement.set_reduce_sum(reduce_sum)
 
 
 def _accumulator(dtype: Any) -> Any:
@@ -137,8 +136,10 @@ def _cumsum_grad(g: Any, y: Any, x: Any, *, axis: int, exclusive: bool, reverse:
 
 
 def _cumprod_grad(g: Any, y: Any, x: Any, *, axis: int, exclusive: bool, reverse: bool) -> Any:
-    # d y_j / d x_i = y_j / x_i for j >= i: as in TF, not defined where x is 0.
-    return (cumsum(y * g, axis=axis, exclusive=exclusive, reverse=not reverse) / x,)
+    # d y_j / d x_i = y_j / x_i for j >= i; where x is 0 the gradient is 0, as in TF.
+    total = cumsum(y * g, axis=axis, exclusive=exclusive, reverse=not reverse)
+    zero = eq(x, 0)
+    return (select(zero, x * 0, total / select(zero, x * 0 + 1, x)),)
 
 
 cumsum = _cumulative("cumsum", np.cumsum, 0, _cumsum_grad)

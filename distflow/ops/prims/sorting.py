@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import dtypes, errors, shapes
+from distflow.base import dtypes, errors
 from distflow.core.primitive import Primitive
-from distflow.ops.prims import indexing, movement
+from distflow.ops.prims import movement
 from distflow.ops.prims.factories import check_dtype
 
 
@@ -32,6 +32,12 @@ def _order(x: Any, descending: bool) -> Any:
     return np.flip(x.shape[-1] - 1 - order, -1)
 
 
+def _sort_shape(x: Any, *, descending: bool) -> Any:
+    if not x:
+        raise errors.invalid("sort", "the input must have at least one dimension", "a scalar")
+    return [tuple(x), tuple(x)]
+
+
 def _top_k_shape(x: Any, *, k: int) -> Any:
     if not x or (x[-1] is not None and not 0 <= k <= x[-1]):
         raise errors.invalid("top_k", f"k must be in [0, {x[-1] if x else 0}]", f"k={k}")
@@ -45,22 +51,16 @@ def _top_k_ref(x: Any, *, k: int) -> Any:
 
 def _sort_grad(g: Any, out: Any, x: Any, **attributes: Any) -> Any:
     """Each gradient goes back to the position that its value came from."""
-    if not shapes.is_static(x.shape):
-        raise errors.invalid("sort", "its gradient needs a known shape", shapes.text(x.shape))
-    rows, width = int(np.prod(x.shape[:-1], dtype=np.int64)), x.shape[-1]
-    chosen = out[1].shape[-1]
-    offsets = np.repeat(np.arange(rows, dtype=np.int32) * width, chosen)
-    flat = movement.reshape(out[1], shape=(rows * chosen,)) + offsets
-    zeros = np.zeros(rows * width, x.dtype.numpy)
-    values = movement.reshape(g[0], shape=(rows * chosen,))
-    column = movement.reshape(flat, shape=(rows * chosen, 1))
-    return (
-        movement.reshape(indexing.scatter(zeros, column, values, mode="add"), shape=tuple(x.shape)),
-    )
+    rank = len(x.shape)
+    row_starts = movement.slice_(
+        movement.positions(x), starts=(0,) * rank, strides=(1,) * rank,
+        stops=(*(None for _ in range(rank - 1)), 1),
+    )  # fmt: skip
+    return (movement.scatter_flat(g[0], out[1] + row_starts, x),)
 
 
 sort = Primitive(
-    "sort", _sort_dtype("sort"), lambda x, *, descending: [tuple(x), tuple(x)], _sort_ref,
+    "sort", _sort_dtype("sort"), _sort_shape, _sort_ref,
     _sort_grad, family="sorting",
 )  # fmt: skip
 top_k = Primitive(

@@ -39,11 +39,6 @@ def _window_shape(x: Any, *, window: Any, strides: Any, padding: Any, dilation: 
 
 
 def _pads(shape: Any, window: Any, strides: Any, padding: Any) -> Any:
-    if not shapes.is_static(shape):
-        raise errors.invalid(
-            "pooling", "its gradient needs known sizes", f"input {shapes.text(shape)}",
-            "Trace the function with concrete shapes.",
-        )  # fmt: skip
     return contraction.resolve_padding(padding, shape, window, strides, (1,) * len(shape))
 
 
@@ -88,10 +83,7 @@ def _sum_grad(
 ) -> Any:
     spatial = tuple(contraction.dilated(d, a) for d, a in zip(x.shape, dilation))
     pads = _pads(spatial, window, strides, padding)
-    back = tuple(
-        (k - 1 - lo, d + lo - contraction.dilated(o, s))
-        for k, (lo, _), d, o, s in zip(window, pads, spatial, g.shape, strides)
-    )
+    back, _ = contraction.gradient_padding("pooling", spatial, window, g.shape, strides, pads)
     gx = reduce_window_sum(g, window=window, strides=dilation, padding=back, dilation=strides)
     return (gx,)
 
@@ -155,6 +147,7 @@ def _scatter_grad(
 ) -> Any:
     # The gradient of g is h read where the maxima are; x only chooses, so it has none.
     pads = _pads(x.shape, window, strides, padding)
+    contraction.gradient_padding("pooling", x.shape, window, g.shape, strides, pads)
     config = tuple((lo, hi, 0) for lo, hi in pads)
     lowest = np.asarray(_lowest(x.dtype.numpy), x.dtype.numpy)
     padded = movement.pad(x, lowest, config=config)
@@ -164,7 +157,7 @@ def _scatter_grad(
     for offset in _offsets(window):
         window_slice = {
             "starts": tuple(offset),
-            "stops": tuple(o + (n - 1) * s + 1 for o, n, s in zip(offset, g.shape, strides)),
+            "stops": tuple(map(_stop, offset, window, strides, g.shape)),
             "strides": tuple(strides),
         }
         hit = eq(movement.slice_(padded, **window_slice), best)
@@ -173,6 +166,13 @@ def _scatter_grad(
         part = mul(cast(first, dtype=h.dtype), movement.slice_(values, **window_slice))
         total = part if total is None else total + part
     return None, total
+
+
+def _stop(offset: int, size: int, stride: int, count: Any) -> Any:
+    """Where the elements at one offset of all windows end; from the end where stride is 1."""
+    if stride == 1:
+        return offset + 1 - size or None
+    return offset + (count - 1) * stride + 1 if count else offset
 
 
 select_and_scatter_add = Primitive(
