@@ -46,13 +46,14 @@ _BLAME = {  # status codes with which a peer refuses us for good
 }
 
 
-def _options(keepalive_seconds: float) -> list[tuple[str, Any]]:
+def _options() -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", frames.MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", frames.MAX_MESSAGE_BYTES),
-        # A host that vanished without a word is noticed after three of these.
-        ("grpc.keepalive_time_ms", int(keepalive_seconds * 1000)),
-        ("grpc.keepalive_timeout_ms", int(keepalive_seconds * 2000)),
+        # For connections that a vanished host leaves half open; a stopped process answers no
+        # heartbeats of ours, but these did not notice it (gRPC 1.85).
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.max_ping_strikes", 0),
@@ -96,7 +97,8 @@ class GrpcServer:
       port: 0 for any free port.
       token: secret that peers must present; DISTFLOW_TOKEN if None.
       job: name of the job and its generation; peers with another one are refused.
-      keepalive_seconds: how often silent connections are probed.
+      silence_seconds: a peer without a sign of life for so long is lost. Peers send one every
+        tenth of it, from a thread: only a process that holds Python's lock so long seems dead.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class GrpcServer:
         *,
         token: str | None = None,
         job: str = "",
-        keepalive_seconds: float = 5.0,
+        silence_seconds: float = 30.0,
     ):
         self.host = host
         self.token = token if token is not None else flags.get("DISTFLOW_TOKEN") or ""
@@ -120,13 +122,13 @@ class GrpcServer:
         if not (self.token.isascii() and self.token.isprintable()):
             raise errors.invalid("GrpcServer", "a token must be printable ASCII")
         self.job = job
-        self.keepalive_seconds = keepalive_seconds
+        self.silence_seconds = silence_seconds
         self.refused: list[str] = []  # why peers were refused, for the error when none comes
         self._transport: GrpcTransport | None = None
         self._attached = threading.Event()
         self._server = grpc.server(
             _DaemonThreads(),
-            options=_options(keepalive_seconds),
+            options=_options(),
             maximum_concurrent_rpcs=_MAX_STREAMS,
         )
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
@@ -258,9 +260,9 @@ class GrpcTransport(base.Transport):
         self._addresses = list(addresses)
         self._server = server
         self._job = frames.job_number(server.job)
-        self._inbox = Inbox(rank, self.world_size)
+        self._inbox = Inbox(rank, self.world_size, silence_seconds=server.silence_seconds)
         self._condition = self._inbox.condition
-        self._outboxes = {peer: Outbox(self._job, rank, self._condition) for peer in self.peers}
+        self._outboxes = {peer: self._new_outbox() for peer in self.peers}
         self._admitted: set[int] = set()
         self._finished: set[int] = set()  # peers that have read our goodbye
         self._streams: dict[int, tuple[Any, Any]] = {}
@@ -273,6 +275,10 @@ class GrpcTransport(base.Transport):
             self._drop()
             raise
         atexit.register(_close_at_exit, weakref.ref(self))
+
+    def _new_outbox(self) -> Outbox:
+        heartbeat_seconds = self._server.silence_seconds / 10
+        return Outbox(self._job, self.rank, self._condition, heartbeat_seconds)
 
     def _connect(self, deadline: base.Deadline) -> None:
         for peer in self.peers:
@@ -288,9 +294,7 @@ class GrpcTransport(base.Transport):
 
     def _open(self, peer: int, deadline: base.Deadline) -> bool:
         """Opens the stream to a peer; False if it may be tried again."""
-        channel = grpc.insecure_channel(
-            self._addresses[peer], _options(self._server.keepalive_seconds)
-        )
+        channel = grpc.insecure_channel(self._addresses[peer], _options())
         call = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")(
             self._outboxes[peer].messages(),
             metadata=(
@@ -314,7 +318,7 @@ class GrpcTransport(base.Transport):
             refusal: Any = error if isinstance(error, grpc.RpcError) else None
             code = refusal and refusal.code()
             self._outboxes[peer].cut()  # ends the generator of this attempt
-            self._outboxes[peer] = Outbox(self._job, self.rank, self._condition)
+            self._outboxes[peer] = self._new_outbox()
             channel.close()
             if code in _BLAME:
                 raise _BLAME[code](
@@ -365,11 +369,12 @@ class GrpcTransport(base.Transport):
         try:
             for message in requests:
                 item = assembler.feed(message)
+                self._inbox.heard(peer, len(message) if item is None else 0)
                 if isinstance(item, base.Frame):
                     if not self._inbox.put(peer, item, wait=True):
                         return
-                elif item is None:
-                    self._inbox.saw_bytes(peer, len(message))
+                elif item is None or item.kind == frames.HEARTBEAT:
+                    continue
                 elif item.kind == frames.ABORT:
                     self._inbox.mark_aborted(peer, item.meta)
                 else:
@@ -399,15 +404,12 @@ class GrpcTransport(base.Transport):
     def flush(self, *, timeout_seconds: float, what: str) -> None:
         """Waits until gRPC has copied everything."""
 
-        def slowest() -> int:
-            return next((p for p, box in self._outboxes.items() if not box.empty), self.rank)
+        def unsent() -> int | None:
+            # A peer that has left has read what it needed.
+            unsent = (peer for peer, box in self._outboxes.items() if not box.empty)
+            return next((peer for peer in unsent if not self._inbox.gone(peer)), None)
 
-        self._inbox.wait_until(
-            lambda: all(box.empty for box in self._outboxes.values()),
-            slowest,
-            timeout_seconds,
-            what,
-        )
+        self._inbox.wait_for_peers(unsent, timeout_seconds, what)
 
     def check(self, what: str) -> None:
         """Raises if a peer is lost, has left or gave up."""

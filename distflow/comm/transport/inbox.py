@@ -5,7 +5,9 @@ Filled by other threads (of other ranks in-process, or of gRPC), emptied by the 
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -16,13 +18,18 @@ from distflow.comm.transport import base
 class Inbox:
     """One rank's mailbox: a queue per peer, and the peers that are lost, left or gave up."""
 
-    def __init__(self, rank: int, world_size: int, max_frames: int = 64):
+    def __init__(
+        self, rank: int, world_size: int, max_frames: int = 64, silence_seconds: float = math.inf
+    ):
         self.rank = rank
         self.world_size = world_size
-        self.condition = threading.Condition()
+        self.condition = threading.Condition()  # reentrant
         self._max_frames = max_frames
         self._frames: list[deque[base.Frame]] = [deque() for _ in range(world_size)]
         self._bytes_seen = [0] * world_size
+        self._silence_seconds = silence_seconds
+        self._heard = [time.monotonic()] * world_size
+        self._looked = time.monotonic()
         self._lost: dict[int, str] = {}
         self._left: set[int] = set()
         self._aborted: tuple[int, bytes] | None = None
@@ -41,9 +48,10 @@ class Inbox:
             self.condition.notify_all()
             return True
 
-    def saw_bytes(self, from_rank: int, count: int) -> None:
-        """Notes progress on a frame that is still arriving."""
+    def heard(self, from_rank: int, count: int = 0) -> None:
+        """Notes a sign of life, and `count` bytes of progress on a frame that is arriving."""
         with self.condition:
+            self._heard[from_rank] = time.monotonic()
             self._bytes_seen[from_rank] += count
 
     def mark_lost(self, rank: int, cause: str) -> None:
@@ -95,22 +103,38 @@ class Inbox:
                     deadline.progress()
                 if not deadline.remaining:
                     raise base.late(what, self.rank, from_rank, deadline)
-                self.condition.wait(deadline.remaining)
+                self._wait(deadline.remaining)
             frame = queue.popleft()
             self.condition.notify_all()  # room for `put`
             return frame
 
-    def wait_until(
-        self, done: Callable[[], bool], peer: Callable[[], int], timeout_seconds: float, what: str
+    def wait_for_peers(
+        self, waits_for: Callable[[], int | None], timeout_seconds: float, what: str
     ) -> None:
-        """Waits until `done()`; if that takes too long, blames the rank `peer()`."""
+        """Waits until `waits_for()` names no rank any more; blames the one it names."""
         deadline = base.Deadline(timeout_seconds)
         with self.condition:
-            while not done():
-                self._raise_if_broken(what, {peer()}, deadline.elapsed)
+            while (peer := waits_for()) is not None:
+                self._raise_if_broken(what, set(), deadline.elapsed)
                 if not deadline.remaining:
-                    raise base.late(what, self.rank, peer(), deadline)
-                self.condition.wait(deadline.remaining)
+                    raise base.late(what, self.rank, peer, deadline)
+                self._wait(deadline.remaining)
+
+    def _wait(self, seconds: float) -> None:
+        """Waits for news; notes as lost whoever has shown no sign of life for too long."""
+        if self._silence_seconds == math.inf:
+            self.condition.wait(seconds)
+            return
+        interval = self._silence_seconds / 10
+        self.condition.wait(min(seconds, interval))
+        now = time.monotonic()
+        if now - self._looked > 3 * interval:
+            # Nobody looked for long (no wait, or this very process was stopped): judge later.
+            self._heard = [max(heard, now) for heard in self._heard]
+        self._looked = now
+        for peer, heard in enumerate(self._heard):
+            if peer != self.rank and now - heard > self._silence_seconds:
+                self.mark_lost(peer, f"no sign of life for {now - heard:.1f} s")
 
     def check(self, what: str) -> None:
         """Raises if any peer is lost, has left or gave up."""

@@ -17,10 +17,13 @@ class Outbox:
     So memory in flight is bounded by gRPC's flow control, and adding a frame never waits.
     """
 
-    def __init__(self, job: int, source: int, condition: threading.Condition):
+    def __init__(
+        self, job: int, source: int, condition: threading.Condition, heartbeat_seconds: float
+    ):
         self._job = job
         self._source = source
         self._condition = condition
+        self._heartbeat_seconds = heartbeat_seconds
         self._queue: deque[tuple[int, bytes, Sequence[np.ndarray]]] = deque()
         self._index = 0
         self._busy = False
@@ -60,23 +63,27 @@ class Outbox:
     def messages(self) -> Iterator[bytes]:
         """Yields the messages of the stream until it ends."""
         while True:
+            self._set_free()
             with self._condition:
-                self._busy = False
-                self._condition.notify_all()  # for `flush`
-                while not (self._queue or self._abort or self._ended or self._cut):
-                    self._condition.wait()
+                idle = not self._condition.wait_for(self._has_work, self._heartbeat_seconds)
                 item = self._queue.popleft() if self._queue and not self._abort else None
                 self._busy = item is not None
             if item is not None and not self._cut:
                 tag, meta, parts = item
-                for chunk in frames.chunks(
+                chunks = frames.chunks(
                     frames.DATA, self._job, self._source, self._index, tag, meta, parts
-                ):
-                    if self._abort or self._cut:
-                        break
-                    yield chunk
+                )
+                chunk: bytes | None = next(chunks)
+                while chunk is not None and not (self._abort or self._cut):
+                    due, chunk = chunk, next(chunks, None)
+                    if chunk is None:  # all is copied: the caller's memory is free
+                        self._set_free()
+                    yield due
                 self._index += 1
-                del item, parts
+                del item, parts, chunks
+            if idle:
+                yield from self._signal(frames.HEARTBEAT, b"")
+                continue
             if self._cut:
                 break
             if self._abort is not None:
@@ -84,18 +91,19 @@ class Outbox:
                 yield from self._signal(frames.ABORT, error)
                 self._cut = True
                 break
-            if item_done(self._queue, self._ended):
+            if self._ended and not self._queue:
                 yield from self._signal(frames.GOODBYE, b"")
                 break
+        self.cut()
+
+    def _has_work(self) -> bool:
+        return bool(self._queue or self._abort or self._ended or self._cut)
+
+    def _set_free(self) -> None:
         with self._condition:
-            self._cut = True
-            self._busy = False
-            self._condition.notify_all()
+            if self._busy:
+                self._busy = False
+                self._condition.notify_all()  # for `flush`
 
     def _signal(self, kind: int, meta: bytes) -> Iterator[bytes]:
         return frames.chunks(kind, self._job, self._source, self._index, 0, meta, ())
-
-
-def item_done(queue: deque, ended: bool) -> bool:
-    """Whether nothing is left to send and nothing will come."""
-    return ended and not queue
