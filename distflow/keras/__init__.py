@@ -1,0 +1,47 @@
+"""Keras 3's API on distflow's tensors. Its rooms load on first use, so importing this is quick."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_ROOMS = (
+    "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
+    "metrics", "models", "optimizers", "random", "regularizers", "saving", "utils", "backend",
+    "mixed_precision", "config",
+)  # fmt: skip
+# Public name -> the file that has it.
+_NAMES = {
+    "DTypePolicy": "dtype_policy",
+    "Initializer": "initializers",
+    "Input": "engine.input_layer",
+    "InputSpec": "engine.input_spec",
+    "KerasTensor": "engine.keras_tensor",
+    "Layer": "engine.layer",
+    "Loss": "losses",
+    "Metric": "metrics",
+    "Model": "engine.model",
+    "Operation": "engine.operation",
+    "Optimizer": "optimizers",
+    "Regularizer": "regularizers",
+    "Sequential": "engine.sequential",
+}
+__all__ = [*_ROOMS, *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}: it is not a name of Keras, or not "
+            "there yet in distflow."
+        )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

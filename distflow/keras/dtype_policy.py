@@ -1,0 +1,120 @@
+"""Dtype policies: in which dtype a layer computes, and in which it keeps its variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distflow.base import dtypes, errors
+from distflow.keras import config
+
+_MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
+
+
+class DTypePolicy:
+    """A pair of dtypes: "float32" for both, or "mixed_bfloat16" to compute in 16 bits.
+
+    Args:
+      name: a dtype's name, "mixed_float16" or "mixed_bfloat16"; default the global policy's.
+    """
+
+    def __init__(self, name: str | None = None):
+        if name is None:
+            name = global_policy().name
+        if not isinstance(name, str):
+            raise TypeError(
+                f"'name' must be a string, such as 'mixed_float16'. Received: name={name} "
+                f"(of type {type(name)})"
+            )
+        self._name = name
+        if name in _MIXED:
+            self._compute, self._variable = _MIXED[name], "float32"
+        else:
+            try:
+                self._compute = self._variable = dtypes.as_dtype(name).name
+            except TypeError as error:
+                raise errors.invalid(
+                    "DTypePolicy", f"a dtype's name or one of {sorted(_MIXED)}", repr(name)
+                ) from error
+
+    @property
+    def name(self) -> str:
+        """The policy's name."""
+        return self._name
+
+    @property
+    def compute_dtype(self) -> str:
+        """Name of the dtype in which layers compute, and into which inputs are cast."""
+        return self._compute
+
+    @property
+    def variable_dtype(self) -> str:
+        """Name of the dtype of layers' variables."""
+        return self._variable
+
+    @property
+    def quantization_mode(self) -> None:
+        """Always None: distflow does not quantise."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DTypePolicy:
+        """Returns the policy of a configuration."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DTypePolicy) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __repr__(self) -> str:
+        return f'<DTypePolicy "{self._name}">'
+
+
+_global: list[DTypePolicy] = []
+
+
+def global_policy() -> DTypePolicy:
+    """Returns the policy of layers that are given no dtype."""
+    return _global[-1] if _global else DTypePolicy(config.floatx())
+
+
+def set_global_policy(policy: Any) -> None:
+    """Sets the policy of layers that are given no dtype."""
+    _global[:] = [get(policy)]
+
+
+def reset_global_policy() -> None:
+    """Makes the global policy that of `floatx` again."""
+    _global.clear()
+
+
+def get(identifier: Any) -> DTypePolicy:
+    """Returns a policy for None (the global one), a policy, a dtype, a name or a config."""
+    if identifier is None:
+        return global_policy()
+    if isinstance(identifier, DTypePolicy):
+        return identifier
+    if isinstance(identifier, dict):
+        if identifier.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy"):
+            raise errors.invalid(
+                "dtype policy", "a config of class DTypePolicy", repr(identifier),
+                "Quantised policies are not there.",
+            )  # fmt: skip
+        return DTypePolicy.from_config(identifier["config"])
+    if isinstance(identifier, str):
+        return DTypePolicy(identifier)
+    return DTypePolicy(dtypes.as_dtype(identifier).name)
+
+
+def serialize(policy: DTypePolicy) -> dict[str, Any]:
+    """Returns a policy as it stands in the configs of Keras 3."""
+    return {
+        "module": "keras",
+        "class_name": "DTypePolicy",
+        "config": policy.get_config(),
+        "registered_name": None,
+    }

@@ -1,0 +1,1 @@
+"""The Keras engine: layers, symbolic tensors, and the models that are made of them."""

@@ -1,0 +1,61 @@
+"""What the outermost call of this thread hands to the layers inside: `training`, losses."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from distflow.base.names import name_scope
+
+
+class _State(threading.local):
+    def __init__(self) -> None:
+        self.depth = 0
+        self.training: Any = None
+        self.scopes: list[Any] = []
+        # Losses belong to a call, so each thread (a replica, say) has its own.
+        self.losses: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+
+
+state = _State()
+
+
+@contextlib.contextmanager
+def calling(training: Any) -> Iterator[None]:
+    """Marks a layer's call: layers inside take over its `training`."""
+    before = state.training
+    state.training = training
+    state.depth += 1
+    try:
+        yield
+    finally:
+        state.depth -= 1
+        state.training = before
+
+
+@contextlib.contextmanager
+def layer_scope(layer: Any) -> Iterator[None]:
+    """Names variables of the block after a layer, once even where calls of it nest."""
+    if state.scopes and state.scopes[-1] is layer:
+        yield
+        return
+    state.scopes.append(layer)
+    try:
+        with name_scope(layer.name):
+            yield
+    finally:
+        state.scopes.pop()
+
+
+def losses_of(layer: Any) -> list[Any]:
+    """Returns the list of losses that this thread's calls added to a layer."""
+    return state.losses.setdefault(layer, [])
+
+
+def drop_losses(layer: Any, kind: type) -> None:
+    """Forgets the losses of one class, which an inference of shapes has left."""
+    found = losses_of(layer)
+    found[:] = [loss for loss in found if not isinstance(loss, kind)]

@@ -1,0 +1,268 @@
+"""What happens when a layer is called: from raw arguments to outputs with masks and losses."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import numpy as np
+
+from distflow.base import dtypes, nest, shapes
+from distflow.core.convert import convert_to_tensor
+from distflow.core.tensor import Tensor
+from distflow.core.variable import Variable
+from distflow.keras.engine import call_context
+from distflow.keras.engine.input_spec import check_inputs
+from distflow.keras.engine.keras_tensor import KerasTensor
+from distflow.keras.engine.variable import autocast_scope
+from distflow.ops.prims.elementwise import cast
+
+
+def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Returns the outputs of a layer: values, or KerasTensors where a KerasTensor comes in."""
+    args, kwargs = convert_arguments(layer, args, kwargs)
+    if not layer._allow_non_tensor_positional_args:
+        _check_positional(args)
+    signature = layer._call_signature
+    has_training = "training" in signature.parameters
+    explicit = kwargs.get("training") if has_training else kwargs.pop("training", None)
+    bound = Arguments(signature, args, kwargs)
+    check_inputs(layer.input_spec, bound.first, layer.name)
+    symbolic = any(isinstance(x, KerasTensor) for x in nest.flatten((args, kwargs)))
+    training = _training(explicit, signature)
+    if call_context.state.depth == 0:
+        layer._clear_losses()
+    with call_context.layer_scope(layer), call_context.calling(training):
+        ensure_built(layer, bound)
+        if symbolic:
+            return layer._note_call(args, kwargs, layer.compute_output_spec(*args, **kwargs))
+        if has_training and training is not None:
+            kwargs["training"] = training
+        masks = _hand_in_masks(bound, kwargs)
+        with autocast_scope(layer.compute_dtype if layer.autocast else None):
+            outputs = layer.call(*args, **kwargs)
+        _regularize_activity(layer, outputs)
+    _hand_out_masks(layer, bound.first, outputs, masks)
+    return outputs
+
+
+class Arguments:
+    """The arguments of a call by name, and which of them are tensors.
+
+    Raises:
+      TypeError: if they do not fit the signature of `call`.
+    """
+
+    def __init__(self, signature: inspect.Signature, args: Any, kwargs: dict[str, Any]):
+        bound = signature.bind(*args, **kwargs)
+        given: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            kind = signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                given.update(value)
+            elif kind is inspect.Parameter.VAR_POSITIONAL:
+                given.update({f"{name}_{i}" if i else name: v for i, v in enumerate(value)})
+            else:
+                given[name] = value
+        self.signature = signature
+        self.given = given
+        self.tensors = {name: v for name, v in given.items() if _is_tensors(v)}
+        self.first = next(iter(given.values()), None)
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """Returns the shape structure of each tensor argument."""
+        return {
+            f"{name}_shape": nest.map_structure(_shape, value)
+            for name, value in self.tensors.items()
+            if name not in ("mask", "training") and not name.endswith("_mask")
+        }
+
+
+def _shape(x: Any) -> Any:
+    return None if x is None else shapes.TensorShape(tuple(x.shape))
+
+
+def _is_tensors(value: Any) -> bool:
+    leaves = nest.flatten(value)
+    return any(isinstance(x, Tensor | Variable) for x in leaves) and all(
+        x is None or isinstance(x, Tensor | Variable) for x in leaves
+    )
+
+
+def convert_arguments(layer: Any, args: Any, kwargs: Any) -> Any:
+    """Returns the arguments with arrays as tensors, floats in the layer's compute dtype."""
+    if not layer._convert_input_args:
+        return args, dict(kwargs)
+    target = dtypes.as_dtype(layer.compute_dtype)
+    wanted = target if layer.autocast and target.is_floating else None
+    if args and _is_numbers(args[0]) and not isinstance(args[0], bool):
+        args = (np.asarray(args[0]), *args[1:])
+
+    def converted(x: Any) -> Any:
+        return _converted(x, wanted)
+
+    return nest.map_structure(converted, tuple(args)), nest.map_structure(converted, dict(kwargs))
+
+
+def _converted(x: Any, wanted: dtypes.DType | None) -> Any:
+    if isinstance(x, np.ndarray | np.generic):
+        if x.dtype.kind == "f" and wanted is not None:
+            x = x.astype(wanted.numpy)
+        x = convert_to_tensor(x)
+    elif not isinstance(x, Tensor):
+        if not hasattr(x, "__array__") or isinstance(x, type):
+            return x
+        x = convert_to_tensor(x)
+    if wanted is not None and x.dtype is not wanted and x.dtype.is_floating:
+        mask = getattr(x, "_keras_mask", None)
+        x = cast(x, dtype=wanted)
+        if mask is not None:
+            x._keras_mask = mask
+    return x
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether a value is nested lists of Python numbers or strings, which stand for one tensor."""
+    if isinstance(value, list | tuple) and not isinstance(value, shapes.TensorShape):
+        return bool(value) and all(isinstance(v, int | float) or _is_numbers(v) for v in value)
+    return False
+
+
+def _check_positional(args: Any) -> None:
+    for value in nest.flatten(args):
+        if value is not None and not isinstance(value, Tensor):
+            raise ValueError(
+                "Only input tensors may be passed as positional arguments. The following argument "
+                f"value should be passed as a keyword argument: {value} (of type {type(value)})"
+            )
+
+
+def _training(explicit: Any, signature: inspect.Signature) -> Any:
+    """The caller's word, else the outer layer's, else the default of `call`."""
+    if explicit is not None:
+        return explicit
+    if call_context.state.training is not None:
+        return call_context.state.training
+    parameter = signature.parameters.get("training")
+    if parameter is None or parameter.default is inspect.Parameter.empty:
+        return None
+    return parameter.default
+
+
+def ensure_built(layer: Any, bound: Arguments) -> None:
+    """Builds a layer from the shapes of its first call."""
+    if layer.built:
+        return
+    if layer._has_own_build:
+        layer.build(**shapes_for(layer.build, bound.shapes, layer.name))
+        layer._check_super_called()
+    else:
+        # Layers inside are built by their own first calls, which follow at once.
+        layer._remember_build_shapes(bound.shapes)
+        layer.built = True
+
+
+def shapes_for(method: Any, found: dict[str, Any], layer_name: str) -> dict[str, Any]:
+    """Returns the shapes as arguments of `build` or `compute_output_shape`.
+
+    A method with one parameter gets the first input's shape; others get `x_shape` for each
+    argument `x` of `call`.
+    """
+    parameters = [
+        p for p in inspect.signature(method).parameters.values()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]  # fmt: skip
+    first = next(iter(found.values()), None)
+    if len(parameters) == 1:
+        return {parameters[0].name: first}
+    matching = {p.name: found[p.name] for p in parameters if p.name in found}
+    if not matching and parameters:
+        return {parameters[0].name: first}
+    missing = [p.name for p in parameters if p.name not in matching and p.default is p.empty]
+    if missing:
+        raise ValueError(
+            f"For a `{method.__name__}()` method with more than one argument, all arguments should "
+            "have a `_shape` suffix and match an argument from `call()`. E.g. "
+            f"`{method.__name__}(self, foo_shape, bar_shape)`. For layer '{layer_name}', received "
+            f"`{method.__name__}()` with no shape for {missing}; shapes there: {list(found)}"
+        )
+    return matching
+
+
+# -- masks -----------------------------------------------------------------------------------
+
+
+def mask_of(x: Any) -> Any:
+    """Returns the mask that comes with a tensor, or None."""
+    return getattr(x, "_keras_mask", None)
+
+
+def set_mask(x: Any, mask: Any) -> None:
+    """Attaches a mask to a tensor."""
+    x._keras_mask = mask
+
+
+def _hand_in_masks(bound: Arguments, kwargs: dict[str, Any]) -> Any:
+    """Fills in `mask` arguments from the tensors; returns the first argument's masks."""
+    parameters = bound.signature.parameters
+    tensors = {k: v for k, v in bound.tensors.items() if k != "mask" and not k.endswith("_mask")}
+    first = nest.map_structure(mask_of, bound.first) if tensors else None
+    if len(tensors) == 1 and "mask" in parameters:
+        if bound.given.get("mask") is None and _any(first):
+            kwargs["mask"] = first
+        return bound.given.get("mask") if bound.given.get("mask") is not None else first
+    for name, value in tensors.items():
+        key = f"{name}_mask"
+        if key in parameters and bound.given.get(key) is None:
+            masks = nest.map_structure(mask_of, value)
+            if _any(masks):
+                kwargs[key] = masks
+    return first
+
+
+def _any(masks: Any) -> bool:
+    return any(m is not None for m in nest.flatten(masks))
+
+
+def _hand_out_masks(layer: Any, inputs: Any, outputs: Any, masks: Any) -> None:
+    if not layer.supports_masking:
+        if _any(masks) and type(layer).compute_mask is _default_compute_mask():
+            warnings.warn(
+                f"Layer '{layer.name}' (of type {type(layer).__name__}) was passed an input with a "
+                "mask attached to it. However, this layer does not support masking and will "
+                "therefore destroy the mask information. Downstream layers will not see the mask.",
+                stacklevel=4,
+            )
+            return
+        if type(layer).compute_mask is _default_compute_mask():
+            return
+    flat = nest.flatten(outputs)
+    if all(mask_of(x) is not None for x in flat):
+        return
+    found = layer.compute_mask(inputs, masks)
+    if found is None:
+        return
+    for x, mask in zip(flat, nest.flatten(found)):
+        if mask is not None and isinstance(x, Tensor):
+            set_mask(x, mask)
+
+
+_defaults: list[Any] = []
+
+
+def _default_compute_mask() -> Any:
+    return _defaults[0]
+
+
+def set_default_compute_mask(method: Any) -> None:
+    """Says which method is the base class's (called once, by `layer`)."""
+    _defaults[:] = [method]
+
+
+def _regularize_activity(layer: Any, outputs: Any) -> None:
+    if layer.activity_regularizer is not None:
+        for output in nest.flatten(outputs):
+            if isinstance(output, Tensor):
+                layer.add_loss(layer.activity_regularizer(output))

@@ -1,0 +1,91 @@
+"""Variables of layers, which a mixed-precision layer reads in its compute dtype."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from distflow.base import dtypes
+from distflow.core import convert
+from distflow.core.tensor import Tensor
+from distflow.core.variable import Variable, VariableAggregation
+from distflow.ops.prims.elementwise import cast
+
+AGGREGATIONS = {
+    None: VariableAggregation.NONE,
+    "none": VariableAggregation.NONE,
+    "mean": VariableAggregation.MEAN,
+    "sum": VariableAggregation.SUM,
+    "only_first_replica": VariableAggregation.ONLY_FIRST_REPLICA,
+}
+
+
+class _State(threading.local):
+    dtype: dtypes.DType | None = None
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def autocast_scope(dtype: Any) -> Iterator[None]:
+    """Casts floating variables of layers to `dtype` when they are read; None switches it off."""
+    before = _state.dtype
+    wanted = None if dtype is None else dtypes.as_dtype(dtype)
+    _state.dtype = wanted if wanted is not None and wanted.is_floating else None
+    try:
+        yield
+    finally:
+        _state.dtype = before
+
+
+class LayerVariable(Variable):
+    """What `Layer.add_weight` returns: a Variable that knows its layer's wishes.
+
+    Besides TF's attributes it has `path` ("dense/kernel"), `regularizer`, `constraint`,
+    `autocast` and `overwrite_with_gradient`.
+    """
+
+    regularizer: Any = None
+    autocast = True
+    overwrite_with_gradient = False
+
+    @property
+    def path(self) -> str:
+        """The name with the names of the layers around it."""
+        return self._name
+
+    @property  # type: ignore[override]
+    def dtype(self) -> dtypes.DType:
+        """The dtype in which the variable is read here."""
+        target = _state.dtype
+        if target is not None and self.autocast and self._own_dtype.is_floating:
+            return target
+        return self._own_dtype
+
+    @dtype.setter
+    def dtype(self, value: dtypes.DType) -> None:
+        self._own_dtype = value
+
+    def value(self) -> Tensor:
+        """Returns the value as a tensor, in the compute dtype inside a mixed-precision layer."""
+        wanted = self.dtype
+        if wanted is self._own_dtype:
+            return super().value()
+        with autocast_scope(None):
+            value = super().value()
+        return cast(value, dtype=wanted)
+
+    read_value = value
+
+    def _assign(self, value: Any, mode: str) -> Variable:
+        with autocast_scope(None):
+            if not isinstance(value, Tensor):
+                value = convert.convert_to_tensor(value, dtype_hint=self._own_dtype)
+            # Inside a mixed-precision layer the new value has been computed in 16 bits.
+            if value.dtype is not self._own_dtype and value.dtype.is_floating:
+                if self._own_dtype.is_floating:
+                    value = cast(value, dtype=self._own_dtype)
+            return super()._assign(value, mode)
