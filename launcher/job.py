@@ -210,6 +210,11 @@ class Job:
             self._starter.on_failure(self, worker)
             self._terminate_at = time.monotonic() + self.plan.linger_seconds
 
+    def catch_up(self) -> None:
+        """Reads all output that is there by now."""
+        while self._read_outputs():
+            pass
+
     def _step(self) -> None:
         self._set_reading(self._printer.has_room())
         now = time.monotonic()

@@ -7,10 +7,13 @@ wrapper (worker.py) that sends both to the launcher directly. A job then looks a
 from __future__ import annotations
 
 import os
+import re
+import select
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from distflow.cluster.environments.mpi import PROCESS_MANAGERS
@@ -19,6 +22,9 @@ from . import rank
 from .job import INTERNAL_ERROR, Job
 
 KINDS = ("out", "err")
+# MPICH's words in MPI_Abort; it then exits with a code of its own, or waits to be killed.
+ABORT = re.compile(r"Abort\((\d+)\) on node \d+")
+SETTLE_SECONDS = 2.0  # for the ranks' own reports after the end of mpirun
 
 
 class MpiStarter:
@@ -30,6 +36,7 @@ class MpiStarter:
         self._is_over = False
         self._status = -1
         self._partial = b""
+        self._swept: set[int] = set()  # ranks that were killed because mpirun ended
 
     def start(self, job: Job) -> None:
         """Makes the pipes and starts mpirun."""
@@ -59,8 +66,17 @@ class MpiStarter:
         """mpirun, or an orphan, has ended; a rank that has not told its end was killed by it."""
         if process != self._mpirun:
             return
-        self._read_status(job)
+        over = time.monotonic() + SETTLE_SECONDS
+        while any(self._is_open(worker) for worker in job.ranks):
+            left = over - time.monotonic()
+            if left <= 0 or not select.select([self._status], [], [], left)[0]:
+                break
+            self._read_status(job)
         self._is_over = True
+        for worker in job.ranks:
+            aborted = self._abort_code(job, worker)
+            if worker.code is None and aborted is not None:
+                job.ended(worker.number, aborted)
         for worker in job.ranks:
             if worker.code is None and worker.group is not None:
                 job.ended(worker.number, -signal.SIGKILL)
@@ -98,5 +114,24 @@ class MpiStarter:
             word, number, value = line.decode().split()
             if word == "start":
                 job.started(int(number), int(value))
+            elif word == "swept":
+                self._swept.add(int(number))
+            elif int(value) == 0:
+                job.ended(int(number), 0)
             else:
-                job.ended(int(number), int(value))
+                aborted = self._abort_code(job, job.ranks[int(number)])
+                job.ended(int(number), int(value) if aborted is None else aborted)
+
+    def _is_open(self, worker: rank.Rank) -> bool:
+        """Whether a started rank has not told its end yet."""
+        started = worker.group is not None and worker.code is None
+        return started and worker.number not in self._swept
+
+    def _abort_code(self, job: Job, worker: rank.Rank) -> int | None:
+        """Returns the code that a rank gave to MPI_Abort, if its MPI wrote that to its stderr."""
+        job.catch_up()
+        for line in worker.tail:
+            match = ABORT.match(line)
+            if match:
+                return int(match[1]) & 0xFF
+        return None

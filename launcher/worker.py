@@ -18,13 +18,14 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 NOT_FOUND = 127
+ORPHAN_SECONDS = 0.3
 
 
-def die_with(parent: int) -> None:
-    """Makes the kernel kill this process, and what it becomes, when `parent` ends."""
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Makes the kernel signal this process, and what it becomes, when `parent` ends."""
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:  # it has ended before the call
         os._exit(128 + signal.SIGKILL)
 
@@ -49,45 +50,78 @@ def rank_from(names: str) -> tuple[int, int]:
 
 
 def report(folder: str, names: str, command: list[str]) -> int:
-    """Runs the command as a child, tells FOLDER/status of it, and returns its exit code."""
+    """Runs the command, tells FOLDER/status of it, and returns its exit code.
+
+    mpirun knows this process and may kill it at once when another rank fails. So a second one, out
+    of mpirun's reach, watches the command and lives long enough to tell how it ended.
+    """
     die_with(os.getppid())
+    leader = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # until there is a child to hand them to
+    reporter = os.fork()
+    if reporter == 0:
+        os._exit(watch(leader, folder, names, command))
+    hand_on(reporter)
+    _, status = os.waitpid(reporter, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def watch(leader: int, folder: str, names: str, command: list[str]) -> int:
+    """Starts the command in a session of its own and reports its start and end."""
+    os.setsid()
+    die_with(leader, signal.SIGTERM)
     rank, local_rank = rank_from(names)
     os.environ["DISTFLOW_RANK"] = str(rank)
     os.environ["DISTFLOW_LOCAL_RANK"] = str(local_rank)
-    status = os.open(os.path.join(folder, "status"), os.O_WRONLY | os.O_CLOEXEC)
+    report_to = os.open(os.path.join(folder, "status"), os.O_WRONLY | os.O_CLOEXEC)
     outputs = [os.open(os.path.join(folder, f"rank-{rank}.{kind}"), os.O_WRONLY) for kind in _KINDS]
-    stop = (signal.SIGINT, signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # until there is a child to hand them to
-    parent = os.getpid()
+    me = os.getpid()
     child = os.fork()
     if child == 0:
         os.setsid()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
-        die_with(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+        die_with(me)
         for number, output in enumerate(outputs, start=1):
             os.dup2(output, number)
             os.close(output)
         become(command)
     for output in outputs:
         os.close(output)
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        try:
-            os.kill(child, number)
-        except ProcessLookupError:
-            pass
-
-    for number in stop:
-        signal.signal(number, forward)
-    os.write(status, f"start {rank} {child}\n".encode())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
-    _, wait_status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(wait_status)
-    os.write(status, f"exit {rank} {code}\n".encode())
+    os.write(report_to, f"start {rank} {child}\n".encode())
+    hand_on(child, leader)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    # A command that had to be killed because mpirun killed our leader is not what failed first.
+    word = "exit" if os.getppid() == leader or code != -signal.SIGKILL else "swept"
+    os.write(report_to, f"{word} {rank} {code}\n".encode())
     return code if code >= 0 else 128 - code
 
 
+def hand_on(child: int, leader: int | None = None) -> None:
+    """Hands signals on to the child from now on; kills it soon after the leader has died."""
+
+    def send(number: int) -> None:
+        try:
+            os.kill(child, number)
+        except ProcessLookupError:
+            pass  # it has ended
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        if leader is not None and os.getppid() != leader:
+            # It may be ending by itself, in MPI_Abort: the launcher should hear of that first.
+            signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)
+        else:
+            send(number)
+
+    signal.signal(signal.SIGALRM, lambda number, frame: send(signal.SIGKILL))
+    for number in _STOP:
+        signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+
+
 _KINDS = ("out", "err")
+_STOP = (signal.SIGINT, signal.SIGTERM)
 
 if __name__ == "__main__":
     if sys.argv[1] == "exec":

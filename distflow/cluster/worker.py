@@ -21,6 +21,7 @@ class WorkerEnvironment:
       addresses: "host:port" by rank, if they are known beforehand (TF_CONFIG), else None.
       coordinator: "host:port" of the rendezvous server, or None if there is none.
       hosts_coordinator: whether this process must run the rendezvous server itself.
+      job: name that the workers of one job have in common and other jobs have not.
       token: secret of the job or None. Never printed.
       source: which environment it was read from, for messages.
       task_type, task_id: TF's names for this worker.
@@ -33,6 +34,7 @@ class WorkerEnvironment:
     addresses: list[str] | None = None
     coordinator: str | None = None
     hosts_coordinator: bool = False
+    job: str = ""
     token: str | None = field(default=None, repr=False)
     source: str = "a single process"
     task_type: str = "worker"

@@ -182,6 +182,7 @@ def test_launcher_variables_are_read_and_token_is_not_shown(monkeypatch):
     assert worker.token == TOKEN
     assert TOKEN not in repr(worker)
     assert not worker.hosts_coordinator
+    assert worker.job == "abc"
 
 
 def test_rank_zero_hosts_the_meeting_where_no_launcher_does(monkeypatch):

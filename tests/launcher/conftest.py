@@ -38,6 +38,12 @@ if mode == "fail" and rank == 1:
     os.kill(os.getpid(), getattr(signal, how))
 if mode == "fail":
     time.sleep(60)
+if mode == "abort":
+    from mpi4py import MPI
+    MPI.COMM_WORLD.Barrier()
+    if rank == 1:
+        MPI.COMM_WORLD.Abort(7)
+    MPI.COMM_WORLD.recv(source=1)
 if mode == "hello":
     say(f"hello from {rank} of {size}")
 if mode == "environment":
@@ -88,6 +94,13 @@ def _backends():
     yield "grpc"
     found = find_mpirun() is not None and importlib.util.find_spec("mpi4py") is not None
     yield pytest.param("mpi", marks=pytest.mark.skipif(not found, reason="no mpirun or mpi4py"))
+
+
+@pytest.fixture
+def mpi():
+    """Skips a test where there is no MPI."""
+    if find_mpirun() is None or importlib.util.find_spec("mpi4py") is None:
+        pytest.skip("no mpirun or mpi4py")
 
 
 @pytest.fixture(params=list(_backends()))

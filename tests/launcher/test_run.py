@@ -1,4 +1,3 @@
-
 import pytest
 
 pytestmark = pytest.mark.spawn
@@ -31,6 +30,12 @@ def test_exit_code_is_that_of_the_first_failure(run, backend, how, code, words):
     assert "distflow run: rank 1 failed first, after" in job.err
     assert words in job.err
     assert "    about to fail" in job.err
+
+
+def test_the_rank_that_calls_mpi_abort_is_the_first_failure(run, mpi):
+    job = run(["-n", "3", "--backend", "mpi"], "abort")
+    assert job.end() == 7
+    assert "distflow run: rank 1 failed first" in job.err
 
 
 def test_report_shows_the_traceback_of_the_first_failure(run, backend):

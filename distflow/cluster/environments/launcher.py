@@ -44,14 +44,15 @@ def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironme
             hint,
         )
     local_rank = flags.get("DISTFLOW_LOCAL_RANK")
-    from_launcher = bool(os.environ.get("DISTFLOW_JOB"))
+    job = os.environ.get("DISTFLOW_JOB")  # the launcher's id of the job
     return WorkerEnvironment(
         rank=rank,
         world_size=size,
         local_rank=0 if local_rank is None else local_rank,
         backend=backend,
         coordinator=coordinator,
-        hosts_coordinator=coordinator is not None and rank == 0 and not from_launcher,
+        hosts_coordinator=coordinator is not None and rank == 0 and not job,
+        job=job or coordinator or "",
         token=flags.get("DISTFLOW_TOKEN"),
         source=source,
         task_id=rank,

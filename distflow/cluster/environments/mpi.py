@@ -71,6 +71,7 @@ def read() -> WorkerEnvironment:
         backend=backend,
         coordinator=coordinator,
         hosts_coordinator=coordinator is not None and rank == 0,
+        job=coordinator or "",
         token=flags.get("DISTFLOW_TOKEN"),
         source=source,
         task_id=rank,

@@ -113,6 +113,7 @@ def environment(
         local_rank=hosts[:rank].count(hosts[rank]),
         backend=effective_backend("grpc", len(addresses)),
         addresses=addresses,
+        job=",".join(addresses),
         token=flags.get("DISTFLOW_TOKEN"),
         source=source,
         task_type=task_type,
