@@ -7,7 +7,8 @@ a static shape whose unknown dimensions are None, and the whole target as a tens
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from distflow.ops.prims import movement
 from distflow.ops.prims.elementwise import cast, mul
 
 
-class Axis(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Axis:
     """The size of one dimension of a tensor, which a trace does not know."""
 
     tensor: Any

@@ -220,14 +220,20 @@ rint = round
 def sinh(x: Any, name: Any = None) -> Tensor:
     """Returns the hyperbolic sine."""
     x = convert_to_tensor(x)
-    # exp(x) - exp(-x) by expm1, so that small x keep their digits.
-    e = p.expm1(x)
-    return 0.5 * (e + e / (e + 1)) if x.dtype.is_complex else p.sign(x) * _sinh_of_abs(p.abs_(x))
+    # (exp(x) - exp(-x)) / 2 by expm1, so that small x keep their digits.
+    return _sinh(x) if x.dtype.is_complex else _odd(_sinh, x)
 
 
-def _sinh_of_abs(x: Any) -> Any:
+def _sinh(x: Any) -> Any:
     e = p.expm1(x)
     return 0.5 * (e + e / (e + 1))
+
+
+def _odd(function: Any, x: Any) -> Any:
+    """Returns f(x) for an odd f that is exact where x >= 0 only; 0 belongs to that side."""
+    negative = p.lt(x, _zeros_like(x))
+    y = function(p.select(negative, -x, x))
+    return p.select(negative, -y, y)
 
 
 def cosh(x: Any, name: Any = None) -> Tensor:
@@ -238,9 +244,7 @@ def cosh(x: Any, name: Any = None) -> Tensor:
 
 def asinh(x: Any, name: Any = None) -> Tensor:
     """Returns the inverse hyperbolic sine."""
-    x = convert_to_tensor(x)
-    a = p.abs_(x)
-    return p.sign(x) * p.log1p(a + a * a / (1 + p.sqrt(a * a + 1)))
+    return _odd(lambda a: p.log1p(a + a * a / (1 + p.sqrt(a * a + 1))), convert_to_tensor(x))
 
 
 def acosh(x: Any, name: Any = None) -> Tensor:
@@ -263,7 +267,10 @@ def atan2(y: Any, x: Any, name: Any = None) -> Tensor:
 def softplus(x: Any, name: Any = None) -> Tensor:
     """Returns log(1 + exp(x)), without overflow."""
     x = convert_to_tensor(x)
-    return p.max_(x, 0) + p.log1p(p.exp(-p.abs_(x)))
+    # By select, not max and abs: then the gradient at 0 is sigmoid(0), too.
+    positive = p.lt(_zeros_like(x), x)
+    tail = p.log1p(p.exp(p.select(positive, -x, x)))
+    return p.add(p.select(positive, x, _zeros_like(x)), tail)
 
 
 def log_sigmoid(x: Any, name: Any = None) -> Tensor:
@@ -433,7 +440,7 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None,
         start, limit = 0, start
     known = all(not isinstance(v, Tensor) or hasattr(v, "array") for v in (start, limit, delta))
     if known:
-        values = [np.asarray(v) for v in (start, limit, delta)]
+        values: Any = [np.asarray(v) for v in (start, limit, delta)]
         if any(v.shape for v in values):
             raise errors.invalid("range", "start, limit and delta must be scalars", str(values))
         wanted = (

@@ -94,7 +94,7 @@ def _attach(cls: type) -> None:
         setattr(cls, f"__{name}__", _method(function))
     cls.__eq__ = _forward(_equal)  # type: ignore[assignment]
     cls.__ne__ = _forward(_not_equal)  # type: ignore[assignment]
-    cls.__getitem__ = slicing.getitem  # type: ignore[attr-defined]
+    cls.__getitem__ = slicing.getitem  # type: ignore[index]
 
 
 def _method(function: Callable[[Any], Any]) -> Any:

@@ -12,6 +12,7 @@ from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.ops import dims
 from distflow.ops import math as m
+from distflow.ops.prims import elementwise as p
 from distflow.ops.prims import movement
 from distflow.ops.slicing import getitem
 
@@ -61,7 +62,8 @@ def broadcast_dynamic_shape(shape_x: Any, shape_y: Any) -> Tensor:
         return convert_to_tensor(np.asarray(both, a.dtype))
     length = max(x.shape[0], y.shape[0])
     x, y = (pad(s, [[length - s.shape[0], 0]], constant_values=1) for s in (x, y))
-    return m.maximum(x * m.cast(y != 0, y.dtype), y * m.cast(x != 0, x.dtype))
+    # A size of 1 gives way to the other; equal sizes (0 too) stay.
+    return p.select(p.eq(x, 1), y, x)
 
 
 def ensure_shape(x: Any, shape: Any, name: Any = None) -> Tensor:

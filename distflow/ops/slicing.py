@@ -77,7 +77,8 @@ def _index(x: Any, key: list[Any]) -> Any:
         x = movement.reverse(x, axes=tuple(flips))
     for axis, k in dynamic.items():
         x = _dynamic_slice(x, k, axis)
-    scalar_gathers, vector_axes = [], []
+    scalar_gathers: list[int] = []
+    vector_axes: list[int] = []
     for axis, k in sorted(gathers.items(), reverse=True):
         index = convert_to_tensor(k)
         x = indexing.gather(x, _wrap_negative(index, x, axis), axis=axis)

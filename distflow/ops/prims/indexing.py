@@ -18,30 +18,34 @@ from distflow.ops.prims.factories import check_dtype, check_same
 # -- gather --------------------------------------------------------------------------------
 
 
-def _gather_dtype(params: Any, indices: Any, *, axis: int) -> Any:
+# `role` names the indices in the message for one that is out of range.
+def _gather_dtype(params: Any, indices: Any, *, axis: int, role: str = "") -> Any:
     check_dtype("gather", dtypes.INTEGER, indices)
     return params
 
 
-def _gather_shape(params: Any, indices: Any, *, axis: int) -> Any:
+def _gather_shape(params: Any, indices: Any, *, axis: int, role: str = "") -> Any:
     return (*params[:axis], *indices, *params[axis + 1 :])
 
 
-def _gather_ref(params: Any, indices: Any, *, axis: int) -> Any:
+def _gather_ref(params: Any, indices: Any, *, axis: int, role: str = "gather: indices") -> Any:
     size = params.shape[axis]
-    _check_range("gather", indices, size)
+    _check_range(role, indices, size)
     return np.take(params, indices, axis)
 
 
-def _check_range(name: str, indices: Any, size: int) -> None:
+def _check_range(role: str, indices: Any, size: int) -> None:
     if indices.size:
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= size:
             bad = low if low < 0 else high
-            raise errors.invalid(name, f"indices must be in [0, {size})", f"index {bad}")
+            name, _, what = role.partition(": ")
+            raise errors.invalid(name, f"{what} must be in [0, {size})", str(bad))
 
 
-def _gather_grad(g: Any, y: Any, params: Any, indices: Any, *, axis: int) -> Any:
+def _gather_grad(
+    g: Any, y: Any, params: Any, indices: Any, *, axis: int, role: str = ""
+) -> Any:
     # The gathered axis goes first, so that each index names a row of the gradient.
     rank, index_rank = len(params.shape), len(indices.shape)
     if axis:
@@ -99,7 +103,7 @@ def _scatter_ref(operand: Any, indices: Any, updates: Any, *, mode: str) -> Any:
     result = np.array(operand)
     columns = tuple(np.moveaxis(indices, -1, 0))
     for axis, column in enumerate(columns):
-        _check_range("scatter", column, operand.shape[axis])
+        _check_range("scatter: indices", column, operand.shape[axis])
     if mode == "update":
         result[columns] = updates
     elif mode == "add" and len(columns) == 1 and updates.ndim > 1 and updates.size:
