@@ -66,7 +66,7 @@ def check_mpi() -> list[Finding]:
         return [Finding("note", "no mpirun: jobs run over gRPC", 'pip install "distflow[mpi]"')]
     text = f"{mpirun.name} {mpirun.version} ({mpirun.path})"
     probe = "from mpi4py import MPI; print(MPI.COMM_WORLD.Get_size())"
-    environment = {**os.environ, **env.defaults(os.environ, root=os.geteuid() == 0)}
+    environment = {**os.environ, **env.defaults(os.environ, mpi=True, root=os.geteuid() == 0)}
     try:
         answer = subprocess.run(
             mpirun.command(2, [sys.executable, "-c", probe]),

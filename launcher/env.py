@@ -39,10 +39,16 @@ OUTPUT_DEFAULTS = {"PYTHONUNBUFFERED": "1"}
 # mpirun refuses to run as root, which is what containers often are.
 ROOT_DEFAULTS = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
+# Open MPI looks for a fast network for 1.0 s of MPI_Init, which one host does not need
+# (1.1 s without this, 0.1 s with it: Open MPI 5.0.11, 2 cores, 2026-11).
+MPI_DEFAULTS = {"OMPI_MCA_btl": "^ofi"}
 
-def defaults(present: Mapping[str, str], *, root: bool) -> dict[str, str]:
+
+def defaults(present: Mapping[str, str], *, mpi: bool, root: bool) -> dict[str, str]:
     """Returns the defaults that are not already in the environment `present`."""
-    table = {**THREAD_DEFAULTS, **OUTPUT_DEFAULTS, **(ROOT_DEFAULTS if root else {})}
+    table = {**THREAD_DEFAULTS, **OUTPUT_DEFAULTS}
+    if mpi:
+        table |= {**MPI_DEFAULTS, **(ROOT_DEFAULTS if root else {})}
     return {name: value for name, value in table.items() if name not in present}
 
 

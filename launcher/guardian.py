@@ -1,12 +1,14 @@
 """Ends all processes of a job when its launcher has died, however it died.
 
 Run as a file of its own (`python -I -S guardian.py JOB`) with its standard input a pipe from the
-launcher: lines with process groups; "done" when there is nothing left to guard. At the end of the
-input without "done" the launcher was killed, and so is everything of the job: its process groups,
-and every process whose environment carries the job's id, whatever session it moved to.
+launcher: lines with process groups and with folders to remove; "done" when there is nothing left to
+guard. At the end of the input without "done" the launcher was killed, and so is everything of the
+job: its process groups, and every process whose environment carries the job's id, whatever session
+it moved to.
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -69,13 +71,18 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     job = sys.argv[1]
-    groups = []
+    groups, folders = [], []
     for line in sys.stdin:
-        word = line.strip()
+        word = line.rstrip("\n")
         if word == "done":
             return
-        groups.append(int(word))
+        if word.isdigit():
+            groups.append(int(word))
+        else:
+            folders.append(word)
     kill_all(job, groups)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

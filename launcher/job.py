@@ -174,6 +174,10 @@ class Job:
         self._groups.append(group)
         self._tell_guardian(str(group))
 
+    def guard_folder(self, folder: Path) -> None:
+        """Has the guardian remove a folder if the launcher cannot."""
+        self._tell_guardian(str(folder))
+
     def started(self, number: int, group: int) -> None:
         """Notes the process group of a worker; one that comes too late is told so."""
         self.ranks[number].group = group

@@ -43,6 +43,7 @@ class MpiStarter:
         plan = job.plan
         assert plan.mpirun is not None
         self._folder = Path(tempfile.mkdtemp(prefix="distflow-"))  # for this user only: mode 0700
+        job.guard_folder(self._folder)
         self._status = self._pipe("status")
         os.set_blocking(self._status, False)
         job.listen(self._status, lambda: self._read_status(job))

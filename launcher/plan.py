@@ -113,7 +113,11 @@ def make_plan(
         num_workers=num_workers,
         backend=chosen,
         mpirun=mpirun,
-        variables={**env.defaults(present, root=os.geteuid() == 0), **given, **job},
+        variables={
+            **env.defaults(present, mpi=chosen == "mpi", root=os.geteuid() == 0),
+            **given,
+            **job,
+        },
         grace_seconds=grace_seconds,
         linger_seconds=linger_seconds,
         log_dir=log_dir,

@@ -6,7 +6,7 @@ import signal
 from collections import deque
 from dataclasses import dataclass, field
 
-TAIL_LINES = 20
+TAIL_LINES = 30
 TAIL_CHARACTERS = 500
 
 

@@ -111,8 +111,8 @@ def backend(request):
 class Run:
     """A launcher process whose lines are collected as they come; never outlives its test."""
 
-    def __init__(self, arguments, **options):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
+    def __init__(self, arguments, env=os.environ, **options):
+        environment = {k: v for k, v in env.items() if not k.startswith("DISTFLOW_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "launcher", "run", *map(str, arguments)],
             cwd=ROOT,

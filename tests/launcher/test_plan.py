@@ -71,6 +71,17 @@ def test_tokens_and_ids_differ_between_jobs():
     assert one.variables["DISTFLOW_TOKEN"] != other.variables["DISTFLOW_TOKEN"]
 
 
+@pytest.mark.parametrize("root", [True, False])
+def test_defaults_leave_alone_what_is_set(root):
+    none = env.defaults({}, mpi=True, root=root)
+    assert none["OMP_NUM_THREADS"] == "1"
+    assert none["OMPI_MCA_btl"] == "^ofi"
+    assert ("OMPI_ALLOW_RUN_AS_ROOT" in none) == root
+    given = {"OMP_NUM_THREADS": "3", "OMPI_MCA_btl": "self"}
+    assert not set(env.defaults(given, mpi=True, root=root)) & set(given)
+    assert not any(name.startswith("OMPI") for name in env.defaults({}, mpi=False, root=root))
+
+
 def test_contract_and_settings_agree():
     """What the launcher sets is what the library reads; the job's id is the launcher's own."""
     assert set(env.CONTRACT) - {"DISTFLOW_JOB"} <= set(flags.FLAGS)
