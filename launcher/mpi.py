@@ -24,6 +24,13 @@ from .job import INTERNAL_ERROR, Job
 KINDS = ("out", "err")
 # MPICH's words in MPI_Abort; it then exits with a code of its own, or waits to be killed.
 ABORT = re.compile(r"Abort\((\d+)\) on node \d+")
+# Where Open MPI 5, and 4, keep their session files, and 5 its shared memory: in the job's own
+# folder, which the guardian removes when they are killed before they can.
+SCRATCH = (
+    "PRTE_MCA_prte_tmpdir_base",
+    "OMPI_MCA_orte_tmpdir_base",
+    "OMPI_MCA_btl_sm_backing_directory",
+)
 SETTLE_SECONDS = 2.0  # for the ranks' own reports after the end of mpirun
 
 
@@ -42,7 +49,7 @@ class MpiStarter:
         """Makes the pipes and starts mpirun."""
         plan = job.plan
         assert plan.mpirun is not None
-        self._folder = Path(tempfile.mkdtemp(prefix="distflow-"))  # for this user only: mode 0700
+        self._folder = _private_folder()
         job.guard_folder(self._folder)
         self._status = self._pipe("status")
         os.set_blocking(self._status, False)
@@ -55,7 +62,8 @@ class MpiStarter:
         wrapper += ["report", str(self._folder), names]
         command = plan.mpirun.command(plan.num_workers, [*wrapper, *plan.command])
         out, err = os.pipe(), os.pipe()
-        environment = {**os.environ, **plan.variables}
+        scratch = {name: str(self._folder) for name in SCRATCH if name not in os.environ}
+        environment = {**os.environ, **scratch, **plan.variables}
         self._mpirun = job.spawn(command, environment, stdout=out[1], stderr=err[1])
         job.guard(self._mpirun)
         os.close(out[1])
@@ -136,3 +144,10 @@ class MpiStarter:
             if match:
                 return int(match[1]) & 0xFF
         return None
+
+
+def _private_folder() -> Path:
+    """Makes a folder for this user only (mode 0700), in shared memory where there is some."""
+    memory = "/dev/shm"
+    base = memory if os.access(memory, os.W_OK | os.X_OK) else None
+    return Path(tempfile.mkdtemp(prefix="distflow-", dir=base))

@@ -1,3 +1,6 @@
+import contextlib
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.spawn
@@ -112,8 +115,14 @@ def test_module_form_runs_a_module(run):
 
 
 def test_token_is_in_no_argument_list_and_no_output(run, backend):
-    job = run(["-n", "2", "-v", "--backend", backend], "environment", "DISTFLOW_TOKEN")
-    assert job.end() == 0
-    token = job.out[0].rpartition("=")[2]
+    job = run(["-n", "2", "-v", "--backend", backend, "--grace", "5"], "hang")
+    worker = job.wait_for("ready", 2)[0]
+    environment = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
+    (token,) = [entry[15:] for entry in environment if entry.startswith(b"DISTFLOW_TOKEN=")]
     assert len(token) == 32
-    assert token not in job.err
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            assert token not in (process / "cmdline").read_bytes()
+    job.process.terminate()
+    job.end()
+    assert token.decode() not in job.err
