@@ -6,6 +6,7 @@ bits. Flats are ordered by falling item size, so that parts laid end to end stay
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -92,7 +93,8 @@ def decode(value: Any) -> tuple[Spec, ...]:
     return tuple(specs)
 
 
-def digest(specs: Sequence[Spec]) -> str:
+@functools.lru_cache(maxsize=256)
+def digest(specs: tuple[Spec, ...]) -> str:
     """Returns a short text that stands for the specs."""
     text = json.dumps(encode(specs), separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
@@ -156,6 +158,12 @@ class Layout:
             [sum(self.specs[i].num_elements for i in members if i < end) for end in ends]
             for members in self._members
         ]
+
+
+@functools.lru_cache(maxsize=64)
+def layout_of(specs: tuple[Spec, ...]) -> Layout:
+    """Returns the layout of these specs, remembered: steps repeat them."""
+    return Layout(specs)
 
 
 def split_body(

@@ -15,7 +15,7 @@ import numpy as np
 from distflow.base import errors
 from distflow.comm import buckets, reduction
 from distflow.comm.algorithms import direct, partials
-from distflow.comm.buckets import Layout, Spec
+from distflow.comm.buckets import Layout, Spec, layout_of
 from distflow.comm.group import Placement
 from distflow.comm.round import Round
 from distflow.comm.tree import Accumulator, Arrays, Tree
@@ -115,7 +115,7 @@ def reduce_scatter(
 
     def plan() -> tuple[Layout, direct.Cuts]:
         specs = round_.specs or ()
-        layout = Layout([_row_spec(spec, r, placement) for r in order for spec in specs])
+        layout = layout_of(tuple(_row_spec(spec, r, placement) for r in order for spec in specs))
         held = [len(placement.replicas_of(rank)) for rank in range(placement.world_size)]
         return layout, layout.group_cuts([count * len(specs) for count in held])
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from distflow.comm.algorithms import partials
-from distflow.comm.buckets import Layout, split_body
+from distflow.comm.buckets import Layout, layout_of, split_body
 from distflow.comm.round import Round
 from distflow.comm.tree import Accumulator, Arrays, Key, Tree
 
@@ -28,7 +28,7 @@ def all_reduce(
     flats = partials.local_flats(round_, tree, op, leaves)
 
     def plan() -> tuple[Layout, Cuts]:
-        layout = Layout(round_.specs or ())
+        layout = layout_of(round_.specs or ())
         return layout, layout.even_cuts(round_.world_size)
 
     chunk, num_present = reduce_chunk(round_, tree, op, flats, leaves, plan)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from distflow.comm.algorithms import partials
-from distflow.comm.buckets import Layout
+from distflow.comm.buckets import layout_of
 from distflow.comm.round import Round
 from distflow.comm.tree import Accumulator, Arrays, Tree
 
@@ -21,7 +21,7 @@ def all_reduce(
     present = [flat for flat in flats.values() if flat is not None]
     sent = partials.ordered_parts(present)
     arrivals = round_.exchange(lambda peer: sent, partials.announce(flats, leaves))
-    layout = Layout(round_.specs or ())
+    layout = layout_of(round_.specs or ())
     total = Accumulator(tree, op)
     for key, flat in flats.items():
         total.insert(key, flat)

@@ -12,7 +12,7 @@ import numpy as np
 
 from distflow.comm import reduction
 from distflow.comm.algorithms import partials
-from distflow.comm.buckets import Layout, split_body
+from distflow.comm.buckets import layout_of, split_body
 from distflow.comm.round import Round
 from distflow.comm.tree import Arrays, Tree
 
@@ -52,11 +52,11 @@ def all_reduce(
         everything[replica] = leaf
         if leaf is not None:
             assert round_.specs is not None
-            sent += Layout(round_.specs).pack(leaf)
+            sent += layout_of(round_.specs).pack(leaf)
     nodes = [[0, replica, int(leaf is not None)] for replica, leaf in sorted(leaves.items())]
     num_present = sum(leaf is not None for leaf in everything)
     arrivals = round_.exchange(lambda peer: sent, [num_present, nodes])
-    layout = Layout(round_.specs or ())
+    layout = layout_of(round_.specs or ())
     for peer, (extra, body) in arrivals.items():
         _, keys, present = partials.read_nodes(round_, tree, peer, extra)
         replicas = [index for (_, index), flag in zip(keys, present, strict=True) if flag]

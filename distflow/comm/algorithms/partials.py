@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors
-from distflow.comm.buckets import Layout, split_body
+from distflow.comm.buckets import Layout, layout_of, split_body
 from distflow.comm.round import Arrival, Round
 from distflow.comm.tree import Accumulator, Arrays, Key, Tree
 
@@ -23,7 +23,7 @@ def local_flats(
     local = Accumulator(tree, op)
     for replica in sorted(leaves):
         local.insert((0, replica), leaves[replica])
-    layout = Layout(round_.specs or ())
+    layout = layout_of(round_.specs or ())
     return {
         key: None if value is None else layout.pack(value) for key, value in local.nodes().items()
     }

@@ -16,7 +16,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
@@ -274,7 +273,7 @@ class GrpcTransport(base.Transport):
         except BaseException:
             self._drop()
             raise
-        atexit.register(_close_at_exit, weakref.ref(self))
+        atexit.register(self._close_at_exit)
 
     def _new_outbox(self) -> Outbox:
         heartbeat_seconds = self._server.silence_seconds / 10
@@ -435,8 +434,16 @@ class GrpcTransport(base.Transport):
                 self._condition.wait(deadline.remaining)
         self._drop()
 
+    def _close_at_exit(self) -> None:
+        # After an uncaught exception the peers must see a loss, not a goodbye.
+        if getattr(sys, "last_value", None) is not None:
+            self._drop()
+        else:
+            self.close()
+
     def _drop(self) -> None:
         self._closed = True
+        atexit.unregister(self._close_at_exit)
         self._inbox.close()
         for outbox in self._outboxes.values():
             outbox.cut()
@@ -468,14 +475,3 @@ def _is_loopback(host: str) -> bool:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _close_at_exit(reference: weakref.ref[GrpcTransport]) -> None:
-    transport = reference()
-    if transport is None:
-        return
-    # After an uncaught exception the peers must see a loss, not a goodbye.
-    if getattr(sys, "last_value", None) is not None:
-        transport._drop()
-    else:
-        transport.close()

@@ -15,8 +15,7 @@ import sys
 import threading
 import time
 import types
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,13 @@ from distflow.base import errors
 from distflow.comm.transport import base, frames
 
 _DATA, _CONTROL = 1, 2  # MPI tags
-_GOODBYE, _ABORT = b"G", b"A"
+_GOODBYE, _ABORT, _DONE = b"G", b"A", b"D"
 _HEAD = struct.Struct("<QIQ")  # tag, meta bytes, body bytes
 PIECE_BYTES = 256 << 20  # MPI counts are 32-bit
-_SPINS = 50
-_MAX_SLEEP_SECONDS = 1e-3
+_ACKNOWLEDGED_BYTES = 4 << 10  # larger bodies may need the receiver's help to complete
+# Bytes of large messages move only inside MPI calls: while any are under way, poll often.
+_SPINS_IDLE, _MAX_SLEEP_IDLE = 100, 1e-3
+_SPINS_BUSY, _MAX_SLEEP_BUSY = 5000, 1e-4
 
 
 class MpiTransport(base.Transport):
@@ -50,11 +51,14 @@ class MpiTransport(base.Transport):
         self._lock = threading.RLock()
         self._sends: list[tuple[Any, Any, int]] = []  # request, its buffer, peer
         self._left: set[int] = set()
+        self._owes_done: set[int] = set()  # peers that were sent large bodies since the last flush
+        self._awaits_done: set[int] = set()  # peers that have sent large bodies since
+        self._num_done = [0] * self.world_size
         self._aborted: tuple[int, bytes] | None = None
         self._closed = False
         if self.world_size > 1:
             _install_excepthook(self._comm)
-            atexit.register(_close_at_exit, weakref.ref(self))
+            atexit.register(self.close)  # also keeps the memory of unfinished sends
 
     def send(
         self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
@@ -64,6 +68,8 @@ class MpiTransport(base.Transport):
         head = _HEAD.pack(tag, len(meta), sum(flat.size for flat in flats)) + meta
         with self._lock:
             self._start(np.frombuffer(head, np.uint8), to_rank, _DATA)
+            if sum(flat.size for flat in flats) > _ACKNOWLEDGED_BYTES:
+                self._owes_done.add(to_rank)
             for flat in flats:
                 for start in range(0, flat.size, PIECE_BYTES):
                     self._start(flat[start : start + PIECE_BYTES], to_rank, _DATA)
@@ -84,6 +90,8 @@ class MpiTransport(base.Transport):
         if head.size != _HEAD.size + meta_bytes or body_bytes > frames.MAX_BODY_BYTES:
             raise errors.DataLossError(f"{what}: rank {from_rank} sent a malformed head")
         body = np.empty(body_bytes, np.uint8)
+        if body_bytes > _ACKNOWLEDGED_BYTES:
+            self._awaits_done.add(from_rank)
         start = 0
         while start < body_bytes:
             size = self._probe(from_rank, deadline, what)
@@ -107,7 +115,7 @@ class MpiTransport(base.Transport):
                 self._raise_if_broken(what, {from_rank}, deadline.elapsed)
             if not deadline.remaining:
                 raise base.late(what, self.rank, from_rank, deadline)
-            pause()
+            pause(busy=not self._sent())
 
     def _read(self, buffer: np.ndarray, from_rank: int, deadline: base.Deadline, what: str) -> None:
         pause = _Pause()
@@ -120,7 +128,7 @@ class MpiTransport(base.Transport):
                     return
             if not deadline.remaining:
                 raise base.late(what, self.rank, from_rank, deadline)
-            pause()
+            pause(busy=True)
 
     def poll(self, from_rank: int) -> bool:
         """Whether a message is there."""
@@ -128,17 +136,43 @@ class MpiTransport(base.Transport):
             return bool(self._comm.Iprobe(from_rank, _DATA))
 
     def flush(self, *, timeout_seconds: float, what: str) -> None:
-        """Waits until all sends are complete."""
+        """Waits until all sends are complete, also those of the peers to this rank.
+
+        A send may complete only when its receiver calls MPI once more (MPICH queues its
+        acknowledgements). A rank that left for a long computation would stall its peers here, so
+        senders of large bodies say when they are done, and receivers poll until then.
+        """
+        self._await(self._unsent, timeout_seconds, what)
+        with self._lock:
+            for peer in sorted(self._owes_done):
+                self._start(np.frombuffer(_DONE, np.uint8), peer, _CONTROL)
+            self._owes_done.clear()
+        self._await(self._not_done, timeout_seconds, what)
+        for peer in self._awaits_done:
+            self._num_done[peer] -= 1
+        self._awaits_done.clear()
+        self._await(self._unsent, timeout_seconds, what)
+
+    def _await(
+        self, waits_for: Callable[[], int | None], timeout_seconds: float, what: str
+    ) -> None:
         deadline = base.Deadline(timeout_seconds)
         pause = _Pause()
-        while not self._sent():
-            peer = self._sends[0][2]
+        while (peer := waits_for()) is not None:
             with self._call(peer, what):
                 self._read_control()
-                self._raise_if_broken(what, {peer}, deadline.elapsed)
+                self._raise_if_broken(what, set(), deadline.elapsed)
             if not deadline.remaining:
                 raise base.late(what, self.rank, peer, deadline)
-            pause()
+            pause(busy=True)
+
+    def _unsent(self) -> int | None:
+        return None if self._sent() else self._sends[0][2]
+
+    def _not_done(self) -> int | None:
+        # A peer that has left was done before.
+        missing = (p for p in self._awaits_done if not self._num_done[p] and p not in self._left)
+        return next(missing, None)
 
     def _sent(self) -> bool:
         with self._lock:
@@ -161,6 +195,8 @@ class MpiTransport(base.Transport):
             return
         self._signal(_GOODBYE)
         self._closed = True
+        if not self._sends:
+            atexit.unregister(self.close)
 
     def _signal(self, text: bytes) -> None:
         with self._lock:
@@ -178,6 +214,8 @@ class MpiTransport(base.Transport):
             source, data = status.Get_source(), text.tobytes()
             if data[:1] == _GOODBYE:
                 self._left.add(source)
+            elif data[:1] == _DONE:
+                self._num_done[source] += 1
             elif self._aborted is None:
                 self._aborted = (source, data[1:])
 
@@ -217,10 +255,11 @@ class _Pause:
     def __init__(self) -> None:
         self._count = 0
 
-    def __call__(self) -> None:
+    def __call__(self, busy: bool) -> None:
         self._count += 1
-        over = self._count - _SPINS
-        time.sleep(0 if over < 0 else min(_MAX_SLEEP_SECONDS, 2e-5 * (1 + over)))
+        spins, longest = (_SPINS_BUSY, _MAX_SLEEP_BUSY) if busy else (_SPINS_IDLE, _MAX_SLEEP_IDLE)
+        over = self._count - spins
+        time.sleep(0 if over < 0 else min(longest, 2e-5 * (1 + over)))
 
 
 def _load() -> Any:
@@ -251,9 +290,3 @@ def _install_excepthook(comm: Any) -> None:
         comm.Abort(1)
 
     sys.excepthook = hook
-
-
-def _close_at_exit(reference: weakref.ref[MpiTransport]) -> None:
-    transport = reference()
-    if transport is not None:
-        transport.close()
