@@ -16,7 +16,7 @@ from distflow.base.dtypes import INEXACT, INTEGER, NUMERIC
 from distflow.core.primitive import Primitive
 from distflow.ops.prims import movement
 from distflow.ops.prims.elementwise import conj
-from distflow.ops.prims.factories import check_dtype, check_same
+from distflow.ops.prims.factories import check_dtype, check_same, quiet
 
 # -- dot_general ---------------------------------------------------------------------------
 
@@ -62,9 +62,10 @@ def _dot_ref(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
     left = left.reshape(*lead, math.prod(a.shape[i] for i in free_a), inner)
     right = right.reshape(*lead, inner, math.prod(b.shape[j] for j in free_b))
     out = _matmul(left, right)
-    return out.reshape(*lead, *(a.shape[i] for i in free_a), *(b.shape[j] for j in free_b))
+    return out.reshape((*lead, *(a.shape[i] for i in free_a), *(b.shape[j] for j in free_b)))
 
 
+@quiet
 def _matmul(left: Any, right: Any) -> Any:
     # 16-bit floats are multiplied and summed in float32, then rounded once.
     if left.dtype.itemsize == 2 and left.dtype.kind not in "iu":

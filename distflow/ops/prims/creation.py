@@ -18,6 +18,14 @@ def _iota_dtype(*length: Any, dtype: Any, **attributes: Any) -> Any:
     return check_dtype("iota", dtypes.REAL, dtype)
 
 
+def _iota_shape(*count: Any, dtype: Any, length: Any) -> Any:
+    if length is not None and length < 0:
+        raise errors.invalid("iota", "the length must be >= 0", str(length))
+    if count and tuple(count[0]) != ():
+        raise errors.invalid("iota", "the length must be a scalar", shapes.text(count[0]))
+    return (length,)
+
+
 constant = Primitive(
     "constant",
     lambda *, value: dtypes.of_array(value),
@@ -30,7 +38,7 @@ constant = Primitive(
 iota = Primitive(
     "iota",
     _iota_dtype,
-    lambda *count, dtype, length: (length,),
+    _iota_shape,
     lambda *count, dtype, length: np.arange(int(count[0]) if count else length, dtype=dtype.numpy),
     None,
     family="creation",

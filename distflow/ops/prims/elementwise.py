@@ -20,16 +20,6 @@ from distflow.ops.prims.factories import binary, check_dtype, check_same, unary,
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 
-def _quiet(function: Any) -> Any:
-    """IEEE results (inf, NaN) without NumPy's warnings: TF does not warn either."""
-
-    def call(*args: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return function(*args)
-
-    return call
-
-
 def _sigmoid(x: Any) -> Any:
     # Two branches so that exp never overflows.
     e = np.exp(-np.abs(x))
@@ -40,38 +30,30 @@ def _sigmoid(x: Any) -> Any:
 
 neg = unary("neg", accepts=NUMERIC, ref=np.negative, grad=lambda g, y, x: -g)
 abs_ = unary("abs", accepts=REAL, ref=np.abs, grad=lambda g, y, x: g * sign(x))
-sign: Primitive = unary("sign", accepts=REAL, ref=_quiet(np.sign), grad=lambda g, y, x: g * 0)
+sign: Primitive = unary("sign", accepts=REAL, ref=np.sign, grad=lambda g, y, x: g * 0)
 floor = unary("floor", accepts=FLOATING, ref=np.floor, grad=None)
 ceil = unary("ceil", accepts=FLOATING, ref=np.ceil, grad=None)
 # Ties go to the even number, as in IEEE 754 and TF.
 round_ = unary("round", accepts=REAL, ref=np.rint, grad=None)
 logical_not = unary("not", accepts=BOOL | INTEGER, ref=np.invert, grad=None)
 
-exp = unary("exp", accepts=INEXACT, ref=_quiet(np.exp), grad=lambda g, y, x: g * conj(y))
-expm1 = unary("expm1", accepts=INEXACT, ref=_quiet(np.expm1), grad=lambda g, y, x: g * conj(y + 1))
-log = unary("log", accepts=INEXACT, ref=_quiet(np.log), grad=lambda g, y, x: g / conj(x))
-log1p = unary("log1p", accepts=INEXACT, ref=_quiet(np.log1p), grad=lambda g, y, x: g / conj(1 + x))
-sqrt = unary("sqrt", accepts=INEXACT, ref=_quiet(np.sqrt), grad=lambda g, y, x: g * 0.5 / conj(y))
+exp = unary("exp", accepts=INEXACT, ref=np.exp, grad=lambda g, y, x: g * conj(y))
+expm1 = unary("expm1", accepts=INEXACT, ref=np.expm1, grad=lambda g, y, x: g * conj(y + 1))
+log = unary("log", accepts=INEXACT, ref=np.log, grad=lambda g, y, x: g / conj(x))
+log1p = unary("log1p", accepts=INEXACT, ref=np.log1p, grad=lambda g, y, x: g / conj(1 + x))
+sqrt = unary("sqrt", accepts=INEXACT, ref=np.sqrt, grad=lambda g, y, x: g * 0.5 / conj(y))
 rsqrt = unary(
-    "rsqrt", accepts=INEXACT, ref=_quiet(lambda x: 1 / np.sqrt(x)),
+    "rsqrt", accepts=INEXACT, ref=lambda x: 1 / np.sqrt(x),
     grad=lambda g, y, x: g * -0.5 * conj(y * y * y),
 )  # fmt: skip
-sin = unary("sin", accepts=INEXACT, ref=_quiet(np.sin), grad=lambda g, y, x: g * conj(cos(x)))
-cos: Primitive = unary(
-    "cos", accepts=INEXACT, ref=_quiet(np.cos), grad=lambda g, y, x: -g * conj(sin(x))
-)
-tan = unary("tan", accepts=INEXACT, ref=_quiet(np.tan), grad=lambda g, y, x: g * conj(1 + y * y))
-asin = unary(
-    "asin", accepts=FLOATING, ref=_quiet(np.arcsin), grad=lambda g, y, x: g * rsqrt(1 - x * x)
-)
-acos = unary(
-    "acos", accepts=FLOATING, ref=_quiet(np.arccos), grad=lambda g, y, x: -g * rsqrt(1 - x * x)
-)
+sin = unary("sin", accepts=INEXACT, ref=np.sin, grad=lambda g, y, x: g * conj(cos(x)))
+cos: Primitive = unary("cos", accepts=INEXACT, ref=np.cos, grad=lambda g, y, x: -g * conj(sin(x)))
+tan = unary("tan", accepts=INEXACT, ref=np.tan, grad=lambda g, y, x: g * conj(1 + y * y))
+asin = unary("asin", accepts=FLOATING, ref=np.arcsin, grad=lambda g, y, x: g * rsqrt(1 - x * x))
+acos = unary("acos", accepts=FLOATING, ref=np.arccos, grad=lambda g, y, x: -g * rsqrt(1 - x * x))
 atan = unary("atan", accepts=FLOATING, ref=np.arctan, grad=lambda g, y, x: g / (1 + x * x))
 tanh = unary("tanh", accepts=INEXACT, ref=np.tanh, grad=lambda g, y, x: g * conj(1 - y * y))
-sigmoid = unary(
-    "sigmoid", accepts=FLOATING, ref=_quiet(_sigmoid), grad=lambda g, y, x: g * (y * (1 - y))
-)
+sigmoid = unary("sigmoid", accepts=FLOATING, ref=_sigmoid, grad=lambda g, y, x: g * (y * (1 - y)))
 erf = unary(
     "erf", accepts=FLOATING, ref=ref_.erf,
     grad=lambda g, y, x: g * (_TWO_OVER_SQRT_PI * exp(-(x * x))),
@@ -138,7 +120,9 @@ def _div(x: Any, y: Any) -> Any:
     if x.dtype.kind in "iu":
         if np.any(y == 0):
             raise _division_by_zero("div")
-        return np.trunc(x / y)
+        # Towards zero; not by way of floats, which do not hold all 64-bit integers.
+        floor = np.floor_divide(x, y)
+        return floor + ((floor < 0) & (floor * y != x))
     return np.divide(x, y)
 
 
@@ -152,27 +136,25 @@ def _extremum_grad(compare: Any) -> Any:
     return grad
 
 
-add = binary("add", accepts=NUMERIC, ref=_quiet(np.add), grad=lambda g, z, x, y: (g, g))
-sub = binary("sub", accepts=NUMERIC, ref=_quiet(np.subtract), grad=lambda g, z, x, y: (g, -g))
+add = binary("add", accepts=NUMERIC, ref=np.add, grad=lambda g, z, x, y: (g, g))
+sub = binary("sub", accepts=NUMERIC, ref=np.subtract, grad=lambda g, z, x, y: (g, -g))
 mul = binary(
-    "mul", accepts=NUMERIC, ref=_quiet(np.multiply),
+    "mul", accepts=NUMERIC, ref=np.multiply,
     grad=lambda g, z, x, y: (g * conj(y), g * conj(x)),
 )  # fmt: skip
 div = binary(
-    "div", accepts=NUMERIC, ref=_quiet(_div),
+    "div", accepts=NUMERIC, ref=_div,
     grad=lambda g, z, x, y: (g / conj(y), -g * conj(z / y)),
 )  # fmt: skip
-floordiv = binary("floordiv", accepts=REAL, ref=_quiet(_floordiv), grad=None)
-mod = binary(
-    "mod", accepts=REAL, ref=_quiet(_mod), grad=lambda g, z, x, y: (g, -g * floordiv(x, y))
-)
-pow_ = binary("pow", accepts=NUMERIC, ref=_quiet(_pow), grad=_pow_grad)
+floordiv = binary("floordiv", accepts=REAL, ref=_floordiv, grad=None)
+mod = binary("mod", accepts=REAL, ref=_mod, grad=lambda g, z, x, y: (g, -g * floordiv(x, y)))
+pow_ = binary("pow", accepts=NUMERIC, ref=_pow, grad=_pow_grad)
 atan2 = binary(
     "atan2", accepts=FLOATING, ref=np.arctan2,
     grad=lambda g, z, y, x: (g * x / (x * x + y * y), -g * y / (x * x + y * y)),
 )  # fmt: skip
-max_ = binary("max", accepts=REAL, ref=_quiet(np.maximum), grad=_extremum_grad(lambda x, y: x >= y))
-min_ = binary("min", accepts=REAL, ref=_quiet(np.minimum), grad=_extremum_grad(lambda x, y: x <= y))
+max_ = binary("max", accepts=REAL, ref=np.maximum, grad=_extremum_grad(lambda x, y: x >= y))
+min_ = binary("min", accepts=REAL, ref=np.minimum, grad=_extremum_grad(lambda x, y: x <= y))
 and_ = binary("and", accepts=BOOL | INTEGER, ref=np.bitwise_and, grad=None)
 or_ = binary("or", accepts=BOOL | INTEGER, ref=np.bitwise_or, grad=None)
 xor = binary("xor", accepts=BOOL | INTEGER, ref=np.bitwise_xor, grad=None)
@@ -220,7 +202,7 @@ def _cast_grad(g: Any, y: Any, x: Any, *, dtype: Any) -> tuple[Any]:
 
 
 def _bitcast_ref(x: Any, *, dtype: Any) -> Any:
-    return np.ascontiguousarray(x).view(dtype.numpy)
+    return np.asarray(x, order="C").view(dtype.numpy)
 
 
 def _bitcast_shape(x: Any, *, dtype: Any) -> Any:
@@ -268,12 +250,12 @@ complex_ = Primitive(
 )
 real: Primitive = Primitive(
     "real", lambda x: check_dtype("real", COMPLEX, x).real_dtype, lambda x: tuple(x),
-    lambda x: np.ascontiguousarray(np.real(x)), lambda g, y, x: (complex_(g, g * 0),),
+    lambda x: np.asarray(np.real(x), order="C"), lambda g, y, x: (complex_(g, g * 0),),
     family="select",
 )  # fmt: skip
 imag: Primitive = Primitive(
     "imag", lambda x: check_dtype("imag", COMPLEX, x).real_dtype, lambda x: tuple(x),
-    lambda x: np.ascontiguousarray(np.imag(x)), lambda g, y, x: (complex_(g * 0, g),),
+    lambda x: np.asarray(np.imag(x), order="C"), lambda g, y, x: (complex_(g * 0, g),),
     family="select",
 )  # fmt: skip
 conj_: Primitive = Primitive(

@@ -6,7 +6,8 @@ of the operands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,25 @@ def check_same(name: str, *received: dtypes.DType) -> dtypes.DType:
     return received[0]
 
 
+def check_axes(name: str, axes: Sequence[int], shape: Sequence[Any]) -> None:
+    """Raises InvalidArgumentError unless the axes are non-negative and exist in the shape."""
+    rank = len(shape)
+    for axis in axes:
+        if not 0 <= axis < rank:
+            raise errors.invalid(name, f"axis must be in [0, {rank})", f"axis={axis}")
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a reference that gives IEEE results (inf, NaN) without NumPy's warnings, as TF."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **attributes: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*args, **attributes)
+
+    return call
+
+
 def unary(
     name: str,
     *,
@@ -54,7 +74,8 @@ def unary(
         return out if check_dtype(name, accepts, x) and out is not None else x
 
     def reference(x: Any) -> Any:
-        return keep_dtype(ref(x), x.dtype if out is None else out.numpy)
+        with np.errstate(all="ignore"):
+            return keep_dtype(ref(x), x.dtype if out is None else out.numpy)
 
     return Primitive(
         name,
@@ -88,7 +109,8 @@ def binary(
         return unbroadcast(gx, x, y), unbroadcast(gy, y, x)
 
     def reference(x: Any, y: Any) -> Any:
-        return keep_dtype(ref(x, y), x.dtype if out is None else out.numpy)
+        with np.errstate(all="ignore"):
+            return keep_dtype(ref(x, y), x.dtype if out is None else out.numpy)
 
     return Primitive(
         name,
@@ -115,14 +137,18 @@ def reduction(
     of the reduced shape.
     """
 
+    def shape_rule(x: Any, *, axes: tuple[int, ...]) -> Any:
+        check_axes(name, axes, x)
+        return tuple(d for i, d in enumerate(x) if i not in axes)
+
     def reference(x: Any, *, axes: tuple[int, ...]) -> Any:
         return keep_dtype(ref(x, axes), x.dtype)
 
     return Primitive(
         name,
         lambda x, *, axes: out(check_dtype(name, accepts, x)),
-        lambda x, *, axes: tuple(d for i, d in enumerate(x) if i not in axes),
-        reference,
+        shape_rule,
+        quiet(reference),
         None if grad is None else lambda g, y, x, *, axes: (grad(g, y, x, axes),),
         family="reduction",
     )

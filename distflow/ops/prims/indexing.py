@@ -13,7 +13,7 @@ from distflow.base import dtypes, errors, shapes
 from distflow.core.primitive import Primitive, named
 from distflow.core.tensor import EagerTensor
 from distflow.ops.prims import movement
-from distflow.ops.prims.factories import check_dtype, check_same
+from distflow.ops.prims.factories import check_axes, check_dtype, check_same
 
 # -- gather --------------------------------------------------------------------------------
 
@@ -25,6 +25,7 @@ def _gather_dtype(params: Any, indices: Any, *, axis: int, role: str = "") -> An
 
 
 def _gather_shape(params: Any, indices: Any, *, axis: int, role: str = "") -> Any:
+    check_axes("gather", (axis,), params)
     return (*params[:axis], *indices, *params[axis + 1 :])
 
 
@@ -43,9 +44,7 @@ def _check_range(role: str, indices: Any, size: int) -> None:
             raise errors.invalid(name, f"{what} must be in [0, {size})", str(bad))
 
 
-def _gather_grad(
-    g: Any, y: Any, params: Any, indices: Any, *, axis: int, role: str = ""
-) -> Any:
+def _gather_grad(g: Any, y: Any, params: Any, indices: Any, *, axis: int, role: str = "") -> Any:
     # The gathered axis goes first, so that each index names a row of the gradient.
     rank, index_rank = len(params.shape), len(indices.shape)
     if axis:
@@ -85,6 +84,8 @@ _SCATTER = {
 
 def _scatter_dtype(operand: Any, indices: Any, updates: Any, *, mode: str) -> Any:
     check_dtype("scatter", dtypes.INTEGER, indices)
+    if mode not in (*_SCATTER, "update"):
+        raise errors.invalid("scatter", f"mode must be one of update, {', '.join(_SCATTER)}", mode)
     return check_same("scatter", operand, updates)
 
 

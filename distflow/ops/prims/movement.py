@@ -14,7 +14,7 @@ import numpy as np
 from distflow.base import dtypes, errors, shapes
 from distflow.core.primitive import Primitive, named
 from distflow.core.tensor import EagerTensor
-from distflow.ops.prims.factories import check_dtype, check_same, unbroadcast
+from distflow.ops.prims.factories import check_axes, check_dtype, check_same, unbroadcast
 
 
 def _same_dtype(x: Any, *rest: Any, **attributes: Any) -> Any:
@@ -125,7 +125,7 @@ transpose: Primitive = Primitive(
     "transpose",
     _same_dtype,
     _transpose_shape,
-    lambda x, *, perm: np.ascontiguousarray(np.transpose(x, perm)),
+    lambda x, *, perm: np.asarray(np.transpose(x, perm), order="C"),
     lambda g, y, x, *, perm: (transpose(g, perm=_inverse(perm)),),
     family="movement",
 )
@@ -364,8 +364,7 @@ def _concat_dtype(*inputs: Any, axis: int) -> Any:
 
 def _concat_shape(*inputs: Any, axis: int) -> Any:
     first = inputs[0]
-    if not 0 <= axis < len(first):
-        raise errors.invalid("concat", f"axis must be in [0, {len(first)})", f"axis={axis}")
+    check_axes("concat", (axis,), first)
     total: Any = 0
     merged = first
     for shape in inputs:
@@ -421,10 +420,17 @@ concat: Primitive = Primitive(
     family="movement",
     match=None,
 )
+
+
+def _reverse_shape(x: Any, *, axes: Any) -> Any:
+    check_axes("reverse", axes, x)
+    return tuple(x)
+
+
 reverse: Primitive = Primitive(
     "reverse",
     _same_dtype,
-    lambda x, *, axes: tuple(x),
+    _reverse_shape,
     lambda x, *, axes: np.ascontiguousarray(np.flip(x, axes)).reshape(x.shape),
     lambda g, y, x, *, axes: (reverse(g, axes=axes),),
     family="movement",

@@ -11,7 +11,7 @@ from distflow.base.dtypes import NUMERIC, REAL
 from distflow.core.primitive import Primitive
 from distflow.ops.prims import movement
 from distflow.ops.prims.elementwise import cast, eq, select
-from distflow.ops.prims.factories import check_dtype, reduction
+from distflow.ops.prims.factories import check_axes, check_dtype, quiet, reduction
 
 
 def expand(y: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -96,6 +96,7 @@ def _position(name: str, ref: Any) -> Primitive:
         return check_dtype(name, dtypes.INTEGER, dtype)
 
     def shape_rule(x: Any, *, axis: int, dtype: Any) -> Any:
+        check_axes(name, (axis,), x)
         if x[axis] == 0:
             raise errors.invalid(name, f"axis {axis} must not be empty", shapes.text(x))
         return tuple(d for i, d in enumerate(x) if i != axis)
@@ -112,6 +113,10 @@ argmin = _position("argmin", np.argmin)
 
 
 def _cumulative(name: str, ref: Any, identity: int, grad: Any) -> Primitive:
+    def shape_rule(x: Any, *, axis: int, exclusive: bool, reverse: bool) -> Any:
+        check_axes(name, (axis,), x)
+        return tuple(x)
+
     def reference(x: Any, *, axis: int, exclusive: bool, reverse: bool) -> Any:
         if reverse:
             x = np.flip(x, axis)
@@ -124,8 +129,8 @@ def _cumulative(name: str, ref: Any, identity: int, grad: Any) -> Primitive:
     return Primitive(
         name,
         lambda x, **attributes: check_dtype(name, NUMERIC, x),
-        lambda x, **attributes: tuple(x),
-        reference,
+        shape_rule,
+        quiet(reference),
         grad,
         family="reduction",
     )

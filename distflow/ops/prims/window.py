@@ -15,7 +15,7 @@ from distflow.base.dtypes import NUMERIC, REAL
 from distflow.core.primitive import Primitive
 from distflow.ops.prims import contraction, movement
 from distflow.ops.prims.elementwise import and_, cast, eq, logical_not, mul, or_
-from distflow.ops.prims.factories import check_dtype, check_same
+from distflow.ops.prims.factories import check_dtype, check_same, quiet
 
 
 def _window_shape(x: Any, *, window: Any, strides: Any, padding: Any, dilation: Any = None) -> Any:
@@ -52,6 +52,7 @@ def _at(x: Any, offset: Any, out: Any, strides: Any) -> Any:
                    for o, n, s in zip(offset, out, strides))]  # fmt: skip
 
 
+@quiet
 def _reduce(x: Any, window: Any, strides: Any, pads: Any, init: Any, combine: Any) -> Any:
     config = tuple((lo, hi, 0) for lo, hi in pads)
     if any(row != (0, 0, 0) for row in config):
@@ -132,9 +133,14 @@ def _scatter_ref(x: Any, g: Any, *, window: Any, strides: Any, padding: Any) -> 
     for offset in _offsets(window):
         hit = (_at(padded, offset, g.shape, strides) == best) & open_
         open_ &= ~hit
-        _at(result, offset, g.shape, strides)[...] += np.where(hit, g, np.zeros((), g.dtype))
+        _add(_at(result, offset, g.shape, strides), np.where(hit, g, np.zeros((), g.dtype)))
     crop = tuple(slice(lo, lo + d) for (lo, _), d in zip(pads, x.shape))
     return np.ascontiguousarray(result[crop])
+
+
+@quiet
+def _add(view: Any, part: Any) -> None:
+    view += part
 
 
 def _scatter_shape(x: Any, g: Any, **attributes: Any) -> Any:

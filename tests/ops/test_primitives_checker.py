@@ -1,0 +1,115 @@
+"""The checks themselves: each kind of mistake, put into a scratch primitive, turns one red."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distflow.base import dtypes
+from distflow.base.errors import InvalidArgumentError
+from distflow.core.primitive import REGISTRY, Primitive
+from distflow.ops.prims.factories import check_dtype
+from tests.support import checks
+from tests.support.records import BadInput, Extreme, Sample, each, normal
+
+
+def _right(**changes: Any) -> dict[str, Any]:
+    rules = {
+        "dtype_rule": lambda x: check_dtype("scratch", dtypes.FLOATING, x),
+        "shape_rule": lambda x: tuple(x),
+        "reference": lambda x: x * x * x,
+        "gradient": lambda g, y, x: (3 * g * x * x,),
+    }
+    return {**rules, **changes}
+
+
+@pytest.fixture
+def scratch():
+    """Registers a cube under the name `scratch`, with changed rules; removes it afterwards."""
+
+    def register(**changes: Any) -> Sample:
+        Primitive(name="scratch", family="unary", **_right(**changes))
+        return Sample("scratch", (normal(2, 3),), each(lambda v: v**3))
+
+    yield register
+    REGISTRY.pop("scratch", None)
+
+
+def test_right_primitive_passes_every_check(scratch):
+    sample = scratch()
+    checks.check_forward(sample, "float32")
+    checks.check_unknown_shapes(sample)
+    checks.check_gradient(sample)
+    checks.check_second_order(sample)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reference": lambda x: x * x},
+        {"reference": lambda x: (x * x * x).astype(np.float64)},
+        {"reference": lambda x: x[:1] ** 3},
+        {"dtype_rule": lambda x: dtypes.float64},
+        {"shape_rule": lambda x: (*x, 1)},
+    ],
+    ids=["value", "dtype", "shape", "dtype rule", "shape rule"],
+)
+def test_wrong_forward_is_refused(scratch, change):
+    sample = scratch(**change)
+    with pytest.raises(AssertionError):
+        checks.check_forward(sample, "float32")
+
+
+def test_shape_rule_wrong_only_for_unknown_dims_is_refused(scratch):
+    sample = scratch(shape_rule=lambda x: (7,) * len(x) if None in x else tuple(x))
+    checks.check_forward(sample, "float32")
+    with pytest.raises(AssertionError):
+        checks.check_unknown_shapes(sample)
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        lambda g, y, x: (g * x * x,),
+        lambda g, y, x: (-3 * g * x * x,),
+        lambda g, y, x: (3 * x * x,),
+        lambda g, y, x: (3.001 * g * x * x,),
+        None,
+    ],
+    ids=["factor", "sign", "ignores g", "a thousandth", "missing"],
+)
+def test_wrong_gradient_is_refused(scratch, gradient):
+    sample = scratch(gradient=gradient)
+    with pytest.raises(AssertionError):
+        checks.check_gradient(sample)
+
+
+def test_gradient_wrong_only_in_second_order_is_refused(scratch):
+    def constant_gradient(g: Any, y: Any, x: Any) -> Any:
+        return (g * checks.convert_to_tensor(3 * x.array**2),)
+
+    sample = scratch(gradient=constant_gradient)
+    checks.check_gradient(sample)
+    with pytest.raises(AssertionError):
+        checks.check_second_order(sample)
+
+
+def test_extreme_check_tells_zero_from_minus_zero():
+    with pytest.raises(AssertionError):
+        checks.check_extreme(Extreme("neg", (np.float32(0),), np.float32(0)))
+
+
+def test_bad_input_check_needs_an_error():
+    with pytest.raises(pytest.fail.Exception):
+        checks.check_bad_input(
+            BadInput("neg", (np.float32(0),), InvalidArgumentError, "neg: expected")
+        )
+
+
+def test_bad_input_check_reads_the_message():
+    with pytest.raises(AssertionError):
+        checks.check_bad_input(
+            BadInput("neg", (np.ones(1, bool),), InvalidArgumentError, "add: expected")
+        )
