@@ -62,17 +62,23 @@ def sweep(
         for output in record.outputs:
             if id(output) not in wanted:
                 gradients.pop(id(output), None)
-        for value, gradient in zip(record.inputs, _input_gradients(record, arrived)):
+        for value, gradient in zip(record.inputs, _input_gradients(record, arrived, tracked)):
             if gradient is not None and id(value) in tracked:
                 _check(record, value, gradient)
                 _accumulate(gradients, value, gradient)
     return [gradients.get(id(source)) for source in sources]
 
 
-def _input_gradients(record: Record, arrived: list[Any]) -> Sequence[Any]:
+def _input_gradients(record: Record, arrived: list[Any], tracked: Any) -> Sequence[Any]:
     rule = record.primitive.gradient
     if rule is None:
         return (None,) * len(record.inputs)
+    if record.primitive.family == "control":
+        # Bodies are differentiated for what is wanted only, and know absent gradients from zeros.
+        wanted = tuple(id(value) in tracked for value in record.inputs)
+        return rule(
+            tuple(arrived), record.outputs, *record.inputs, wanted=wanted, **record.attributes
+        )
     if not _takes_tuples(record.primitive):
         return rule(arrived[0], record.outputs[0], *record.inputs, **record.attributes)
     filled = tuple(

@@ -42,6 +42,7 @@ def _seconds(text: str) -> float:
 
 FLAGS: dict[str, Flag] = {
     "DISTFLOW_EXECUTOR": Flag(str, "numpy", "executor of compiled functions: numpy"),
+    "DISTFLOW_PRINT_PASSES": Flag(_boolean, False, "log graphs before and after each pass"),
     "DISTFLOW_REPLICAS": Flag(_positive, None, "logical replicas V of a job"),
     "DISTFLOW_RANK": Flag(int, None, "rank of this worker, set by the launcher"),
     "DISTFLOW_WORLD_SIZE": Flag(_positive, None, "number of workers, set by the launcher"),

@@ -1,0 +1,318 @@
+"""while_loop and scan: primitives that run a Graph again and again, closed under differentiation.
+
+Under a tape both also return, stacked over the steps, what their gradient needs: the values that
+the body saves, and the carried values among them. The gradient of either is a scan over these
+records in reverse order, which carries the gradients of the loop's state and adds up those of
+what the body closes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distflow.autodiff.backward import zeros_like
+from distflow.base import dtypes, errors, shapes
+from distflow.base.specs import TensorSpec
+from distflow.core import context
+from distflow.core.primitive import Primitive
+from distflow.graph import evaluate
+from distflow.graph.build import inline, set_replay, trace_body
+from distflow.graph.control import check_operands
+from distflow.graph.ir import Graph
+from distflow.graph.split import Split, split_of_body
+from distflow.ops.prims.elementwise import add
+
+# -- while_loop ----------------------------------------------------------------------------
+
+
+def while_graphs(
+    variables: Sequence[Any], captured: Sequence[Any], cond_graph: Graph, body_graph: Graph
+) -> list[Any]:
+    """Runs `variables = body(variables, captured)` as long as `cond` gives true.
+
+    Both graphs take the loop variables, then the captured tensors and Variables.
+    """
+    count = len(variables)
+    history = split_of_body(body_graph, count) if context.state.observers else None
+    outputs = while_loop(
+        *variables, *captured, cond_graph=cond_graph,
+        body_graph=history.forward if history else body_graph, num_vars=count, history=history,
+    )  # fmt: skip
+    return list(outputs[:count])
+
+
+def _while_dtype(
+    *inputs: Any, cond_graph: Graph, body_graph: Graph, num_vars: int, history: Any
+) -> Any:
+    check_operands("while_loop", cond_graph, inputs, "dtype")
+    check_operands("while_loop", body_graph, inputs, "dtype")
+    found = [v.dtype for v in body_graph.outputs]
+    assert found[:num_vars] == [v.dtype for v in body_graph.inputs[:num_vars]], "carried dtypes"
+    return (*found, *([dtypes.int32] if history is not None else []))
+
+
+def _while_shape(
+    *inputs: Any, cond_graph: Graph, body_graph: Graph, num_vars: int, history: Any
+) -> Any:
+    check_operands("while_loop", cond_graph, inputs, "shape")
+    check_operands("while_loop", body_graph, inputs, "shape")
+    carried = [v.shape for v in body_graph.inputs[:num_vars]]
+    if history is None:
+        return carried
+    return [*carried, *[(None, *v.shape) for v in body_graph.outputs[num_vars:]], (None,)]
+
+
+def _while_ref(
+    *arrays: Any, cond_graph: Graph, body_graph: Graph, num_vars: int, history: Any
+) -> Any:
+    variables, captured = list(arrays[:num_vars]), arrays[num_vars:]
+    kept: list[list[Any]] = []
+    while evaluate.run(cond_graph, [*variables, *captured])[0]:
+        outputs = evaluate.run(body_graph, [*variables, *captured])
+        variables = list(outputs[:num_vars])
+        if history is not None:
+            kept.append(list(outputs[num_vars:]))
+    if history is None:
+        return tuple(variables)
+    stacked = _stack_rows(kept, body_graph.outputs[num_vars:])
+    return (*variables, *stacked, np.arange(len(kept), dtype=np.int32))
+
+
+def _stack_rows(rows: list[list[Any]], types: Sequence[Any]) -> list[Any]:
+    if not rows:
+        return [np.zeros((0, *(d or 0 for d in v.shape)), v.dtype.numpy) for v in types]
+    stacked = []
+    for position in range(len(types)):
+        column = [row[position] for row in rows]
+        if any(array.shape != column[0].shape for array in column):
+            raise errors.UnimplementedError(
+                "while_loop: the gradient needs values of one shape in all steps; received "
+                f"{shapes.text(column[0].shape)} and {shapes.text(column[-1].shape)}."
+            )
+        stacked.append(np.stack(column))
+    return stacked
+
+
+def _while_gradient(
+    g: Any, out: Any, *inputs: Any, wanted: Sequence[bool], cond_graph: Graph, body_graph: Graph,
+    num_vars: int, history: Split | None,
+) -> Any:  # fmt: skip
+    assert history is not None, "while_loop was bound under a tape by other means"
+    return _loop_gradient(
+        history, g[:-1], (*out[:-1],), inputs, wanted, num_vars, 0, out[-1], reverse=False
+    )
+
+
+# Carried shapes are those of the body's inputs: unknown dimensions may change from step to step.
+while_loop = Primitive(
+    "while_loop", _while_dtype, _while_shape, _while_ref, _while_gradient,
+    family="control", keeps_variables=True,
+)  # fmt: skip
+
+# -- scan ----------------------------------------------------------------------------------
+
+
+def scan_graph(
+    carried: Sequence[Any], sequences: Sequence[Any], captured: Sequence[Any], body_graph: Graph,
+    reverse: bool = False,
+) -> list[Any]:  # fmt: skip
+    """Runs `carried, rows = body(carried, rows of sequences, captured)` over leading dimensions.
+
+    Returns the carried values, then the rows stacked in the order of the sequences.
+
+    Args:
+      sequences: at least one tensor; all have the same first dimension.
+      reverse: from the last row to the first.
+    """
+    count = len(carried)
+    history = split_of_body(body_graph, count) if context.state.observers else None
+    outputs = scan(
+        *carried, *sequences, *captured, body_graph=history.forward if history else body_graph,
+        num_carried=count, num_sequences=len(sequences), reverse=reverse, history=history,
+    )  # fmt: skip
+    return list(outputs[: len(body_graph.outputs)])
+
+
+def _scan_dtype(
+    *inputs: Any, body_graph: Graph, num_carried: int, num_sequences: int, reverse: bool,
+    history: Any,
+) -> Any:  # fmt: skip
+    check_operands("scan", body_graph, inputs, "dtype")
+    found = tuple(v.dtype for v in body_graph.outputs)
+    assert found[:num_carried] == tuple(v.dtype for v in body_graph.inputs[:num_carried])
+    return found
+
+
+def _scan_shape(
+    *inputs: Any, body_graph: Graph, num_carried: int, num_sequences: int, reverse: bool,
+    history: Any,
+) -> Any:  # fmt: skip
+    sequences = inputs[num_carried : num_carried + num_sequences]
+    rows = [shape[1:] for shape in sequences]
+    check_operands(
+        "scan", body_graph,
+        [*inputs[:num_carried], *rows, *inputs[num_carried + num_sequences :]], "shape",
+    )  # fmt: skip
+    length = shapes.TensorShape([None])
+    for shape in sequences:
+        length = length.merge_with(shape[:1])
+    return [
+        *[v.shape for v in body_graph.inputs[:num_carried]],
+        *[(length[0], *v.shape) for v in body_graph.outputs[num_carried:]],
+    ]
+
+
+def _scan_ref(
+    *arrays: Any, body_graph: Graph, num_carried: int, num_sequences: int, reverse: bool,
+    history: Any,
+) -> Any:  # fmt: skip
+    carried = list(arrays[:num_carried])
+    sequences = arrays[num_carried : num_carried + num_sequences]
+    captured = arrays[num_carried + num_sequences :]
+    if len({len(s) for s in sequences}) != 1:
+        raise errors.invalid(
+            "scan", "all sequences must have the same first dimension",
+            " and ".join(shapes.text(s.shape) for s in sequences),
+        )  # fmt: skip
+    rows: list[list[Any]] = []
+    order = range(len(sequences[0]))
+    for i in reversed(order) if reverse else order:
+        outputs = evaluate.run(body_graph, [*carried, *[s[i] for s in sequences], *captured])
+        carried = list(outputs[:num_carried])
+        rows.append(list(outputs[num_carried:]))
+    if reverse:
+        rows.reverse()
+    return (*carried, *_stack_rows(rows, body_graph.outputs[num_carried:]))
+
+
+def _scan_gradient(
+    g: Any, out: Any, *inputs: Any, wanted: Sequence[bool], body_graph: Graph, num_carried: int,
+    num_sequences: int, reverse: bool, history: Split | None,
+) -> Any:  # fmt: skip
+    assert history is not None, "scan was bound under a tape by other means than scan_graph"
+    return _loop_gradient(
+        history, g, out, inputs, wanted, num_carried, num_sequences,
+        inputs[num_carried], reverse,
+    )  # fmt: skip
+
+
+scan = Primitive(
+    "scan", _scan_dtype, _scan_shape, _scan_ref, _scan_gradient,
+    family="control", keeps_variables=True,
+)  # fmt: skip
+
+# -- the gradient of both ------------------------------------------------------------------
+
+
+def _loop_gradient(
+    history: Split, g: Sequence[Any], out: Sequence[Any], inputs: Sequence[Any],
+    wanted: Sequence[bool], num_carried: int, num_sequences: int, steps: Any, reverse: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Returns the gradients of a recorded loop's inputs.
+
+    Args:
+      history: split of the body; its forward half is what the loop ran.
+      g, out: gradients (or None) and values of the final state, then of the stacked rows.
+      inputs: of the loop: initial state, sequences, captured.
+      wanted: which of the inputs need a gradient.
+      steps: a tensor with one row a step, so that the scan has a length in any case.
+      reverse: the order in which the loop itself went.
+    """
+    forward = history.forward
+    arriving = tuple(
+        v.is_differentiable if i < num_carried else g[i] is not None
+        for i, v in enumerate(forward.outputs)
+    )
+    carried = [i for i in range(num_carried) if arriving[i]]
+    closed_over = range(num_carried, len(inputs))
+    rest = [i for i in closed_over if wanted[i] and forward.inputs[i].is_differentiable]
+    sequences = [i for i in rest if i < num_carried + num_sequences]
+    captured = [i for i in rest if i >= num_carried + num_sequences]
+    key = ("gradient", arriving, tuple(rest), num_sequences)
+    if key not in forward.derived:
+        forward.derived[key] = _backward_body(
+            history, arriving, num_carried, num_sequences, carried, sequences, captured
+        )
+    body = forward.derived[key]
+    state = [zeros_like(out[i]) if g[i] is None else g[i] for i in carried]
+    state += [zeros_like(inputs[i]) for i in captured]
+    rows = [g[i] for i in range(num_carried, len(g)) if arriving[i]]
+    rows += inputs[num_carried : num_carried + num_sequences]
+    rows += [*out[history.num_outputs :], steps]
+    found = scan_graph(
+        state, rows, inputs[num_carried + num_sequences :], body, reverse=not reverse
+    )
+    result: list[Any] = [None] * len(inputs)
+    for position, gradient in zip([*carried, *captured, *sequences], found):
+        result[position] = gradient
+    return tuple(result)
+
+
+def _backward_body(
+    history: Split, arriving: Sequence[bool], num_carried: int, num_sequences: int,
+    carried: Sequence[int], sequences: Sequence[int], captured: Sequence[int],
+) -> Graph:  # fmt: skip
+    """One step backwards: (state gradients, sums) x (row gradients, rows, saved, step)."""
+    forward = history.forward
+    half = history.backward(arriving, [*carried, *sequences, *captured])
+    inputs = forward.inputs
+
+    def spec(value: Any) -> TensorSpec:
+        return TensorSpec(value.shape, value.dtype)
+
+    def body(
+        state: list[Any], sums: list[Any], g: list[Any], rows: list[Any], saved: list[Any],
+        step: Any, closed: list[Any],
+    ) -> Any:  # fmt: skip
+        found = dict(zip(half.positions, inline(half.graph, [*state, *g, *rows, *closed, *saved])))
+        new_state = [found[i] if i in found else zeros_like(s) for i, s in zip(carried, state)]
+        new_sums = [add(s, found[i]) if i in found else s for i, s in zip(captured, sums)]
+        of_rows = [found[i] if i in found else zeros_like(rows[i - num_carried]) for i in sequences]
+        return [new_state, new_sums, of_rows]
+
+    args = [
+        [spec(inputs[i]) for i in carried],
+        [spec(inputs[i]) for i in captured],
+        [spec(v) for i, v in enumerate(forward.outputs) if i >= num_carried and arriving[i]],
+        [spec(v) for v in inputs[num_carried : num_carried + num_sequences]],
+        [spec(v) for v in history.saved],
+        _step_spec(forward, num_carried, num_sequences),
+        list(inputs[num_carried + num_sequences :]),
+    ]
+    return trace_body(f"{forward.name}_backward", body, args)[0].graph
+
+
+def _step_spec(forward: Graph, num_carried: int, num_sequences: int) -> TensorSpec:
+    """The row type of `steps`: the first sequence's, or an index for a while_loop."""
+    if num_sequences:
+        first = forward.inputs[num_carried]
+        return TensorSpec(first.shape, first.dtype)
+    return TensorSpec((), dtypes.int32)
+
+
+def _replay_while(inputs: list[Any], attributes: dict[str, Any]) -> Any:
+    if attributes["history"] is not None:
+        return while_loop(*inputs, **attributes)
+    n = attributes["num_vars"]
+    return tuple(
+        while_graphs(inputs[:n], inputs[n:], attributes["cond_graph"], attributes["body_graph"])
+    )
+
+
+def _replay_scan(inputs: list[Any], attributes: dict[str, Any]) -> Any:
+    if attributes["history"] is not None:
+        return scan(*inputs, **attributes)
+    n = attributes["num_carried"]
+    m = n + attributes["num_sequences"]
+    return tuple(
+        scan_graph(
+            inputs[:n], inputs[n:m], inputs[m:], attributes["body_graph"], attributes["reverse"]
+        )
+    )
+
+
+set_replay("while_loop", _replay_while)
+set_replay("scan", _replay_scan)
