@@ -75,32 +75,44 @@ def host_rendezvous(environment: WorkerEnvironment) -> rendezvous.RendezvousServ
     return server
 
 
-def advertised_host(coordinator: str | None) -> str:
+def advertised_host(coordinator: str | None, timeout_seconds: float | None = None) -> str:
     """Returns the address of this host by which the others reach it.
 
     It is the one from which this host reaches the coordinator, as the routing table says; no
-    packet is sent. A coordinator on loopback, or none, gives 127.0.0.1.
+    packet is sent. A coordinator on loopback, or none, gives 127.0.0.1. Waits for the
+    coordinator's name to be known, `timeout_seconds` (DISTFLOW_JOIN_TIMEOUT by default) at most:
+    in Kubernetes a pod has none before it runs.
+
+    Raises:
+      UnavailableError: if the name is still not known, or there is no way to it.
     """
     if coordinator is None:
         return "127.0.0.1"
     host, port = split_address(coordinator, "DISTFLOW_COORDINATOR")
     if rendezvous.is_loopback(host):
         return "127.0.0.1"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port or 1, type=socket.SOCK_DGRAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        raise errors.UnavailableError(
-            errors.message(
-                "rendezvous",
-                f"the host of DISTFLOW_COORDINATOR={coordinator} must be reachable",
-                f"an error ({error})",
-            )
-        ) from error
+    timeout = flags.get("DISTFLOW_JOIN_TIMEOUT") if timeout_seconds is None else timeout_seconds
+    over = time.monotonic() + timeout
+    while True:
+        try:
+            return _route_to(host, port or 1)
+        except OSError as error:
+            if time.monotonic() >= over:
+                raise errors.UnavailableError(
+                    errors.message(
+                        "rendezvous",
+                        f"the host of DISTFLOW_COORDINATOR={coordinator} must be reachable",
+                        f"an error ({error}) for {timeout:g} s",
+                    )
+                ) from error
+        time.sleep(RETRY_SECONDS)
+
+
+def _route_to(host: str, port: int) -> str:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.connect(address)
+        return str(probe.getsockname()[0])
 
 
 class RendezvousClient:

@@ -1,4 +1,5 @@
 import os
+import socket
 
 import pytest
 
@@ -14,3 +15,11 @@ def clean_environment(monkeypatch):
             monkeypatch.delenv(name)
     for name in ("TF_CONFIG", "JOB_COMPLETION_INDEX"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def free_port():
+    """A port that nobody listens on; the system does not give it out again for a while."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -216,6 +216,28 @@ def test_short_tokens_are_refused_without_showing_them():
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_name_that_is_not_known_yet_is_waited_for(monkeypatch):
+    known, answers = socket.getaddrinfo, [socket.gaierror("not yet"), socket.gaierror("not yet")]
+
+    def lookup(host, port, **options):
+        if answers:
+            raise answers.pop()
+        return known("127.0.0.1", port, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    assert advertised_host("pod-0.service:1", 20) == "127.0.0.1"
+    assert not answers
+
+
+def test_a_name_that_never_comes_is_an_error_with_the_name(monkeypatch):
+    def lookup(host, port, **options):
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with pytest.raises(errors.UnavailableError, match=r"pod-0\.service:1"):
+        advertised_host("pod-0.service:1", 0)
+
+
 def test_loopback_coordinator_means_loopback_workers():
     assert advertised_host("localhost:1") == "127.0.0.1"
     assert advertised_host(None) == "127.0.0.1"

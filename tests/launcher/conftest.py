@@ -44,6 +44,12 @@ if mode == "abort":
     if rank == 1:
         MPI.COMM_WORLD.Abort(7)
     MPI.COMM_WORLD.recv(source=1)
+if mode == "meet":
+    from distflow.cluster import resolve
+    from distflow.cluster.client import exchange_addresses
+    if rank == 1 and arguments:
+        sys.exit(int(arguments[0]))
+    say(exchange_addresses(resolve(), f"127.0.0.1:{5000 + rank}"))
 if mode == "hello":
     say(f"hello from {rank} of {size}")
 if mode == "environment":

@@ -1,10 +1,12 @@
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.spawn
 
+ROOT = Path(__file__).parents[2]
 QUICK = ["--linger", "0.2", "--grace", "5"]
 
 
@@ -48,6 +50,25 @@ def test_report_shows_the_traceback_of_the_first_failure(run, backend):
     assert "    ValueError: boom" in report
     assert "After that: rank 0 " in report
     assert "[mpirun]" not in job.err
+
+
+def test_workers_meet_at_the_launchers_server(run):
+    job = run(["-n", "3", "--backend", "grpc", "--env", f"PYTHONPATH={ROOT}"], "meet")
+    assert job.end() == 0
+    addresses = [f"127.0.0.1:{5000 + rank}" for rank in range(3)]
+    assert sorted(job.out) == [f"[rank {rank}] {addresses}" for rank in range(3)]
+
+
+def test_workers_that_wait_for_a_dead_one_are_told_so(run):
+    options = ["-n", "3", "--backend", "grpc", "--linger", "30", "--env", f"PYTHONPATH={ROOT}"]
+    job = run(options, "meet", "3")
+    assert job.end() == 3
+    for rank in (0, 2):
+        assert re.search(
+            rf"\[rank {rank}\] .*WorkerLostError: rendezvous: rank 1 was lost \(exit code 3\)",
+            job.err,
+        )
+    assert "After that: rank 0 exit code 1; rank 2 exit code 1." in job.err
 
 
 def test_contract_is_in_the_environment(run, backend):
