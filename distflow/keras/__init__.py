@@ -20,11 +20,11 @@ _NAMES = {
     "Layer": "engine.layer",
     "Loss": "losses",
     "Metric": "metrics",
-    "Model": "engine.model",
+    "Model": "models",
     "Operation": "engine.operation",
     "Optimizer": "optimizers",
     "Regularizer": "regularizers",
-    "Sequential": "engine.sequential",
+    "Sequential": "models",
 }
 __all__ = [*_ROOMS, *_NAMES]
 

@@ -38,6 +38,8 @@ _HOMES = {
     "distflow.ops": f"{_ROOT}.engine.op_layer",
     "keras.src.models.sequential": f"{_ROOT}.engine.sequential",
     "keras.models": f"{_ROOT}",
+    "keras.layers.InputLayer": f"{_ROOT}.engine.input_layer",
+    "keras.layers.Layer": f"{_ROOT}.engine.layer",
 }
 _FUNCTION_ROOMS = ("activations", "losses", "metrics", "initializers", "regularizers")
 
@@ -242,7 +244,7 @@ def find_class(name: str, module: str | None, registered_name: str | None = None
         found = None if candidate is None else registry.get_registered_object(candidate)
         if found is not None:
             return found
-    home = _home(module)
+    home = _HOMES.get(f"{module}.{name}") or _home(module)
     if home is not None:
         try:
             found = getattr(importlib.import_module(home), name, None)

@@ -137,7 +137,7 @@ class Layer(WeightsOfLayer, Operation):
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the shape of the outputs for an input shape, found by tracing `call`."""
         given = args[0] if args else next(iter(kwargs.values()), None)
-        specs = nest.map_structure(lambda s: SpecTensor(s, self.compute_dtype), _as_shapes(given))
+        specs = nest.map_structure(lambda s: SpecTensor(s, self.compute_dtype), as_shapes(given))
         found = self.compute_output_spec(specs)
         return nest.map_structure(lambda spec: tuple(spec.shape), found)
 
@@ -146,6 +146,9 @@ class Layer(WeightsOfLayer, Operation):
         if type(self).compute_output_shape is not Layer.compute_output_shape:
             if not self._has_sublayers_to_build():
                 return self._specs_from_shapes(args, kwargs)
+        return self._traced_specs(*args, **kwargs)
+
+    def _traced_specs(self, *args: Any, **kwargs: Any) -> Any:
         training = call_context.state.training
         if "training" in self._call_signature.parameters and training is not None:
             kwargs = {**kwargs, "training": training}
@@ -163,7 +166,7 @@ class Layer(WeightsOfLayer, Operation):
     def _specs_from_shapes(self, args: Any, kwargs: Any) -> Any:
         bound = calling.Arguments(self._call_signature, args, kwargs)
         given = calling.shapes_for(self.compute_output_shape, bound.shapes, self.name)
-        found = _as_shapes(self.compute_output_shape(**given))
+        found = as_shapes(self.compute_output_shape(**given))
         return nest.map_structure(lambda s: SpecTensor(s, self.compute_dtype), found)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
@@ -284,9 +287,9 @@ class Layer(WeightsOfLayer, Operation):
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer as `get_build_config` says."""
         if config.get("input_shape") is not None:
-            self.build(_as_shapes(config["input_shape"]))
+            self.build(as_shapes(config["input_shape"]))
         elif config.get("shapes_dict"):
-            found = {k: _as_shapes(v) for k, v in config["shapes_dict"].items()}
+            found = {k: as_shapes(v) for k, v in config["shapes_dict"].items()}
             self.build(**calling.shapes_for(self.build, found, self.name))
 
     def __repr__(self) -> str:
@@ -322,16 +325,16 @@ def _wrap_build(build: Any) -> Any:
     return wrapped
 
 
-def _as_shapes(value: Any) -> Any:
+def as_shapes(value: Any) -> Any:
     """Returns a shape, or a structure of shapes, with TensorShapes as leaves."""
     if value is None or isinstance(value, shapes.TensorShape):
         return value
     if isinstance(value, dict):
-        return {key: _as_shapes(v) for key, v in value.items()}
+        return {key: as_shapes(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         if all(d is None or isinstance(d, int | np.integer) for d in value):
             return shapes.TensorShape(value)
-        return type(value)(_as_shapes(v) for v in value)
+        return type(value)(as_shapes(v) for v in value)
     return value
 
 

@@ -1,0 +1,78 @@
+"""clone_model: the same architecture with new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distflow.base import nest
+from distflow.keras.engine.functional import Functional
+from distflow.keras.engine.input_layer import Input, InputLayer
+from distflow.keras.engine.node import maker
+from distflow.keras.engine.sequential import Sequential
+
+
+def clone_model(
+    model: Any, input_tensors: Any = None, clone_function: Callable[[Any], Any] | None = None
+) -> Any:
+    """Returns a model of the same architecture, whose weights are new.
+
+    Args:
+      model: Sequential, functional, or a subclass with `get_config`.
+      input_tensors: KerasTensors to build a functional clone on.
+      clone_function: makes the new layer for each layer; default a copy by its config.
+
+    Raises:
+      ValueError: if a subclassed model is to be cloned with arguments that need a layer graph.
+    """
+    if isinstance(model, Sequential):
+        return _clone_sequential(model, input_tensors, clone_function or copy_of)
+    if isinstance(model, Functional):
+        return _clone_functional(model, input_tensors, clone_function or copy_of)
+    if clone_function is not None or input_tensors is not None:
+        raise ValueError(
+            "Arguments clone_function and input_tensors are only supported for Sequential models "
+            f"or Functional models. Received model of type '{type(model).__name__}'"
+        )
+    return type(model).from_config(model.get_config())
+
+
+def copy_of(layer: Any) -> Any:
+    """Returns a new layer of the same configuration."""
+    return type(layer).from_config(layer.get_config())
+
+
+def _clone_sequential(model: Sequential, input_tensors: Any, copy: Callable[[Any], Any]) -> Any:
+    clone = Sequential(name=model.name, trainable=model.trainable)
+    if input_tensors is not None:
+        clone.add(nest.flatten(input_tensors)[0])
+    elif model._input_layer is not None:
+        clone.add(copy_of(model._input_layer))
+    for layer in model.layers:
+        clone.add(copy(layer))
+    return clone
+
+
+def _clone_functional(model: Functional, input_tensors: Any, copy: Callable[[Any], Any]) -> Any:
+    given = nest.flatten(input_tensors) if input_tensors is not None else [None] * 99
+    known: dict[int, Any] = {}
+    for x, tensor in zip(model.inputs, given):
+        name = maker(x).operation.name
+        known[id(x)] = tensor if tensor is not None else Input(
+            batch_shape=tuple(x.shape), dtype=x.dtype, name=name
+        )  # fmt: skip
+    inputs = nest.map_structure(lambda x: known[id(x)], model.input)
+    copies: dict[int, Any] = {}
+    for node in model._order.nodes:
+        operation = node.operation
+        if isinstance(operation, InputLayer):
+            continue
+        if id(operation) not in copies:
+            is_layer = hasattr(operation, "weights")
+            copies[id(operation)] = copy(operation) if is_layer else copy_of(operation)
+        args, kwargs = node.fill(known)
+        results = nest.flatten(copies[id(operation)](*args, **kwargs))
+        known.update({id(x): result for x, result in zip(node.outputs, results)})
+    outputs = nest.map_structure(lambda x: known[id(x)], model.output)
+    made = type(model) if "__init__" not in vars(type(model)) else Functional
+    return made(inputs, outputs, name=model.name)

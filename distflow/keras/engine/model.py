@@ -1,0 +1,204 @@
+"""Model: a layer that is trained, saved and shown as a whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from distflow.base import errors, nest
+from distflow.keras import serialization
+from distflow.keras.engine import functional_config
+from distflow.keras.engine.keras_tensor import KerasTensor, SpecTensor
+from distflow.keras.engine.layer import Layer, as_shapes
+from distflow.keras.engine.summary import print_summary
+from distflow.keras.saving import archive, weights_file
+from distflow.keras.training.trainer import Trainer
+
+
+class Model(Trainer, Layer):
+    """Layers with training, saving and a summary.
+
+    Three ways to make one: `Model(inputs, outputs)` from symbolic tensors, a Sequential, or a
+    subclass with layers as attributes and `call`. A subclass is built by its first call, or by
+    `build(input_shape)`.
+    """
+
+    layer_class: ClassVar[type[Layer]] = Layer
+    # Set by `functional`, which stands above this file.
+    functional_class: ClassVar[Any] = None
+    _untracked_attributes = (
+        Layer._untracked_attributes
+        | frozenset({"optimizer", "loss"})
+        | getattr(Trainer, "_untracked_attributes", frozenset())
+    )
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Returns a Functional for `Model(inputs, outputs)`."""
+        if cls is Model and _is_functional(args, kwargs):
+            return cls.functional_class.__new__(cls.functional_class, *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        if type(self) is not self.functional_class and _is_functional(args, kwargs):
+            _make_functional(type(self), self.functional_class)
+            self.functional_class.__init__(self, *args, **kwargs)
+            return
+        if args:
+            raise errors.invalid(
+                "Model", "inputs and outputs, or no positional arguments", repr(args)
+            )
+        Trainer.__init__(self)
+        Layer.__init__(self, **kwargs)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the model's outputs."""
+        raise NotImplementedError(
+            f"Model {type(self).__name__} does not have a `call()` method implemented."
+        )
+
+    # -- building ------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the weights of all layers by tracing `call` with inputs of this shape.
+
+        Raises:
+          ValueError: if `call` does not work with floating inputs of this shape.
+        """
+        if type(self).build is not Model.build or input_shape is None:
+            self.built = True
+            return
+        specs = nest.map_structure(
+            lambda shape: SpecTensor(shape, self.compute_dtype), as_shapes(input_shape)
+        )
+        try:
+            self._traced_specs(specs)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Model '{self.name}' cannot be built by calling `build({input_shape})`: its "
+                f"`call()` failed for symbolic inputs of this shape with {type(error).__name__}: "
+                f"{error}\nCall the model on real data instead."
+            ) from error
+        self.built = True
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of this model, without those inside them."""
+        return list(self._flatten_layers(include_self=False, recursive=False))
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Returns a layer by name or by index.
+
+        Raises:
+          ValueError: if there is none.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("Provide either a layer name or layer index at `get_layer`.")
+        if index is not None:
+            if not 0 <= index < len(self.layers):
+                raise ValueError(
+                    f"Was asked to retrieve layer at index {index} but model only has "
+                    f"{len(self.layers)} layers."
+                )
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(
+            f"No such layer: {name}. Existing layers are: {[x.name for x in self.layers]}."
+        )
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Any = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
+        """Prints the table of layers, output shapes and numbers of parameters.
+
+        Args:
+          line_length: width of the table.
+          positions: the columns' right ends, as fractions of the width or in characters.
+          print_fn: takes the text instead of standard output.
+          expand_nested: whether layers of models inside are listed as well.
+          show_trainable: whether there is a column that says what is trained.
+          layer_range: [first, last] layer names (or patterns) to show.
+        """
+        print_summary(
+            self, line_length=line_length, positions=positions, print_fn=print_fn,
+            expand_nested=expand_nested, show_trainable=show_trainable, layer_range=layer_range,
+        )  # fmt: skip
+
+    # -- saving --------------------------------------------------------------------------------
+
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None) -> None:
+        """Saves architecture, weights and optimizer as a `.keras` file.
+
+        Raises:
+          ValueError: for another extension.
+          AlreadyExistsError: if the file is there and `overwrite` is False.
+        """
+        archive.save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Saves the weights in a `.weights.h5` file; a failed save leaves an older file.
+
+        Raises:
+          ValueError: for another extension, or a model that has not been built.
+        """
+        weights_file.save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
+        """Loads the weights of a `.weights.h5` (or `.keras`) file; layers go by their place.
+
+        Args:
+          skip_mismatch: warn about layers that do not fit, instead of raising an error.
+
+        Raises:
+          ValueError: for missing files, unbuilt models, other numbers or shapes of weights.
+        """
+        weights_file.load_weights(self, filepath, skip_mismatch=skip_mismatch)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """Returns the architecture as JSON, for `model_from_json`."""
+        return json.dumps(serialization.serialize_keras_object(self), **kwargs)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Returns a model from `get_config`'s result."""
+        if {"layers", "input_layers", "output_layers"} <= set(config):
+            made = cls.functional_class if cls is Model else cls
+            return functional_config.from_config(made, config, custom_objects)
+        return super().from_config(config)
+
+
+# A subclass without `build` is built by running its first call, not by tracing it.
+Model._has_own_build = False
+
+
+def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if len(args) == 1 and "outputs" in kwargs:
+        return True
+    if len(args) >= 2:
+        return True
+    if "inputs" in kwargs and "outputs" in kwargs:
+        return True
+    return len(args) == 1 and isinstance(nest.flatten(args)[0], KerasTensor)
+
+
+def _make_functional(cls: type, functional: type) -> None:
+    """Gives a user's subclass of Model the base Functional instead, as its arguments ask for."""
+    if functional in cls.__mro__:
+        return
+    for base in cls.__bases__:
+        if base is not Model and issubclass(base, Model):
+            _make_functional(base, functional)
+            return
+    cls.__bases__ = tuple(functional if base is Model else base for base in cls.__bases__)
+
+
+def model_from_json(json_string: str, custom_objects: Any = None) -> Any:
+    """Returns a model (without weights) from `Model.to_json`'s result."""
+    return serialization.deserialize_keras_object(json.loads(json_string), custom_objects)

@@ -1,0 +1,19 @@
+"""Public names of `keras.models`."""
+
+from __future__ import annotations
+
+from distflow.keras.engine.clone import clone_model
+from distflow.keras.engine.functional import Functional
+from distflow.keras.engine.model import Model, model_from_json
+from distflow.keras.engine.sequential import Sequential
+from distflow.keras.saving.archive import load_model, save_model
+
+__all__ = [
+    "Functional",
+    "Model",
+    "Sequential",
+    "clone_model",
+    "load_model",
+    "model_from_json",
+    "save_model",
+]
