@@ -39,12 +39,12 @@ class FaultyTransport(InProcessTransport):
 
     def send(self, to_rank, tag, meta=b"", parts=()):
         at_fault = self._count == self._position
-        silent = self._fault is Fault.GO_SILENT and self._count >= self._position
+        silent = self._fault in (Fault.GO_SILENT, Fault.DIE) and self._count >= self._position
+        if at_fault and self._fault is Fault.DIE:
+            self._hub.kill(self.rank)
         self._count += 1
         if silent or (at_fault and self._fault is Fault.DROP):
             return
-        if at_fault and self._fault is Fault.DIE:
-            self._hub.kill(self.rank)
         if at_fault and self._fault is Fault.RAISE:
             raise OSError("no route")
         if at_fault and self._fault is Fault.CORRUPT_META:
