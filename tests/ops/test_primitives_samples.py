@@ -52,6 +52,11 @@ def test_second_order_equals_differences(sample):
     checks.check_second_order(sample)
 
 
+@pytest.mark.parametrize("sample", [s for s in _DIFFERENTIABLE if s in _UNKNOWN], ids=_ids)
+def test_gradient_rules_do_without_unknown_dims(sample):
+    checks.check_hidden_gradient(sample)
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=_ids)
 def test_traced_equals_eager(sample):
     checks.check_traced(sample, sample.dtypes[-1], unknown=False)

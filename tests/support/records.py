@@ -48,6 +48,7 @@ class Sample:
       step: of the central differences.
       orders: how many orders of derivative are exact (TF's conventions at zeros are not, in
         second order).
+      traced_orders: how many orders can do without the dimensions that `known` leaves out.
     """
 
     op: str
@@ -60,6 +61,7 @@ class Sample:
     label: str = ""
     step: float = 1e-5
     orders: int = 2
+    traced_orders: int = 2
 
     @property
     def name(self) -> str:

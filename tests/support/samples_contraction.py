@@ -120,7 +120,8 @@ def _dot_sample(label: str, a: Any, b: Any, contract: Any, batch: Any = ((), ())
 
 def _conv_sample(label: str, x: Any, w: Any, *, strides: Any, padding: Any = "VALID",
                  lhs: Any = None, rhs: Any = None, groups: int = 1,
-                 kinds: tuple[str, ...] = ("float64",)) -> Sample:  # fmt: skip
+                 kinds: tuple[str, ...] = ("float64",)) -> list[Sample]:  # fmt: skip
+    """One sample where a trace knows as little as may be, one where it knows all but the batch."""
     n = len(strides)
     attributes = {
         "strides": strides, "padding": padding, "lhs_dilation": lhs or (1,) * n,
@@ -128,8 +129,13 @@ def _conv_sample(label: str, x: Any, w: Any, *, strides: Any, padding: Any = "VA
     }  # fmt: skip
     # Sizes along which windows stride must be known for the gradient; so must the channels.
     spatial = tuple(i + 1 for i, s in enumerate(strides) if s != 1)
-    return Sample("conv", (normal(*x), normal(*w)), _conv, attributes, kinds, label=label,
-                  known=((*spatial, n + 1), None))  # fmt: skip
+    inputs = (normal(*x), normal(*w))
+    return [
+        Sample("conv", inputs, _conv, attributes, kinds, label=label,
+               known=((*spatial, n + 1), None), traced_orders=1),
+        Sample("conv", inputs, _conv, attributes, ("float64",), label=f"{label}-batch",
+               known=(tuple(range(1, n + 2)), None)),
+    ]  # fmt: skip
 
 
 _POOLS = {
@@ -186,20 +192,21 @@ SAMPLES = [
     _dot_sample("inner", (3,), (3,), ((0,), (0,))),
     _dot_sample("late-batch", (3, 2, 4), (4, 5, 2), ((2,), (0,)), ((1,), (2,))),
     _dot_sample("empty", (2, 0), (0, 3), ((1,), (0,))),
-    _conv_sample("1d", (2, 5, 2), (3, 2, 3), strides=(1,), kinds=NUMERIC),
-    _conv_sample("same", (1, 5, 4, 2), (3, 2, 2, 3), strides=(2, 1), padding="SAME"),
-    _conv_sample("same-strided", (1, 6, 5, 1), (3, 3, 1, 2), strides=(2, 3), padding="SAME"),
-    _conv_sample("valid-left", (1, 8, 1), (3, 1, 1), strides=(3,)),
-    _conv_sample("dilated", (1, 7, 6, 1), (2, 3, 1, 2), strides=(1, 1), rhs=(3, 2)),
-    _conv_sample("dilated-same", (1, 7, 2), (3, 2, 2), strides=(2,), rhs=(2,), padding="SAME"),
-    _conv_sample("spread", (1, 4, 3, 2), (3, 2, 2, 1), strides=(1, 1), lhs=(2, 3),
+    *_conv_sample("1d", (2, 5, 2), (3, 2, 3), strides=(1,), kinds=NUMERIC),
+    *_conv_sample("same", (1, 5, 4, 2), (3, 2, 2, 3), strides=(2, 1), padding="SAME"),
+    *_conv_sample("same-strided", (1, 6, 5, 1), (3, 3, 1, 2), strides=(2, 3), padding="SAME"),
+    *_conv_sample("valid-left", (1, 8, 1), (3, 1, 1), strides=(3,)),
+    *_conv_sample("dilated", (1, 7, 6, 1), (2, 3, 1, 2), strides=(1, 1), rhs=(3, 2)),
+    *_conv_sample("dilated-same", (1, 7, 2), (3, 2, 2), strides=(2,), rhs=(2,), padding="SAME"),
+    *_conv_sample("spread", (1, 4, 3, 2), (3, 2, 2, 1), strides=(1, 1), lhs=(2, 3),
                  padding=((1, 2), (0, 1))),
-    _conv_sample("spread-strided", (1, 4, 1), (3, 1, 1), strides=(2,), lhs=(3,), padding=((2, 2),)),
-    _conv_sample("cropped", (1, 7, 1), (2, 1, 1), strides=(1,), padding=((-1, -2),)),
-    _conv_sample("groups", (2, 4, 4), (2, 2, 6), strides=(1,), groups=2),
-    _conv_sample("depthwise", (1, 4, 4, 3), (2, 2, 1, 6), strides=(2, 2), groups=3),
-    _conv_sample("3d", (1, 3, 4, 3, 2), (2, 2, 2, 2, 1), strides=(1, 2, 1), padding="SAME"),
-    _conv_sample("unit", (1, 3, 3, 2), (1, 1, 2, 2), strides=(1, 1)),
+    *_conv_sample("spread-strided", (1, 4, 1), (3, 1, 1), strides=(2,), lhs=(3,),
+                 padding=((2, 2),)),
+    *_conv_sample("cropped", (1, 7, 1), (2, 1, 1), strides=(1,), padding=((-1, -2),)),
+    *_conv_sample("groups", (2, 4, 4), (2, 2, 6), strides=(1,), groups=2),
+    *_conv_sample("depthwise", (1, 4, 4, 3), (2, 2, 1, 6), strides=(2, 2), groups=3),
+    *_conv_sample("3d", (1, 3, 4, 3, 2), (2, 2, 2, 2, 1), strides=(1, 2, 1), padding="SAME"),
+    *_conv_sample("unit", (1, 3, 3, 2), (1, 1, 2, 2), strides=(1, 1)),
     *_pool_samples(),
 ]  # fmt: skip
 

@@ -191,9 +191,9 @@ def gradient_padding(
     """
     of_input, of_filter = [], []
     for i, (size, extent, out, stride) in enumerate(zip(sizes, extents, outputs, strides)):
-        if stride != 1 and (size is None or pads is None):
+        if extent is None or (stride != 1 and (size is None or pads is None)):
             raise errors.invalid(
-                where, "the gradient of strided windows needs known sizes",
+                where, "the gradient of strided windows, and second order, need known sizes",
                 f"sizes {shapes.text(sizes)}, strides {tuple(strides)}",
                 "Trace the function with concrete shapes.",
             )  # fmt: skip
