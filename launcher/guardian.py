@@ -1,10 +1,10 @@
 """Ends all processes of a job when its launcher has died, however it died.
 
 Run as a file of its own (`python -I -S guardian.py JOB`) with its standard input a pipe from the
-launcher: lines with process groups and with folders to remove; "done" when there is nothing left to
-guard. At the end of the input without "done" the launcher was killed, and so is everything of the
-job: its process groups, and every process whose environment carries the job's id, whatever session
-it moved to.
+launcher. Its lines are process groups, with "-" before those that have ended, and folders to remove;
+"done" means that there is nothing left to guard. At the end of the input without "done" the launcher
+was killed, and so is everything of the job: its process groups, and every process whose environment
+carries the job's id, whatever session it moved to.
 """
 
 import os
@@ -78,6 +78,8 @@ def main() -> None:
             return
         if word.isdigit():
             groups.append(int(word))
+        elif word.startswith("-"):
+            groups.remove(int(word[1:]))
         else:
             folders.append(word)
     kill_all(job, groups)

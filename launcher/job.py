@@ -113,6 +113,7 @@ class Job:
         self._sent: int | None = None
         self._terminate_at = self._kill_at = float("inf")
         self._streams: dict[int, Stream] = {}
+        self._errors: dict[int, int] = {}  # rank -> its stderr
         self._groups: list[int] = []
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
@@ -174,6 +175,11 @@ class Job:
         self._groups.append(group)
         self._tell_guardian(str(group))
 
+    def _release(self, group: int) -> None:
+        """Forgets a group whose leader has ended: its number may become somebody else's."""
+        self._groups.remove(group)
+        self._tell_guardian(f"-{group}")
+
     def guard_folder(self, folder: Path) -> None:
         """Has the guardian remove a folder if the launcher cannot."""
         self._tell_guardian(str(folder))
@@ -196,6 +202,8 @@ class Job:
         is_muted = (lambda: self._first is not None) if owner is None else (lambda: False)
         self._streams[fd] = Stream(name, fd, 1 if kind == "out" else 2, copy, keep, is_muted)
         self._outputs.register(fd, selectors.EVENT_READ)
+        if owner is not None and kind == "err":
+            self._errors[owner.number] = fd
 
     def listen(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls back from the loop when there is something to read at `fd`."""
@@ -207,6 +215,8 @@ class Job:
         if worker.code is not None:
             return
         worker.code, worker.ended_at = code, time.monotonic() - self._start
+        if worker.group is not None:
+            self._release(worker.group)
         if self._verbose:
             self._say(f"rank {number} ended after {worker.ended_at:.1f} s: {rank.ending(code)}")
         if worker.has_failed and self._first is None and self._interrupted is None:
@@ -214,9 +224,10 @@ class Job:
             self._starter.on_failure(self, worker)
             self._terminate_at = time.monotonic() + self.plan.linger_seconds
 
-    def catch_up(self) -> None:
-        """Reads all output that is there by now."""
-        while self._read_outputs():
+    def catch_up(self, number: int) -> None:
+        """Reads all that a worker which has ended wrote to its stderr."""
+        stream = self._streams.get(self._errors[number])
+        while stream is not None and stream.read(self._printer):
             pass
 
     def _step(self) -> None:
@@ -310,7 +321,7 @@ class Job:
             self._starter.on_exit(self, process, code)
 
     def _stop(self, number: int) -> None:
-        """Signals every worker's group that is still there."""
+        """Signals every worker's group that is still there; SIGKILL goes to all of the job."""
         self._sent = number
         for worker in self.ranks:
             if worker.code is None and worker.group is not None:

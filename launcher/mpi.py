@@ -138,7 +138,7 @@ class MpiStarter:
 
     def _abort_code(self, job: Job, worker: rank.Rank) -> int | None:
         """Returns the code that a rank gave to MPI_Abort, if its MPI wrote that to its stderr."""
-        job.catch_up()
+        job.catch_up(worker.number)
         for line in worker.tail:
             match = ABORT.match(line)
             if match:
