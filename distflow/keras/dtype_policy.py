@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.base import dtypes, errors
-from distflow.keras import config
+from distflow.keras import settings
 
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
@@ -79,7 +79,7 @@ _global: list[DTypePolicy] = []
 
 def global_policy() -> DTypePolicy:
     """Returns the policy of layers that are given no dtype."""
-    return _global[-1] if _global else DTypePolicy(config.floatx())
+    return _global[-1] if _global else DTypePolicy(settings.floatx())
 
 
 def set_global_policy(policy: Any) -> None:

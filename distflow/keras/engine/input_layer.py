@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.base import dtypes, errors
-from distflow.keras import config
+from distflow.keras import settings
 from distflow.keras.engine import op_layer
 from distflow.keras.engine.keras_tensor import KerasTensor
 from distflow.keras.engine.layer import Layer
@@ -56,7 +56,7 @@ class InputLayer(Layer):
         elif shape is not None:
             raise ValueError("You cannot pass both `shape` and `batch_shape` at the same time.")
         self._batch_shape = tuple(None if d is None else int(d) for d in batch_shape)
-        self._dtype = dtypes.as_dtype(config.floatx() if dtype is None else dtype).name
+        self._dtype = dtypes.as_dtype(settings.floatx() if dtype is None else dtype).name
         if sparse or ragged:
             raise errors.UnimplementedError("Input: sparse and ragged inputs are not there yet.")
         self.optional = optional

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distflow.base import dtypes, nest, shapes
+from distflow.base import dtypes, errors, nest, shapes
 from distflow.base.names import Uniquifier
 from distflow.core import context
 from distflow.core.tensor import Tensor
@@ -132,6 +132,17 @@ class SpecInterpreter:
         """Returns the result of a function with a gradient of its own."""
         return f(*inputs)[0]
 
+    def in_force(self) -> bool:
+        """Whether this thread infers shapes; then traces inside may capture SpecTensors."""
+        return any(i is self for i in context.state.interpreters)
+
+    def _leaked(self) -> Exception:
+        return errors.invalid(
+            "KerasTensor", "a value, or a layer that is called on it",
+            "a symbolic tensor inside of tf.function or a branch of tf.cond",
+            "Put the computation into a layer of your own.",
+        )  # fmt: skip
+
 
 class HistoryInterpreter:
     """Notes each operation on KerasTensors as a node of the model to be."""
@@ -151,6 +162,13 @@ class HistoryInterpreter:
     def custom_call(self, f: Callable[..., Any], inputs: list[Any]) -> Any:
         """Returns the result of a function with a gradient of its own."""
         return f(*inputs)[0]
+
+    def in_force(self) -> bool:
+        """Always False: traces cannot capture nodes of a model."""
+        return False
+
+    def _leaked(self) -> Exception:
+        return SPECS._leaked()
 
 
 SPECS = SpecInterpreter()
