@@ -1,10 +1,10 @@
 """Ends all processes of a job when its launcher has died, however it died.
 
 Run as a file of its own (`python -I -S guardian.py JOB`) with its standard input a pipe from the
-launcher. Its lines are process groups, with "-" before those that have ended, and folders to remove;
-"done" means that there is nothing left to guard. At the end of the input without "done" the launcher
-was killed, and so is everything of the job: its process groups, and every process whose environment
-carries the job's id, whatever session it moved to.
+launcher. Its lines are process groups, with "-" before those that have ended, and folders to
+remove; "done" means that nothing is left to guard. At the end of the input without "done" the
+launcher was killed, and so is everything of the job: its process groups, and every process whose
+environment carries the job's id, whatever session it moved to.
 """
 
 import os
