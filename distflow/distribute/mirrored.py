@@ -1,0 +1,39 @@
+"""MirroredStrategy: the replicas of one process, as threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distflow.base import errors, flags
+from distflow.comm import Communicator
+from distflow.distribute.strategy import Strategy
+
+
+class MirroredStrategy(Strategy):
+    """Synchronous training on the logical replicas of one process.
+
+    Args:
+      devices: a number of replicas, or a list with one entry each (["/cpu:0", "/cpu:1"]).
+      cross_device_ops: not used; sums always follow the replicas' tree.
+      logical_replicas: V, if it is not the number of devices.
+
+    V is `logical_replicas`, else the environment's DISTFLOW_REPLICAS, else the devices, else 1.
+    """
+
+    def __init__(
+        self,
+        devices: int | Sequence[str] | None = None,
+        cross_device_ops: Any = None,
+        logical_replicas: int | None = None,
+    ):
+        count = devices if isinstance(devices, int) or devices is None else len(devices)
+        replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS") or count or 1
+        check_replicas("MirroredStrategy", replicas)
+        super().__init__(Communicator.local(replicas))
+
+
+def check_replicas(where: str, replicas: Any) -> None:
+    """Raises InvalidArgumentError unless the number of logical replicas is an int >= 1."""
+    if not isinstance(replicas, int) or replicas < 1:
+        raise errors.invalid(where, "the number of logical replicas must be >= 1", repr(replicas))

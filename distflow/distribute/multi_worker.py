@@ -1,0 +1,100 @@
+"""MultiWorkerMirroredStrategy: the replicas spread over processes, by MPI or gRPC.
+
+The cluster is found from TF_CONFIG, from MPI's environment, from the launcher's, or from an
+Indexed Job's (`cluster.resolve`). A process joins its job once; all strategies share the link.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from distflow.base import errors, flags, log
+from distflow.cluster import WorkerEnvironment, resolve
+from distflow.comm import Communicator, Transport
+from distflow.distribute.mirrored import check_replicas
+from distflow.distribute.strategy import Strategy
+
+# Exit code for "start me again somewhere": what schedulers retry (sysexits.h, EX_TEMPFAIL).
+RETRYABLE_EXIT_CODE = 75
+
+# Loaded when a job needs them: an MPI job needs no gRPC, and the other way round.
+_BACKENDS = {
+    "grpc": "distflow.distribute.over_grpc",
+    "mpi": "distflow.distribute.over_mpi",
+}
+
+_transport: Transport | None = None
+
+
+class MultiWorkerMirroredStrategy(Strategy):
+    """Synchronous training on several processes, with the bits that one process would give.
+
+    Blocks until all workers of the job are there, DISTFLOW_JOIN_TIMEOUT seconds at most.
+
+    Args:
+      cluster_resolver: where the cluster is described; default whatever the environment says.
+      communication_options: an object with `timeout_seconds` for collectives, or None.
+      logical_replicas: V; else DISTFLOW_REPLICAS, else the number of workers.
+      communicator: collectives that exist already, instead of a cluster (workers as threads).
+
+    Raises:
+      InvalidArgumentError: for an environment that does not describe a cluster.
+      WorkerLateError, UnavailableError: if workers cannot be reached; names them.
+    """
+
+    def __init__(
+        self,
+        cluster_resolver: Any = None,
+        communication_options: Any = None,
+        logical_replicas: int | None = None,
+        communicator: Communicator | None = None,
+    ):
+        self._resolver = cluster_resolver
+        if communicator is None:
+            environment = (
+                resolve() if cluster_resolver is None else cluster_resolver.worker_environment()
+            )
+            replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS") or environment.world_size
+            check_replicas("MultiWorkerMirroredStrategy", replicas)
+            timeout = getattr(communication_options, "timeout_seconds", None)
+            if environment.world_size == 1:
+                communicator = Communicator.local(replicas)
+            else:
+                transport = _join(environment)
+                communicator = Communicator(transport, replicas, timeout_seconds=timeout)
+            log.get_logger().info("%s", environment)
+        super().__init__(communicator)
+
+    @property
+    def cluster_resolver(self) -> Any:
+        """The resolver that was given, or None if the environment was asked."""
+        return self._resolver
+
+
+def _join(environment: WorkerEnvironment) -> Transport:
+    """Returns this process's link to the others, made on the first call."""
+    global _transport
+    if _transport is None:
+        _transport = importlib.import_module(_BACKENDS[environment.backend]).connect(environment)
+        _exit_retryable_when_worker_is_lost()
+    return _transport
+
+
+def _exit_retryable_when_worker_is_lost() -> None:
+    """A worker that fails because of another one exits with 75, after the usual traceback."""
+    before = sys.excepthook
+
+    def hook(kind: Any, error: Any, trace: Any) -> None:
+        before(kind, error, trace)
+        if isinstance(error, errors.WorkerLostError | errors.WorkerLateError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(RETRYABLE_EXIT_CODE)
+
+    sys.excepthook = hook
+
+
+MultiWorkerStrategy = MultiWorkerMirroredStrategy

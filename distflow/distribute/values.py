@@ -1,0 +1,218 @@
+"""Values of several replicas: PerReplica, and where the variables of a strategy live."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors, nest
+from distflow.core import context
+from distflow.core.variable import VariableAggregation, VariableSynchronization, combine
+from distflow.distribute.reduce import ReduceOp
+
+
+class DistributedValues:
+    """Base of values that differ between replicas (TF's name)."""
+
+
+class PerReplica(DistributedValues):
+    """One value for each replica that this worker holds, in order of replicas."""
+
+    def __init__(self, values: Sequence[Any]):
+        self.values = tuple(values)
+
+    def __repr__(self) -> str:
+        lines = (f"  {i}: {value!r}" for i, value in enumerate(self.values))
+        return "PerReplica:{\n" + ",\n".join(lines) + "\n}"
+
+
+nest.register(
+    PerReplica, lambda value: list(value.values), lambda value, children: PerReplica(children)
+)
+
+
+def select(structure: Any, position: int) -> Any:
+    """Returns a structure with each PerReplica replaced by one replica's value."""
+    if isinstance(structure, PerReplica):
+        return structure.values[position]
+    if not nest.is_nested(structure):
+        return structure
+    children = [select(child, position) for child in nest.children(structure)]
+    return nest.rebuild(structure, children)
+
+
+def regroup(results: Sequence[Any]) -> Any:
+    """Returns one structure whose leaves are PerReplica; a single replica's result stays itself."""
+    if len(results) == 1:
+        return results[0]
+    flat = [nest.flatten(result) for result in results]
+    for result in results[1:]:
+        nest.assert_same_structure(results[0], result)
+    return nest.pack_sequence_as(results[0], [_regroup_leaf(column) for column in zip(*flat)])
+
+
+def _regroup_leaf(column: tuple[Any, ...]) -> Any:
+    first = column[0]
+    if all(value is first for value in column) and not hasattr(first, "dtype"):
+        return first
+    return PerReplica(column)
+
+
+# -- storage of variables ------------------------------------------------------------------
+
+_AGGREGATION = {
+    VariableAggregation.SUM: ReduceOp.SUM,
+    VariableAggregation.MEAN: ReduceOp.MEAN,
+}
+
+
+class MirroredStorage:
+    """One copy for all replicas of a worker; replicas that assign meet first.
+
+    Nobody assigns before all replicas have come, so none reads a value too new or too old.
+    """
+
+    def __init__(self, array: np.ndarray[Any, Any], aggregation: VariableAggregation, name: str):
+        self._array = array
+        self._aggregation = aggregation
+        self._name = name
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """Returns the value."""
+        return self._array
+
+    def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
+        """Assigns; inside a replica the values of all replicas are aggregated before."""
+        replica = context.state.replica
+        if replica is None:
+            self._array = combine(self._array, value, mode)
+            return
+        if self._aggregation is VariableAggregation.NONE:
+            raise errors.invalid(
+                "assign",
+                f"variable {self._name!r} needs an aggregation to be assigned inside a replica",
+                "aggregation=NONE",
+                "Make it with tf.Variable(..., aggregation=tf.VariableAggregation.MEAN), SUM or "
+                "ONLY_FIRST_REPLICA.",
+            )
+        what = f"assignment to {self._name!r}"
+        operation = _AGGREGATION.get(self._aggregation)
+        if operation is None:
+            replica.meet(what, value, lambda values: self._apply(values[0], mode))
+        else:
+            replica.reduce_arrays(
+                [value], operation, what, lambda total: self._apply(total[0], mode)
+            )
+
+    def _apply(self, value: Any, mode: str) -> None:
+        self._array = combine(self._array, value, mode)
+
+    def save(self) -> Any:
+        """Returns what `restore` needs to undo later writes."""
+        return self._array
+
+    def restore(self, saved: Any) -> None:
+        """Puts back the value that `save` saw."""
+        self._array = saved
+
+
+class SyncOnReadStorage:
+    """One copy a replica, brought together when read between replicas (metrics, for instance)."""
+
+    def __init__(
+        self,
+        array: np.ndarray[Any, Any],
+        aggregation: VariableAggregation,
+        name: str,
+        strategy: Any,
+    ):
+        self._strategy = strategy
+        self._aggregation = aggregation
+        self._name = name
+        # The aggregate, while several variables are read together (`read_together`).
+        self._together: np.ndarray[Any, Any] | None = None
+        self._set_all(array)
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """Returns the replica's own copy; between replicas the aggregate over all workers."""
+        replica = context.state.replica
+        if replica is not None:
+            return self._copies[replica.position]
+        if self._together is not None:
+            return self._together
+        if self._aggregation in (VariableAggregation.NONE, VariableAggregation.ONLY_FIRST_REPLICA):
+            return self._copies[0]
+        operation = _AGGREGATION[self._aggregation]
+        rows = [[copy] for copy in self._copies]
+        return self._strategy.reduce_rows(rows, operation, f"value of {self._name!r}")[0]
+
+    def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
+        """Assigns the replica's own copy; between replicas so that a read gives `value`."""
+        replica = context.state.replica
+        if replica is not None:
+            if replica.is_absent:
+                return
+            copy = self._copies[replica.position]
+            self._copies[replica.position] = combine(copy, value, mode)
+        elif mode == "assign":
+            self._set_all(np.array(value))
+        else:
+            self._set_all(combine(self.read(), value, mode))
+
+    def _set_all(self, value: np.ndarray[Any, Any]) -> None:
+        replicas = self._strategy.local_replicas
+        if self._aggregation is VariableAggregation.SUM:
+            # The first replica of all holds the value, the others what does not change a sum.
+            self._copies = [value if r == 0 else np.zeros_like(value) for r in replicas]
+        else:
+            self._copies = [value for _ in replicas]
+
+    def save(self) -> Any:
+        """Returns what `restore` needs to undo later writes."""
+        return list(self._copies)
+
+    def restore(self, saved: Any) -> None:
+        """Puts back the copies that `save` saw."""
+        self._copies = list(saved)
+
+
+@contextlib.contextmanager
+def read_together(strategy: Any, variables: Sequence[Any]) -> Iterator[None]:
+    """Aggregates all variables that are summed on read with one reduction, for the block."""
+    storages = [
+        v.storage
+        for v in variables
+        if isinstance(v.storage, SyncOnReadStorage)
+        and v.storage._aggregation is VariableAggregation.SUM
+    ]
+    if storages:
+        rows = [
+            [storage._copies[i] for storage in storages]
+            for i in range(len(strategy.local_replicas))
+        ]
+        totals = strategy.reduce_rows(rows, ReduceOp.SUM, "values of metrics")
+        for storage, total in zip(storages, totals):
+            storage._together = total
+    try:
+        yield
+    finally:
+        for storage in storages:
+            storage._together = None
+
+
+def storage_for(strategy: Any, arguments: dict[str, Any]) -> Callable[[Any], Any]:
+    """Returns the function that makes the storage of a variable created in a strategy's scope."""
+    aggregation = arguments.get("aggregation", VariableAggregation.NONE)
+    synchronization = arguments.get("synchronization", VariableSynchronization.AUTO)
+    name = arguments.get("name") or "Variable"
+
+    def make(array: np.ndarray[Any, Any]) -> Any:
+        array = strategy.agree_on_initial_value(array, name)
+        if synchronization is VariableSynchronization.ON_READ:
+            return SyncOnReadStorage(array, aggregation, name, strategy)
+        return MirroredStorage(array, aggregation, name)
+
+    return make
