@@ -19,7 +19,7 @@ STEPS_BEFORE_FAULT = 3
 
 
 def main(rank: int, fault: str, timeout: float) -> None:
-    silence = 1.0 if fault == "stop-heartbeat" else 30.0
+    silence = 3.0 if fault == "stop-heartbeat" else 30.0
     server = GrpcServer(token="secret", silence_seconds=silence)
     print(server.port, flush=True)
     addresses = json.loads(sys.stdin.readline())
