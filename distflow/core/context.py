@@ -116,6 +116,14 @@ def variable_creator_scope(creator: Callable[..., Any]) -> Iterator[None]:
         state.creators.remove(creator)
 
 
+def outside_python() -> contextlib.AbstractContextManager[Any]:
+    """Wraps the run of a compiled function: replicas of one process may then run side by side.
+
+    The Python code of replicas runs one at a time, as their threads share layers and variables.
+    """
+    return contextlib.nullcontext() if state.replica is None else state.replica.outside_python()
+
+
 @contextlib.contextmanager
 def device(name: Any) -> Iterator[None]:
     """Names a device for the block. All computation runs on the host's CPU."""

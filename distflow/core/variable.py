@@ -45,6 +45,14 @@ class Storage:
         """Assigns ("assign"), adds ("add") or subtracts ("sub") a value of the right dtype."""
         self._array = combine(self._array, value, mode)
 
+    def save(self) -> Any:
+        """Returns what `restore` needs to undo later writes; copies nothing."""
+        return self._array
+
+    def restore(self, saved: Any) -> None:
+        """Puts back the value that `save` saw: a step that failed leaves no trace."""
+        self._array = saved
+
 
 def combine(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], mode: str) -> Any:
     """Returns the value after an assignment of the given mode, as an array of its own."""
