@@ -430,6 +430,48 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: Any = 
     return p.max_(p.min_(t, clip_value_max), clip_value_min)
 
 
+def angle(input: Any, name: Any = None) -> Tensor:
+    """Returns the argument of complex numbers; 0 or pi for real ones."""
+    x = convert_to_tensor(input)
+    if x.dtype.is_complex:
+        return p.atan2(p.imag(x), p.real(x))
+    zero = _zeros_like(x)
+    return p.select(p.lt(x, zero), p.add(x * 0, pi), x * 0)
+
+
+def polyval(coeffs: Any, x: Any, name: Any = None) -> Tensor:
+    """Returns coeffs[0] * x^(n-1) + ... + coeffs[n-1], by Horner's rule."""
+    x = convert_to_tensor(x)
+    if not isinstance(coeffs, list):
+        raise errors.invalid("polyval", "coeffs must be a list", type(coeffs).__name__)
+    total: Any = x * 0
+    for coefficient in coeffs:
+        total = total * x + coefficient
+    return total
+
+
+def xdivy(x: Any, y: Any, name: Any = None) -> Tensor:
+    """Returns x / y, and 0 where x is 0."""
+    x, y = _pair(x, y)
+    zero = p.eq(x, 0)
+    return p.select(zero, x * 0, p.div(x, p.select(zero, y * 0 + 1, y)))
+
+
+def truncatediv(x: Any, y: Any, name: Any = None) -> Tensor:
+    """Returns x / y rounded towards zero."""
+    x, y = _pair(x, y)
+    quotient = p.div(x, y)
+    if x.dtype.is_integer:
+        return quotient
+    return p.select(p.lt(quotient, 0), p.ceil(quotient), p.floor(quotient))
+
+
+def truncatemod(x: Any, y: Any, name: Any = None) -> Tensor:
+    """Returns the remainder of truncated division: it has the sign of x."""
+    x, y = _pair(x, y)
+    return x - truncatediv(x, y) * y
+
+
 # -- ranges and cumulative sums ------------------------------------------------------------
 
 
