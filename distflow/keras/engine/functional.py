@@ -16,6 +16,7 @@ from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.keras_tensor import KerasTensor
 from distflow.keras.engine.model import Model
 from distflow.keras.engine.node import maker
+from distflow.keras.engine.operation import uses_init_arguments
 from distflow.ops.prims.elementwise import cast
 from distflow.ops.prims.movement import reshape, shape_tensor
 
@@ -52,6 +53,7 @@ class Functional(Model):
         self._order = GraphOrder(self._inputs, self._outputs)
         # Inputs are cast to the dtypes of the Input layers instead.
         self.autocast = False
+        self.supports_masking = True
         self._allow_non_tensor_positional_args = True  # type: ignore[misc]
         self.built = True
         self._build_shapes = None
@@ -161,6 +163,9 @@ class Functional(Model):
             flat = nest.flatten(inputs)
         return [fitted(value, x) for value, x in zip(flat, self._inputs)]
 
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Returns None: the layers inside have attached the outputs' masks."""
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the outputs for the inputs' shapes."""
         return Model.layer_class.compute_output_shape(self, input_shape)
@@ -175,6 +180,7 @@ class Functional(Model):
 
     # -- configuration -------------------------------------------------------------------------
 
+    @uses_init_arguments
     def get_config(self) -> dict[str, Any]:
         """Returns layers and connections in Keras 3's format.
 

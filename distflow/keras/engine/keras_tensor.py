@@ -16,6 +16,10 @@ from distflow.core import context
 from distflow.core.tensor import Tensor
 
 
+class NoValueError(ValueError, TypeError):
+    """A symbolic tensor was asked for a value."""
+
+
 class SpecTensor(Tensor):
     """A tensor of which nothing is known but its shape and dtype."""
 
@@ -55,15 +59,15 @@ class SpecTensor(Tensor):
         raise self._refusal("convert it to an int")
 
     def __bool__(self) -> bool:
-        raise TypeError("A symbolic KerasTensor cannot be used as a boolean.")
+        raise NoValueError("A symbolic KerasTensor cannot be used as a boolean.")
 
     def __iter__(self) -> Any:
         if self._shape and self._shape[0] is not None:
             return super().__iter__()
-        raise NotImplementedError("Iterating over a symbolic KerasTensor is not supported.")
+        raise NoValueError("Iterating over a symbolic KerasTensor is not supported.")
 
     def _refusal(self, what: str) -> Exception:
-        return ValueError(
+        return NoValueError(
             "A KerasTensor is symbolic: it's a placeholder for a shape and a dtype. It doesn't "
             f"have any actual numerical value. You cannot {what}."
         )

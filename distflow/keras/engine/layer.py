@@ -14,7 +14,7 @@ from distflow.keras import constraints, dtype_policy, initializers, regularizers
 from distflow.keras.engine import call_context, calling
 from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.keras_tensor import SpecTensor, output_specs
-from distflow.keras.engine.operation import Operation, uses_init_arguments
+from distflow.keras.engine.operation import Operation, has_default_config, uses_init_arguments
 from distflow.keras.engine.variable import AGGREGATIONS, LayerVariable, autocast_scope
 from distflow.keras.engine.weights import WeightsOfLayer
 
@@ -155,6 +155,8 @@ class Layer(WeightsOfLayer, Operation):
         try:
             scope = autocast_scope(self.compute_dtype if self.autocast else None)
             with call_context.layer_scope(self), scope:
+                bound = calling.Arguments(self._call_signature, args, kwargs)
+                calling.ensure_built(self, bound)
                 return output_specs(self.call, *args, **kwargs)
         finally:
             for layer in self._flatten_layers():
@@ -269,7 +271,7 @@ class Layer(WeightsOfLayer, Operation):
         }
         if self.activity_regularizer is not None:
             own["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
-        if type(self).get_config is Layer.get_config:
+        if has_default_config(type(self)):
             accepted = inspect.signature(type(self).__init__).parameters
             if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
                 own = {key: value for key, value in own.items() if key in accepted}

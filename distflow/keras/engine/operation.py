@@ -95,7 +95,7 @@ class Operation:
           NotImplementedError: if an argument cannot be serialised.
         """
         config: dict[str, Any] = {"name": self.name}
-        if type(self).get_config not in _DEFAULT_GET_CONFIG:
+        if not has_default_config(type(self)):
             return config
         if self._auto_config is None:
             raise NotImplementedError(_NO_CONFIG.format(name=type(self).__name__))
@@ -131,6 +131,11 @@ def uses_init_arguments(method: Any) -> Any:
     """Marks a base class's get_config as one that still takes over __init__'s arguments."""
     _DEFAULT_GET_CONFIG.add(method)
     return method
+
+
+def has_default_config(cls: type) -> bool:
+    """Whether a class has no get_config of its own, so that __init__'s arguments stand for it."""
+    return getattr(cls, "get_config", None) in _DEFAULT_GET_CONFIG
 
 
 def _takes_name(operation: Operation) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from distflow.base import dtypes, errors, shapes
+from distflow.base import dtypes, shapes
 from distflow.keras import dtype_policy, registry, serialization
 from distflow.keras.engine import calling
 from distflow.keras.engine.functional import fitted
 from distflow.keras.engine.input_layer import InputLayer
-from distflow.keras.engine.keras_tensor import KerasTensor
+from distflow.keras.engine.keras_tensor import KerasTensor, NoValueError
 from distflow.keras.engine.layer import Layer, as_shapes
 from distflow.keras.engine.model import Model
 from distflow.keras.engine.node import maker
@@ -32,6 +32,7 @@ class Sequential(Model):
         self._input_layer: InputLayer | None = None
         self._outputs: KerasTensor | None = None
         self.autocast = False
+        self.supports_masking = True
         self._allow_non_tensor_positional_args = True  # type: ignore[misc]
         for layer in layers if isinstance(layers, list | tuple) else [layers] if layers else []:
             self.add(layer)
@@ -139,7 +140,7 @@ class Sequential(Model):
                 x = layer(x)
                 if not isinstance(x, KerasTensor):
                     break
-        except (NotImplementedError, errors.UnimplementedError):
+        except (NotImplementedError, NoValueError):
             for layer, count in zip(self._stack, counts):
                 del layer._inbound_nodes[count:]
             return
@@ -155,6 +156,9 @@ class Sequential(Model):
         for layer in self._stack:
             x = layer(x)
         return x
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Returns None: the layers inside have attached the outputs' masks."""
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the outputs for an input shape."""

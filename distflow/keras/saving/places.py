@@ -13,7 +13,9 @@ from typing import Any
 
 from distflow.keras.engine import naming, tracking
 
-_SAVED = ("layer", "optimizer", "metric")
+_SAVED = ("layer", "optimizer")
+# Properties of classes from here are no places; those of layers and of the user's classes are.
+_BASES = ("builtins", "distflow.keras.engine", "distflow.keras.training", "distflow.keras.optim")
 # Attributes of Layer and Model themselves, which are never part of a path.
 _NOT_PLACES = frozenset({
     "_own_weights", "_inbound_nodes", "_outbound_nodes", "_auto_config", "_build_shapes",
@@ -71,11 +73,11 @@ def _attributes(item: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _own_properties(cls: type) -> set[str]:
-    """Properties of the user's classes: layers may be found through them first."""
+    """Properties through which an inner layer may be found before its attribute."""
     return {
         name
         for base in cls.__mro__
-        if not base.__module__.startswith(("distflow.", "builtins"))
+        if not base.__module__.startswith(_BASES)
         for name, value in vars(base).items()
         if isinstance(value, property)
     }
