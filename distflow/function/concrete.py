@@ -7,6 +7,7 @@ from typing import Any
 
 from distflow.base import errors, nest
 from distflow.base.specs import TensorSpec
+from distflow.core import context
 from distflow.core.tensor import Tensor
 from distflow.graph.control import call_graph
 from distflow.graph.ir import Graph
@@ -102,7 +103,12 @@ class ConcreteFunction:
 
     def run(self, tensors: Sequence[Any]) -> Any:
         """Runs it on tensors known to fit; returns the structured result."""
-        found = call_graph(self.graph, [*tensors, *self.captured_inputs])
+        inputs = [*tensors, *self.captured_inputs]
+        if context.executing_eagerly():
+            with context.outside_python():
+                found = call_graph(self.graph, inputs)
+        else:
+            found = call_graph(self.graph, inputs)
         if self._single:
             return found[0]
         results = iter(found)
