@@ -142,7 +142,7 @@ def test_a_late_replica_is_named():
             get_replica_context().all_reduce("sum", constant(1.0))
 
     with flags.override(DISTFLOW_TIMEOUT=0.2):
-        with pytest.raises(errors.WorkerLateError, match="waited 0.2 s for replica 1"):
+        with pytest.raises(errors.WorkerLateError, match=r"waited 0\.2 s for replica 1"):
             mirrored(2).run(step)
     release.set()
 
@@ -211,7 +211,7 @@ def test_assignment_without_aggregation_says_what_to_write():
     strategy = mirrored(2)
     with strategy.scope():
         v = Variable(1.0, name="w")
-    with pytest.raises(errors.InvalidArgumentError, match="aggregation=tf.VariableAggregation"):
+    with pytest.raises(errors.InvalidArgumentError, match=r"aggregation=tf\.VariableAggregation"):
         strategy.run(lambda: v.assign(2.0))
 
 
