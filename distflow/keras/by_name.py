@@ -14,6 +14,8 @@ from distflow.base import errors
 from distflow.keras import registry, serialization
 from distflow.keras.engine import naming
 
+_PLURALS = {"loss": "losses"}
+
 
 def table(classes: Iterable[type], **aliases: Any) -> dict[str, Any]:
     """Returns the names of classes, as they are and in snake case, and some more names."""
@@ -61,7 +63,10 @@ def unknown(kind: str, identifier: Any, names: Mapping[str, Any]) -> Exception:
     near = difflib.get_close_matches(str(identifier), list(names), n=3)
     hint = f"Did you mean {', '.join(map(repr, near))}?" if near else ""
     return errors.invalid(
-        f"{kind}s.get", f"a {kind}: its name, class, config or an object", repr(identifier), hint
+        f"keras.{_PLURALS.get(kind, kind + 's')}.get",
+        f"a {kind}: its name, class, config or an object",
+        repr(identifier),
+        hint,
     )
 
 

@@ -1,0 +1,155 @@
+"""Losses under Keras's names: classes, functions and short names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distflow.keras import by_name, serialization
+from distflow.keras.losses.base import Loss, LossFunctionWrapper, Reduction, check_reduction
+from distflow.keras.losses.crossentropy import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    SparseCategoricalCrossentropy,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    sparse_categorical_crossentropy,
+)
+from distflow.keras.losses.margins import (
+    CategoricalHinge,
+    Dice,
+    Hinge,
+    KLDivergence,
+    SquaredHinge,
+    Tversky,
+    categorical_hinge,
+    dice,
+    hinge,
+    kl_divergence,
+    squared_hinge,
+    tversky,
+)
+from distflow.keras.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    cosine_similarity,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+)
+
+_FUNCTIONS = (
+    binary_crossentropy, binary_focal_crossentropy, categorical_crossentropy,
+    categorical_focal_crossentropy, categorical_hinge, cosine_similarity, dice, hinge, huber,
+    kl_divergence, log_cosh, mean_absolute_error, mean_absolute_percentage_error,
+    mean_squared_error, mean_squared_logarithmic_error, poisson, sparse_categorical_crossentropy,
+    squared_hinge, tversky,
+)  # fmt: skip
+_CLASSES = (
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy,
+    CategoricalFocalCrossentropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber,
+    KLDivergence, LogCosh, LossFunctionWrapper, MeanAbsoluteError, MeanAbsolutePercentageError,
+    MeanSquaredError, MeanSquaredLogarithmicError, Poisson, SparseCategoricalCrossentropy,
+    SquaredHinge, Tversky,
+)  # fmt: skip
+MSE = mse = mean_squared_error
+MAE = mae = mean_absolute_error
+MAPE = mape = mean_absolute_percentage_error
+MSLE = msle = mean_squared_logarithmic_error
+KLD = kld = kl_divergence
+BCE = bce = binary_crossentropy
+NAMES: dict[str, Any] = (
+    {f.__name__: f for f in _FUNCTIONS}
+    | {c.__name__: c for c in _CLASSES}
+    | {
+        "MSE": mse, "mse": mse, "MAE": mae, "mae": mae, "MAPE": mape, "mape": mape,
+        "MSLE": msle, "msle": msle, "KLD": kld, "kld": kld, "BCE": bce, "bce": bce,
+        "logcosh": log_cosh,
+    }
+)  # fmt: skip
+
+
+def get(identifier: Any) -> Any:
+    """Returns the loss (object or function) that a name, class, config or object stands for."""
+    return by_name.resolve("loss", identifier, NAMES)
+
+
+def serialize(loss: Any) -> Any:
+    """Returns the config from which `deserialize` makes an equal loss."""
+    return serialization.serialize_keras_object(loss)
+
+
+deserialize = by_name.deserializer("loss", NAMES)
+
+__all__ = [
+    "BCE",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "Dice",
+    "Hinge",
+    "Huber",
+    "KLD",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "LossFunctionWrapper",
+    "MAE",
+    "MAPE",
+    "MSE",
+    "MSLE",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "Reduction",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "Tversky",
+    "bce",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "check_reduction",
+    "cosine_similarity",
+    "deserialize",
+    "dice",
+    "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "kld",
+    "log_cosh",
+    "mae",
+    "mape",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "mse",
+    "msle",
+    "poisson",
+    "serialize",
+    "sparse_categorical_crossentropy",
+    "squared_hinge",
+    "tversky",
+]
