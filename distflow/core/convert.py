@@ -192,7 +192,11 @@ def set_stacker(stack: Callable[[list[Any]], Tensor]) -> None:
 
 def _stack(values: Any, dtype: dtypes.DType | None) -> Tensor:
     hint = dtype or next(
-        (leaf.dtype for leaf in _leaves(values) if isinstance(leaf, Tensor) or _is_variable(leaf)),
+        (
+            leaf.dtype
+            for leaf in _leaves(values)
+            if _is_convertible(leaf) and hasattr(leaf, "dtype")
+        ),
         None,
     )
     parts = [
@@ -214,12 +218,13 @@ def _leaves(value: Any) -> Any:
         yield value
 
 
-def _is_variable(value: Any) -> bool:
-    return any(isinstance(value, base) for base, _ in _conversions)
+def _is_convertible(value: Any) -> bool:
+    """Whether a value is a tensor, or of a class (Variable, say) that becomes one by itself."""
+    return isinstance(value, Tensor) or any(isinstance(value, base) for base, _ in _conversions)
 
 
 def _holds_tensor(values: Any) -> bool:
-    return any(isinstance(leaf, Tensor) or _is_variable(leaf) for leaf in _leaves(values))
+    return any(map(_is_convertible, _leaves(values)))
 
 
 def _element(value: Any) -> Any:
@@ -271,7 +276,7 @@ def _from_python(array: Any, value: Any, dtype: dtypes.DType | None) -> Any:
                  "c": dtypes.complex128}[kind]  # fmt: skip
         if kind in "iu" and array.size and not -(2**31) <= array.min() <= array.max() < 2**31:
             dtype = dtypes.int64
-    if _KIND_ORDER[kind] > _KIND_ORDER[dtype.kind] or dtype.kind == "s":
+    if array.size and (_KIND_ORDER[kind] > _KIND_ORDER[dtype.kind] or dtype.kind == "s"):
         raise _unconvertible(value, dtype)
     if dtype.is_integer and array.size and kind != "b":
         low, high = int(array.min()), int(array.max())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes, errors
-from distflow.core.convert import convert_to_tensor
+from distflow.core.convert import convert_to_tensor, match
 from distflow.core.tensor import Tensor
 from distflow.ops.prims import creation
 from distflow.ops.prims import elementwise as p
@@ -37,24 +37,11 @@ def multiply(x: Any, y: Any, name: Any = None) -> Tensor:
 
 def divide(x: Any, y: Any, name: Any = None) -> Tensor:
     """Returns x / y as Python 3 divides: integers give float64 (8 and 16 bits: float32)."""
-    if not isinstance(x, Tensor) and not hasattr(y, "dtype"):
-        x = convert_to_tensor(x)
-    kind = getattr(x, "dtype", None) or getattr(y, "dtype", None)
-    if kind is not None and dtypes.as_dtype(kind).is_integer:
-        dtype = dtypes.as_dtype(kind)
-        wide = dtypes.float32 if dtype.size < 4 else dtypes.float64
-        x, y = _both(x, y, dtype)
+    x, y = match("divide", (x, y), None)
+    if x.dtype is y.dtype and x.dtype.is_integer:
+        wide = dtypes.float32 if x.dtype.size < 4 else dtypes.float64
         return p.div(p.cast(x, dtype=wide), p.cast(y, dtype=wide))
     return p.div(x, y)
-
-
-def _both(x: Any, y: Any, dtype: dtypes.DType) -> tuple[Tensor, Tensor]:
-    x, y = (convert_to_tensor(v, dtype_hint=dtype) for v in (x, y))
-    if x.dtype is not y.dtype:
-        raise errors.DtypeMismatchError(
-            f"divide: operands must have one dtype; received {x.dtype.name} and {y.dtype.name}."
-        )
-    return x, y
 
 
 truediv = divide
