@@ -1,7 +1,6 @@
 """data: pipelines of tensors; a Dataset is a lazy description, each iteration runs it anew."""
 
 from distflow.data import experimental
-from distflow.data.arrays import ArraySource
 from distflow.data.dataset import Dataset
 from distflow.data.iterator import Iterator, NumpyIterator
 from distflow.data.node import INFINITE as INFINITE_CARDINALITY
@@ -13,7 +12,6 @@ __all__ = [
     "AUTOTUNE",
     "INFINITE_CARDINALITY",
     "UNKNOWN_CARDINALITY",
-    "ArraySource",
     "Dataset",
     "DatasetSpec",
     "Iterator",

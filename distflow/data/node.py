@@ -84,7 +84,8 @@ class Node(abc.ABC):
     def rewrite(self, change: Change, done: dict[int, Node] | None = None) -> Node:
         """Returns the pipeline with `change` applied to every node, sources first.
 
-        A node that is used twice stays one node.
+        A node that is used twice stays one node; one below which nothing changes stays itself,
+        with its state.
         """
         done = {} if done is None else done
         if id(self) not in done:
@@ -95,9 +96,12 @@ class Node(abc.ABC):
     def _with_sources(self, change: Callable[[Node], Node]) -> Node:
         updates: dict[str, Any] = {}
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            if any(isinstance(leaf, Node) for leaf in nest.flatten(value)):
-                updates[f.name] = nest.map_structure(change, value)
+            before = getattr(self, f.name)
+            leaves = nest.flatten(before)
+            if any(isinstance(leaf, Node) for leaf in leaves):
+                after = nest.map_structure(change, before)
+                if any(a is not b for a, b in zip(leaves, nest.flatten(after))):
+                    updates[f.name] = after
         return dataclasses.replace(self, **updates) if updates else self  # type: ignore[type-var]
 
     def _rewritten_inside(self, change: Change) -> Node:

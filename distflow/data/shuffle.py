@@ -17,10 +17,12 @@ import numpy as np
 
 from distflow.base import dtypes, errors
 from distflow.base.specs import TensorSpec
+from distflow.core import context
 from distflow.core.tensor import EagerTensor
 from distflow.data.node import INFINITE, Change, Node, Run
 from distflow.data.rearrange import Rearrange
 from distflow.ops.prims import philox
+from distflow.random import global_state
 
 # Second word of the Philox stream: one for each use, so that equal seeds do not correlate.
 _SHUFFLE_STREAM = 0x5348
@@ -72,12 +74,21 @@ class Epochs:
     """Counts how often a random step was started, and holds its seed if it was given none."""
 
     def __init__(self) -> None:
-        self.fallback_seed = secrets.randbits(64)
+        self.fallback_seed = _fresh_seed()
         self._count = itertools.count()
 
     def start(self, run: Run) -> int:
         """Returns the number of this start; a peek is number 0 and is not counted."""
         return 0 if run.peek else next(self._count)
+
+
+def _fresh_seed() -> int:
+    """A seed by `random.set_seed`, in the order in which steps are made; else from the system."""
+    if global_state.get_seed() is None:
+        return secrets.randbits(64)
+    with context.init_scope():
+        low, high = global_state.next_key().array.tolist()
+    return int(low | high << 32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +153,7 @@ def set_missing_seeds(dataset: Any, seed: int) -> Any:
 
     Step k (sources first) gets a seed derived from (seed, k), so that workers which agree on one
     number draw the same orders. Data sets that flat_map and interleave make are seeded, too.
-    Epochs and caches of the result start anew.
+    Steps below which nothing is seeded stay the same, with their epochs and caches.
     """
     if not 0 <= int(seed) < 2**64:
         raise errors.invalid("set_missing_seeds", "seed must be in [0, 2**64)", str(seed))

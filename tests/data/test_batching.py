@@ -6,7 +6,8 @@ import pytest
 from distflow.base import dtypes, errors
 from distflow.base.specs import TensorSpec
 from distflow.core.convert import constant
-from distflow.data import AUTOTUNE, ArraySource, Dataset
+from distflow.data import AUTOTUNE, Dataset
+from distflow.data.arrays import ArraySource
 
 
 def ragged():

@@ -8,6 +8,7 @@ from distflow.base import errors
 from distflow.data import UNKNOWN_CARDINALITY, Dataset
 from distflow.data.shuffle import missing_seeds, reservoir, set_missing_seeds, words64
 from distflow.ops.prims import philox
+from distflow.random import global_state
 
 ORDER_42 = [2, 8, 5, 7, 4, 3, 9, 1, 6, 0]
 ORDER_42_BUFFER_3 = [0, 2, 4, 5, 6, 1, 7, 8, 9, 3]
@@ -65,6 +66,19 @@ def test_repeat_after_shuffle_reshuffles(values):
 def test_order_stays_without_reshuffling(seed, values):
     dataset = Dataset.range(30).shuffle(30, seed=seed, reshuffle_each_iteration=False)
     assert values(dataset) == values(dataset) == values(dataset.batch(1).unbatch())
+
+
+def test_global_seed_fixes_unseeded_shuffles(values):
+    def orders():
+        global_state.set_seed(5)
+        return [values(Dataset.range(50).shuffle(50)) for _ in range(2)]
+
+    try:
+        first, second = orders(), orders()
+    finally:
+        global_state._state.seed = None
+    assert first == second
+    assert first[0] != first[1]
 
 
 def test_unseeded_shuffles_differ(values):
@@ -126,6 +140,12 @@ def test_steps_get_different_seeds(values):
 def test_given_seeds_stay(values):
     dataset = Dataset.range(40).shuffle(40, seed=3)
     assert values(set_missing_seeds(dataset, 9)) == values(Dataset.range(40).shuffle(40, seed=3))
+
+
+def test_steps_below_which_nothing_is_seeded_keep_their_state():
+    cached = Dataset.range(3).cache()
+    seeded = set_missing_seeds(cached.shuffle(3), 9)
+    assert seeded.node.source is cached.node
 
 
 def test_shuffles_inside_flat_map_and_interleave_are_seeded(values):
