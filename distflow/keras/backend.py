@@ -11,7 +11,6 @@ from distflow.keras.settings import (
     set_epsilon,
     set_floatx,
     set_image_data_format,
-    standardize_data_format,
 )
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
-    "standardize_data_format",
 ]
 
 

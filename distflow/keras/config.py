@@ -11,8 +11,8 @@ from distflow.keras.settings import (
     set_epsilon,
     set_floatx,
     set_image_data_format,
-    standardize_data_format,
 )
+from distflow.keras.settings import standardize_data_format as standardize_data_format
 
 __all__ = [
     "dtype_policy",
@@ -23,5 +23,4 @@ __all__ = [
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
-    "standardize_data_format",
 ]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from distflow.keras.engine.clone import clone_model
-from distflow.keras.engine.functional import Functional
+from distflow.keras.engine.functional import Functional as Functional
 from distflow.keras.engine.model import Model, model_from_json
 from distflow.keras.engine.sequential import Sequential
 from distflow.keras.saving.archive import load_model, save_model
 
 __all__ = [
-    "Functional",
     "Model",
     "Sequential",
     "clone_model",

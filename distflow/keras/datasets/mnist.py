@@ -28,7 +28,7 @@ def load_data(path: str = "mnist.npz") -> Any:
       NotFoundError: if the file is not there; the message says where it belongs.
       DataLossError: if it does not hold the four arrays.
     """
-    file = find(path)
+    file = _find(path)
     try:
         with np.load(file, allow_pickle=False) as arrays:
             x_train, y_train, x_test, y_test = (arrays[name] for name in _ARRAYS)
@@ -40,8 +40,7 @@ def load_data(path: str = "mnist.npz") -> Any:
     return (x_train, y_train), (x_test, y_test)
 
 
-def find(path: str) -> str:
-    """Returns the path of the file, in the cache where the name is bare."""
+def _find(path: str) -> str:
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     cached = os.path.join(home, "datasets", path)
     for candidate in (path, cached):

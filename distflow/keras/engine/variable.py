@@ -89,3 +89,15 @@ class LayerVariable(Variable):
                 if self._own_dtype.is_floating:
                     value = cast(value, dtype=self._own_dtype)
             return super()._assign(value, mode)
+
+    def __deepcopy__(self, memo: Any) -> Variable:
+        with autocast_scope(None):
+            copy = LayerVariable(
+                self.numpy(), trainable=self.trainable, name=self._name, dtype=self._own_dtype,
+                shape=self._shape, constraint=self.constraint,
+                synchronization=self.synchronization, aggregation=self.aggregation,
+            )  # fmt: skip
+        copy.regularizer, copy.autocast = self.regularizer, self.autocast
+        copy.overwrite_with_gradient = self.overwrite_with_gradient
+        memo[id(self)] = copy
+        return copy

@@ -9,7 +9,6 @@ import os
 import zipfile
 from typing import Any
 
-from distflow import __version__
 from distflow.base import errors
 from distflow.keras import serialization
 from distflow.keras.saving.files import check_overwrite, written_beside
@@ -42,7 +41,7 @@ def save_model(
         write_state(model, file)
     metadata = {
         "keras_version": _KERAS_VERSION,
-        "distflow_version": __version__,
+        "written_by": "distflow",
         "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
     }
     with written_beside(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:

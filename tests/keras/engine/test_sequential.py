@@ -18,7 +18,7 @@ def test_input_builds_at_once():
     model = Sequential([Input((3,)), Linear(2), Linear(1)])
     assert model.built
     assert (model.input_shape, model.output_shape) == ((None, 3), (None, 1))
-    assert [v.path for v in model.weights][0] == "sequential/linear/kernel"
+    assert model.weights[0].path == "sequential/linear/kernel"
 
 
 def test_input_shape_of_the_first_layer_builds_at_once():
@@ -118,7 +118,7 @@ def test_clone_has_new_weights():
     ("make", "message"),
     [
         (lambda: Sequential([3]), "Only instances of `keras.Layer`"),
-        (lambda: Sequential([Linear(1, name="a"), Linear(1, name="a")]), "should have unique names"),
+        (lambda: Sequential([Linear(1, name="a"), Linear(1, name="a")]), "have unique names"),
         (lambda: Sequential().build((None, 1)), "it has no layers"),
         (lambda: Sequential([Linear(1)]).build(), "must provide an `input_shape`"),
         (lambda: Sequential([Linear(1)]).count_params(), "isn't built"),
