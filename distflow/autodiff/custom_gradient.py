@@ -75,6 +75,9 @@ def run(f: Callable[..., Any], inputs: list[Any]) -> tuple[Any, tuple[Any, ...],
     variables = [v for v in reads.variables if not any(v is x for x in inputs)]
 
     def gradient(g: Any, out: Any, *unused: Any) -> tuple[Any, ...]:
+        return tuple(map(_checked, call(g), (*inputs, *variables)))
+
+    def call(g: Any) -> tuple[Any, ...]:
         if variables:
             if not _accepts_variables(grad_fn):
                 raise TypeError(
@@ -86,6 +89,19 @@ def run(f: Callable[..., Any], inputs: list[Any]) -> tuple[Any, tuple[Any, ...],
         return tuple(_as_list(grad_fn(*g), len(inputs)))
 
     return result, (*inputs, *variables), gradient
+
+
+def _checked(gradient: Any, value: Any) -> Any:
+    """Returns a gradient that the user's function gave, as a tensor of its argument's shape."""
+    if gradient is None:
+        return None
+    gradient = convert.convert_to_tensor(gradient, dtype_hint=value.dtype)
+    if not value.shape.is_compatible_with(gradient.shape):
+        raise errors.invalid(
+            "custom_gradient", f"a gradient must have its argument's shape {value.shape}",
+            str(gradient.shape),
+        )  # fmt: skip
+    return gradient
 
 
 def _accepts_variables(grad_fn: Callable[..., Any]) -> bool:

@@ -153,14 +153,13 @@ class GradientTape:
         return nest.pack_sequence_as(sources, gradients)
 
     def _sweep(self, targets: Sequence[Any], sources: Sequence[Any], given: Any) -> list[Any]:
-        if given is None:
-            given = [None] * len(targets)
-        else:
-            given = nest.flatten(given)
-        initial = [
-            backward.ones_like(t) if g is None else convert.convert_to_tensor(g, dtype_hint=t.dtype)
-            for g, t in zip(given, targets)
-        ]
+        given = [None] * len(targets) if given is None else nest.flatten(given)
+        if len(given) != len(targets):
+            raise errors.invalid(
+                "gradient", f"output_gradients must be one for each of {len(targets)} targets",
+                str(len(given)),
+            )  # fmt: skip
+        initial = [_output_gradient(g, t) for g, t in zip(given, targets)]
         return backward.sweep(self._records, targets, initial, sources, self._tracked)
 
     def _check_use(self) -> None:
@@ -229,6 +228,18 @@ class GradientTape:
 
 def _is_variable(value: Any) -> bool:
     return getattr(value, "is_variable", False)
+
+
+def _output_gradient(given: Any, target: Any) -> Any:
+    if given is None:
+        return backward.ones_like(target)
+    gradient = convert.convert_to_tensor(given, dtype_hint=target.dtype)
+    if not target.shape.is_compatible_with(gradient.shape):
+        raise errors.invalid(
+            "gradient", f"an output gradient must have its target's shape {target.shape}",
+            str(gradient.shape),
+        )  # fmt: skip
+    return gradient
 
 
 def _differentiable(value: Any) -> Any:
