@@ -1,0 +1,214 @@
+"""The loops behind fit, evaluate and predict: epochs, batches, replicas, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors, nest
+from distflow.core import context
+from distflow.core.tensor import EagerTensor, Tensor
+from distflow.distribute import input as inputs
+from distflow.distribute import values
+from distflow.distribute.reduce import ReduceOp
+from distflow.function import function, functions_run_eagerly
+from distflow.keras.training.adapters import Source, weights_by_class
+
+
+class Batch:
+    """One global batch: a part for each local replica, and how much of it that is.
+
+    Attributes:
+      parts: (x, y, sample_weight) of each local replica.
+      shares: rows of each part divided by all rows of the batch, float32.
+      absent: whether a part has no rows.
+    """
+
+    def __init__(self, parts: list[Any], shares: list[np.ndarray[Any, Any]], absent: list[bool]):
+        self.parts, self.shares, self.absent = parts, shares, absent
+
+
+class StepRunner:
+    """Runs one of a model's steps on batches, compiled unless the model runs eagerly.
+
+    Args:
+      model: has the step as a method.
+      step_name: "train_step", "test_step" or "predict_step".
+    """
+
+    def __init__(self, model: Any, step_name: str):
+        self._model = model
+        self._step_name = step_name
+        body = self._body
+        eager = model.run_eagerly or functions_run_eagerly()
+        self._step: Callable[..., Any] = body if eager else function(body, autograph=True)
+
+    def _body(self, data: Any, share: Any) -> Any:
+        replica = context.state.replica
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            replica.loss_share = share
+        return getattr(self._model, self._step_name)(data)
+
+    def __call__(self, batch: Batch) -> list[Any]:
+        """Returns what the step gave on each local replica."""
+        strategy = self._model.distribute_strategy
+        saved = [(v.storage, v.storage.save()) for v in self._state()]
+        try:
+            return self._run(strategy, batch)
+        except BaseException:
+            # A failed step leaves weights, slots and metrics as they were.
+            for storage, value in saved:
+                storage.restore(value)
+            raise
+
+    def _state(self) -> list[Any]:
+        model = self._model
+        slots = getattr(model.optimizer, "variables", []) if model.optimizer is not None else []
+        metrics = [v for metric in model.metrics for v in metric.variables]
+        return [*model.variables, *slots, *metrics]
+
+    def _run(self, strategy: Any, batch: Batch) -> list[Any]:
+        calls = [
+            _bind(self._step, tuple(part), EagerTensor(share))
+            for part, share in zip(batch.parts, batch.shares)
+        ]
+        if not hasattr(strategy, "run_replicas"):
+            return [calls[0]()]
+        with strategy.scope():
+            return strategy.run_replicas(calls, batch.absent, allow_mean_loss=True)
+
+
+def _bind(step: Callable[..., Any], data: Any, share: Any) -> Callable[[], Any]:
+    return lambda: step(_trim(data), share)
+
+
+def _trim(data: tuple[Any, Any, Any]) -> Any:
+    """(x, y, weights) without trailing Nones: what a user's train_step expects."""
+    x, y, sample_weight = data
+    if sample_weight is not None:
+        return x, y, sample_weight
+    return (x, y) if y is not None else (x,)
+
+
+class Epoch:
+    """The batches of one pass (or of `steps` steps), cut for the replicas of this worker."""
+
+    def __init__(self, model: Any, source: Source, class_weight: Any = None):
+        self._strategy = model.distribute_strategy
+        self._source = source
+        self._class_weight = class_weight
+        self._left_over: Iterator[Any] | None = None
+
+    def batches(self, number: int, steps: int | None) -> Iterator[Batch]:
+        """Yields batches; with `steps`, a source goes on where the last epoch left it."""
+        if steps is None:
+            for data in self._source.epoch(number):
+                yield self._cut(data)
+            return
+        for _ in range(steps):
+            data = self._next(number)
+            if data is None:
+                return
+            yield self._cut(data)
+
+    def _next(self, number: int) -> Any:
+        if self._left_over is None:
+            self._left_over = iter(self._source.epoch(number))
+        data = next(self._left_over, None)
+        if data is None:
+            # A new pass, if the source can start again.
+            self._left_over = iter(self._source.epoch(number))
+            data = next(self._left_over, None)
+        return data
+
+    def _cut(self, data: Any) -> Batch:
+        x, y, sample_weight = data
+        if any(isinstance(leaf, values.PerReplica) for leaf in _shallow(data)):
+            parts = [values.select(data, i) for i in range(len(self._strategy.local_replicas))]
+            return self._shares(parts, None)
+        if self._class_weight is not None:
+            if y is None or sample_weight is not None:
+                raise errors.invalid(
+                    "fit", "class_weight needs targets and no sample_weight",
+                    "no targets" if y is None else "both",
+                )  # fmt: skip
+            sample_weight = weights_by_class(y, self._class_weight)
+        data = (x, y, sample_weight)
+        replicas = getattr(self._strategy, "local_replicas", None)
+        if replicas is None or self._strategy.num_replicas_in_sync == 1:
+            return Batch([data], [np.asarray(1.0, np.float32)], [False])
+        total = self._strategy.num_replicas_in_sync
+        parts = [inputs.cut(_present(data), total, replica) for replica in replicas]
+        return self._shares([_restore(p, data) for p in parts], inputs.count_rows(_present(data)))
+
+    def _shares(self, parts: list[Any], rows: int | None) -> Batch:
+        counts = [inputs.count_rows(_present(part)) for part in parts]
+        if rows is None:
+            totals = [[np.asarray(count, np.int64)] for count in counts]
+            rows = int(self._strategy.reduce_rows(totals, ReduceOp.SUM, "rows of a batch")[0])
+        shares = [np.asarray(count / rows if rows else 0, np.float32) for count in counts]
+        return Batch(parts, shares, [count == 0 for count in counts])
+
+
+def _shallow(data: Any) -> Iterator[Any]:
+    if isinstance(data, values.PerReplica) or not nest.is_nested(data):
+        yield data
+        return
+    for child in nest.children(data):
+        yield from _shallow(child)
+
+
+def _present(data: Any) -> Any:
+    return tuple(part for part in data if part is not None)
+
+
+def _restore(parts: Any, like: Any) -> Any:
+    iterator = iter(parts)
+    return tuple(None if part is None else next(iterator) for part in like)
+
+
+def read_logs(model: Any, results: list[Any]) -> dict[str, float]:
+    """Returns Python floats from the logs of a step, over all replicas."""
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return {name: _number(value) for name, value in sorted(results[0].items())}
+    logs = read_metrics(model)
+    for name in sorted(set(results[0]) - set(logs)):
+        rows = [[_array(result[name])] for result in results]
+        logs[name] = float(strategy.reduce_rows(rows, ReduceOp.MEAN, f"log {name!r}")[0])
+    return {name: logs[name] for name in sorted(logs)}
+
+
+def read_metrics(model: Any) -> dict[str, float]:
+    """Returns the results of all metrics over all replicas; every worker must call it."""
+    strategy = model.distribute_strategy
+    variables = [v for metric in model.metrics for v in metric.variables]
+    with (
+        strategy.reading_together(variables)
+        if hasattr(strategy, "reading_together")
+        else (strategy.scope())
+    ):
+        results = model.get_metrics_result()
+    return {name: _number(value) for name, value in sorted(results.items())}
+
+
+def _array(value: Any) -> Any:
+    return value.array if isinstance(value, EagerTensor) else np.asarray(value)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.numpy()
+    value = np.asarray(value)
+    return float(value) if value.ndim == 0 else value
+
+
+def concatenate(outputs: list[Any]) -> Any:
+    """Returns the rows of all batches' outputs as NumPy arrays."""
+    if not outputs:
+        raise errors.invalid("predict", "at least one batch of data", "none")
+    columns = zip(*(nest.flatten(output) for output in outputs))
+    joined = [np.concatenate([np.asarray(part) for part in column], 0) for column in columns]
+    return nest.pack_sequence_as(outputs[0], joined)
