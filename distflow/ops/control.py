@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from distflow.base import dtypes, specs
-from distflow.core import context, convert
+from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.ops import dims
@@ -44,8 +44,8 @@ def tuple(tensors: Any, control_inputs: Any = None, name: Any = None) -> list[An
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether x is a tensor or Variable (or another value that stands for a tensor)."""
-    return isinstance(x, Tensor) or convert._is_variable(x)
+    """Whether x is a tensor or Variable."""
+    return isinstance(x, Tensor) or hasattr(x, "is_variable")
 
 
 def is_symbolic_tensor(tensor: Any) -> bool:

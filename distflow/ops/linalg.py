@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, shapes
+from distflow.core import convert
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.ops import dims
@@ -42,6 +43,7 @@ def matvec(
     a_is_sparse: bool = False, b_is_sparse: bool = False, name: Any = None,
 ) -> Tensor:  # fmt: skip
     """Returns the product of matrices [..., n, k] and vectors [..., k]."""
+    a, b = convert.match("matvec", (a, b), None)
     column = expand_dims(b, -1)
     return squeeze(matmul(a, column, transpose_a=transpose_a, adjoint_a=adjoint_a), [-1])
 

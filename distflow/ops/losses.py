@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes, errors, shapes
-from distflow.core import context, convert
+from distflow.core import convert
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.ops import dims
 from distflow.ops import math as m
-from distflow.ops.activations import log_softmax, relu
+from distflow.ops.activations import log_softmax
 from distflow.ops.prims import creation, indexing
 from distflow.ops.prims import elementwise as p
 from distflow.ops.reduce import reduce_max, reduce_sum
@@ -128,33 +128,9 @@ def log_poisson_loss(
     return p.add(loss, p.select(outside, EagerTensor(np.zeros((), z.dtype.numpy)), stirling))
 
 
-def compute_average_loss(
-    per_example_loss: Any, sample_weight: Any = None, global_batch_size: Any = None
-) -> Tensor:
-    """Returns the sum of losses divided by the global batch size.
-
-    Without global_batch_size, it is this replica's batch size times the number of replicas.
-    """
-    losses = convert_to_tensor(per_example_loss)
-    if losses.dtype.is_integer:
-        losses = m.cast(losses, dtypes.float32)
-    if sample_weight is not None:
-        losses = p.mul(losses, m.cast(sample_weight, losses.dtype))
-    if global_batch_size is None:
-        replicas = getattr(context.state.replica, "num_replicas_in_sync", 1)
-        global_batch_size = (dims.size(losses, 0) if losses.ndim else 1) * replicas
-    return p.div(reduce_sum(losses), m.cast(global_batch_size, losses.dtype))
-
-
-def scale_regularization_loss(regularization_loss: Any) -> Tensor:
-    """Returns the sum of a regularisation loss divided by the number of replicas."""
-    replicas = getattr(context.state.replica, "num_replicas_in_sync", 1)
-    return p.div(reduce_sum(regularization_loss), float(replicas))
-
-
 __all__ = [
-    "compute_average_loss", "l2_loss", "log_poisson_loss", "relu",
-    "scale_regularization_loss", "sigmoid_cross_entropy_with_logits",
+    "l2_loss", "log_poisson_loss",
+    "sigmoid_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits", "sparse_softmax_cross_entropy_with_logits",
     "weighted_cross_entropy_with_logits",
 ]  # fmt: skip
