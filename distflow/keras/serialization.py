@@ -25,6 +25,7 @@ _ROOT = "distflow.keras"
 _PUBLIC = {
     f"{_ROOT}.engine.functional": "keras.src.models.functional",
     f"{_ROOT}.engine.op_layer": "distflow.ops",
+    f"{_ROOT}.engine.keras_ops": "keras.src.ops.numpy",
     f"{_ROOT}.engine.input_layer": "keras.layers",
     f"{_ROOT}.engine.layer": "keras.layers",
     f"{_ROOT}.engine": "keras",
@@ -36,6 +37,7 @@ _HOMES = {
     "keras.src.models.functional": f"{_ROOT}.engine.functional",
     "keras.src.engine.functional": f"{_ROOT}.engine.functional",
     "distflow.ops": f"{_ROOT}.engine.op_layer",
+    "keras.src.ops.numpy": f"{_ROOT}.engine.keras_ops",
     "keras.src.models.sequential": f"{_ROOT}.engine.sequential",
     "keras.models": f"{_ROOT}",
     "keras.layers.InputLayer": f"{_ROOT}.engine.input_layer",
@@ -123,6 +125,9 @@ def _tensor(tensor: Any) -> dict[str, Any]:
 
 
 def _instance(obj: Any) -> dict[str, Any]:
+    described = obj.describe() if hasattr(obj, "describe") else None
+    if described is not None:
+        return described
     cls = type(obj)
     module = public_module(cls)
     internal = module is None or module.startswith("keras.src")

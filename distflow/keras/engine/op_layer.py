@@ -12,7 +12,7 @@ import numpy as np
 from distflow.base import dtypes, errors, nest
 from distflow.core.primitive import REGISTRY
 from distflow.keras import serialization
-from distflow.keras.engine import naming
+from distflow.keras.engine import keras_ops, naming
 from distflow.keras.engine.keras_tensor import HISTORY, KerasTensor, SpecTensor, infer
 from distflow.keras.engine.operation import Operation
 
@@ -49,6 +49,18 @@ class OpLayer(Operation):
         """
         attributes = {k: self._encode(k, v) for k, v in self.attributes.items()}
         return {"name": self.name, "primitive": self.primitive, "attributes": attributes}
+
+    def describe(self) -> dict[str, Any] | None:
+        """Returns the description of Keras 3's operation where it has this one; else None."""
+        kind = keras_ops.WRITTEN.get(self.primitive)
+        if kind is None:
+            return None
+        return {
+            "module": keras_ops.MODULE,
+            "class_name": kind,
+            "config": {"name": self.name},
+            "registered_name": kind,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OpLayer:

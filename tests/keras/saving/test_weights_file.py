@@ -73,7 +73,7 @@ def test_layers_of_a_subclass_lie_at_their_attributes(tmp_path):
     model.save_weights(tmp_path / "x.weights.h5")
     assert sorted(paths_of(tmp_path / "x.weights.h5")) == [
         "a/vars/0", "blocks/linear/vars/0", "blocks/linear_1/vars/0",
-        "inner/layers/linear/vars/0", "layers/linear_3/vars/0", "table/linear/vars/0", "vars/0",
+        "inner/layers/linear/vars/0", "layers/linear_3/vars/0", "layers/linear_4/vars/0", "vars/0",
     ]  # fmt: skip
 
 
