@@ -153,8 +153,6 @@ from distflow.ops.math import (
     tan,
     tanh,
     truediv,
-    truncatediv,
-    truncatemod,
 )
 from distflow.ops.matmul import einsum, matmul, tensordot
 from distflow.ops.printing import print
@@ -196,6 +194,7 @@ from distflow.ops.shaping import (
 )
 from distflow.ops.slicing import boolean_mask
 from distflow.ops.sorting import argsort, searchsorted, sort, unique, unique_with_counts
+from distflow.ops.special import truncatediv, truncatemod
 from distflow.ops.strings import as_string
 from distflow.random.initializers import (
     constant_initializer,

@@ -8,7 +8,6 @@ from distflow.ops.math import (
     acosh,
     add,
     add_n,
-    angle,
     asin,
     asinh,
     atan,
@@ -25,7 +24,6 @@ from distflow.ops.math import (
     divide_no_nan,
     equal,
     erf,
-    erfc,
     erfinv,
     exp,
     expm1,
@@ -55,7 +53,6 @@ from distflow.ops.math import (
     multiply_no_nan,
     negative,
     not_equal,
-    polyval,
     pow,
     real,
     reciprocal,
@@ -76,9 +73,6 @@ from distflow.ops.math import (
     tan,
     tanh,
     truediv,
-    xdivy,
-    xlog1py,
-    xlogy,
 )
 from distflow.ops.normalization import l2_normalize
 from distflow.ops.reduce import (
@@ -110,6 +104,7 @@ from distflow.ops.segment import (
     unsorted_segment_sum,
 )
 from distflow.ops.sorting import in_top_k, invert_permutation, top_k
+from distflow.ops.special import angle, erfc, polyval, xdivy, xlog1py, xlogy
 
 __all__ = [
     "abs", "acos", "acosh", "add", "add_n", "angle", "argmax", "argmin", "asin", "asinh",

@@ -12,7 +12,6 @@ import numpy as np
 
 from distflow.base import dtypes, errors, shapes
 
-
 next_serial = itertools.count().__next__
 
 

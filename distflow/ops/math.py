@@ -49,7 +49,7 @@ truediv = divide
 
 def div_no_nan(x: Any, y: Any, name: Any = None) -> Tensor:
     """Returns x / y, and 0 where y is 0."""
-    x, y = _pair(x, y)
+    x, y = pair(x, y)
     zero = p.eq(y, 0)
     safe = p.select(zero, y * 0 + 1, y)
     result = p.div(x, safe)
@@ -61,17 +61,19 @@ divide_no_nan = div_no_nan
 
 def multiply_no_nan(x: Any, y: Any, name: Any = None) -> Tensor:
     """Returns x * y, and 0 where y is 0, even if x is infinite or NaN there."""
-    x, y = _pair(x, y)
+    x, y = pair(x, y)
     zero = p.eq(y, 0)
     product = p.mul(x, y)
-    return p.select(zero, _zeros_like(product), product)
+    return p.select(zero, zero_of(product), product)
 
 
-def _zeros_like(x: Any) -> Any:
+def zero_of(x: Any) -> Any:
+    """Returns the scalar 0 of the dtype of x."""
     return convert_to_tensor(np.zeros((), x.dtype.numpy))
 
 
-def _pair(x: Any, y: Any) -> tuple[Any, Any]:
+def pair(x: Any, y: Any) -> tuple[Any, Any]:
+    """Returns both as tensors of one dtype: that of the first tensor among them."""
     if isinstance(x, Tensor):
         return x, y if isinstance(y, Tensor) else convert_to_tensor(y, x.dtype)
     y = convert_to_tensor(y)
@@ -218,7 +220,7 @@ def _sinh(x: Any) -> Any:
 
 def _odd(function: Any, x: Any) -> Any:
     """Returns f(x) for an odd f that is exact where x >= 0 only; 0 belongs to that side."""
-    negative = p.lt(x, _zeros_like(x))
+    negative = p.lt(x, zero_of(x))
     y = function(p.select(negative, -x, x))
     return p.select(negative, -y, y)
 
@@ -255,35 +257,14 @@ def softplus(x: Any, name: Any = None) -> Tensor:
     """Returns log(1 + exp(x)), without overflow."""
     x = convert_to_tensor(x)
     # By select, not max and abs: then the gradient at 0 is sigmoid(0), too.
-    positive = p.lt(_zeros_like(x), x)
+    positive = p.lt(zero_of(x), x)
     tail = p.log1p(p.exp(p.select(positive, -x, x)))
-    return p.add(p.select(positive, x, _zeros_like(x)), tail)
+    return p.add(p.select(positive, x, zero_of(x)), tail)
 
 
 def log_sigmoid(x: Any, name: Any = None) -> Tensor:
     """Returns log(sigmoid(x)), without underflow."""
     return -softplus(-convert_to_tensor(x))
-
-
-def xlogy(x: Any, y: Any, name: Any = None) -> Tensor:
-    """Returns x * log(y), and 0 where x is 0."""
-    x, y = _pair(x, y)
-    zero = p.eq(x, 0)
-    safe = p.select(zero, y * 0 + 1, y)
-    return x * p.log(safe)
-
-
-def xlog1py(x: Any, y: Any, name: Any = None) -> Tensor:
-    """Returns x * log(1 + y), and 0 where x is 0."""
-    x, y = _pair(x, y)
-    zero = p.eq(x, 0)
-    safe = p.select(zero, y * 0, y)
-    return x * p.log1p(safe)
-
-
-def erfc(x: Any, name: Any = None) -> Tensor:
-    """Returns 1 - erf(x)."""
-    return 1 - p.erf(convert_to_tensor(x))
 
 
 # -- comparison and logic ------------------------------------------------------------------
@@ -415,48 +396,6 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: Any = 
     """Returns t with values below the minimum or above the maximum set to them."""
     t = convert_to_tensor(t)
     return p.max_(p.min_(t, clip_value_max), clip_value_min)
-
-
-def angle(input: Any, name: Any = None) -> Tensor:
-    """Returns the argument of complex numbers; 0 or pi for real ones."""
-    x = convert_to_tensor(input)
-    if x.dtype.is_complex:
-        return p.atan2(p.imag(x), p.real(x))
-    zero = _zeros_like(x)
-    return p.select(p.lt(x, zero), p.add(x * 0, pi), x * 0)
-
-
-def polyval(coeffs: Any, x: Any, name: Any = None) -> Tensor:
-    """Returns coeffs[0] * x^(n-1) + ... + coeffs[n-1], by Horner's rule."""
-    x = convert_to_tensor(x)
-    if not isinstance(coeffs, list):
-        raise errors.invalid("polyval", "coeffs must be a list", type(coeffs).__name__)
-    total: Any = x * 0
-    for coefficient in coeffs:
-        total = total * x + coefficient
-    return total
-
-
-def xdivy(x: Any, y: Any, name: Any = None) -> Tensor:
-    """Returns x / y, and 0 where x is 0."""
-    x, y = _pair(x, y)
-    zero = p.eq(x, 0)
-    return p.select(zero, x * 0, p.div(x, p.select(zero, y * 0 + 1, y)))
-
-
-def truncatediv(x: Any, y: Any, name: Any = None) -> Tensor:
-    """Returns x / y rounded towards zero."""
-    x, y = _pair(x, y)
-    quotient = p.div(x, y)
-    if x.dtype.is_integer:
-        return quotient
-    return p.select(p.lt(quotient, 0), p.ceil(quotient), p.floor(quotient))
-
-
-def truncatemod(x: Any, y: Any, name: Any = None) -> Tensor:
-    """Returns the remainder of truncated division: it has the sign of x."""
-    x, y = _pair(x, y)
-    return x - truncatediv(x, y) * y
 
 
 # -- ranges and cumulative sums ------------------------------------------------------------
