@@ -153,7 +153,12 @@ BOOL = frozenset([bool_])
 STORED = NUMERIC | BOOL
 ANY = frozenset(ALL)
 
-_BY_NAME = {d.name: d for d in ALL} | {"half": float16, "double": float64, "str": string}
+_BY_NAME = {d.name: d for d in ALL} | {
+    "half": float16,
+    "float": float32,
+    "double": float64,
+    "str": string,
+}
 _BY_NUMPY = {d.numpy: d for d in ALL}
 _BY_PYTHON = {bool: bool_, int: int32, float: float32, complex: complex128, str: string,
               bytes: string}  # fmt: skip
@@ -177,7 +182,8 @@ def as_dtype(value: Any) -> DType:
     if isinstance(value, type) and value in _BY_PYTHON:
         return _BY_PYTHON[value]
     try:
-        key = np.dtype(value)
+        # NumPy reads None as float64.
+        key = None if value is None else np.dtype(value)
     except TypeError:
         key = None
     if key is not None:

@@ -33,17 +33,23 @@ def scoped(name: str) -> str:
 
 
 class Uniquifier:
-    """Gives out each base name once, then name_1, name_2, ..."""
+    """Gives out each base name once, then name_1, name_2, ...; never the same name twice."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = defaultdict(int)
+        self._given: set[str] = set()
 
     def unique(self, base: str) -> str:
         """Returns `base` the first time, later `base_1`, `base_2`, ..."""
-        count = self._counts[base]
-        self._counts[base] += 1
-        return base if count == 0 else f"{base}_{count}"
+        while True:
+            count = self._counts[base]
+            self._counts[base] += 1
+            name = base if count == 0 else f"{base}_{count}"
+            if name not in self._given:
+                self._given.add(name)
+                return name
 
     def reset(self) -> None:
         """Forgets all names given out."""
         self._counts.clear()
+        self._given.clear()
