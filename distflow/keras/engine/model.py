@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import warnings
 from typing import Any, ClassVar
 
 from distflow.base import errors, nest
@@ -160,6 +162,27 @@ class Model(Trainer, Layer):
           ValueError: for missing files, unbuilt models, other numbers or shapes of weights.
         """
         weights_file.load_weights(self, filepath, skip_mismatch=skip_mismatch)
+
+    def _serialized_compile_config(self) -> dict[str, Any] | None:
+        """Returns the arguments of `compile` for a file; None where one cannot be written."""
+        given = {**self._compile_config, "optimizer": self.optimizer}
+        try:
+            return {k: serialization.serialize_keras_object(v) for k, v in given.items()}
+        except (TypeError, NotImplementedError) as error:
+            warnings.warn(
+                f"The arguments of compile() of model '{self.name}' are not saved, so that the "
+                f"loaded model must be compiled again: {error}",
+                stacklevel=2,
+            )
+            return None
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles the model with what `get_compile_config` returned."""
+        accepted = inspect.signature(self.compile).parameters
+        given = {k: serialization.deserialize_keras_object(v) for k, v in config.items()}
+        self.compile(**{k: v for k, v in given.items() if k in accepted})
+        if self.built and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
 
     def to_json(self, **kwargs: Any) -> str:
         """Returns the architecture as JSON, for `model_from_json`."""

@@ -134,7 +134,9 @@ def write_state(model: Any, file: Any) -> None:
 def read_state(model: Any, file: Any, skip_mismatch: bool = False) -> None:
     """Reads what `write_state` wrote; on an error the model keeps all of its old values."""
     found = list(places(model))
-    before = [(v, v.numpy()) for v in model.variables]
+    optimizer = getattr(model, "optimizer", None)
+    state = [*model.variables, *getattr(optimizer, "variables", ())]
+    before = [(v, v.numpy()) for v in state]
     used = 0
     try:
         for path, item in found:
