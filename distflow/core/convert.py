@@ -122,11 +122,14 @@ def match(
     chosen = range(len(inputs)) if positions is None else positions
     hint = None
     for position in chosen:
-        if position < len(inputs) and hasattr(inputs[position], "dtype"):
-            value = inputs[position]
-            if isinstance(value, Tensor) or not isinstance(value, np.ndarray | np.generic):
-                hint = dtypes.as_dtype(value.dtype)
-                break
+        value = inputs[position] if position < len(inputs) else None
+        if isinstance(value, Tensor):
+            hint = value.dtype
+            break
+        own = None if isinstance(value, np.ndarray | np.generic) else getattr(value, "dtype", None)
+        if own is not None:
+            hint = dtypes.as_dtype(own)
+            break
     if hint is None:
         hint = _widest([inputs[p] for p in chosen if p < len(inputs)])
     return tuple(
@@ -150,6 +153,10 @@ def _widest(values: list[Any]) -> dtypes.DType | None:
 
 
 def _operand(where: str, value: Any, hint: dtypes.DType | None) -> Tensor:
+    if type(value) in (float, int) and hint is not None and hint.is_floating:
+        # The common case of `x * 2.0`, without the search for a dtype; no dtype overflows here.
+        if -6e4 < value < 6e4:
+            return EagerTensor(np.asarray(value, hint.numpy))
     try:
         tensor = _to_tensor(value, None, hint)
     except errors.DtypeMismatchError as error:
@@ -200,7 +207,9 @@ def _stack(values: Any, dtype: dtypes.DType | None) -> Tensor:
         None,
     )
     parts = [
-        _stack(v, hint) if isinstance(v, list | tuple) else _operand("stack", v, hint)
+        _stack(v, hint)
+        if isinstance(v, list | tuple)
+        else (v if isinstance(v, Tensor) else _operand("stack", v, hint))
         for v in values
     ]
     if context.executing_eagerly() and all(isinstance(p, EagerTensor) for p in parts):

@@ -15,6 +15,9 @@ from distflow.base import dtypes, errors, shapes
 next_serial = itertools.count().__next__
 
 
+_LENDS_READ_ONLY = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
+
+
 class Tensor:
     """A value of known dtype and rank: at hand (EagerTensor), or to come (SymbolicTensor)."""
 
@@ -185,9 +188,15 @@ class EagerTensor(Tensor):
         view.flags.writeable = False
         return view
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        kwargs.pop("stream", None)
-        return self._array.__dlpack__(**kwargs)
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: bool | None = None) -> Any:  # fmt: skip
+        # Tensors are immutable: a view is lent read-only, which DLPack can say since version 1;
+        # consumers that do not know it (and older NumPy) get a copy.
+        if max_version is None or max_version < (1, 0) or not _LENDS_READ_ONLY:
+            return self._array.copy().__dlpack__()
+        view = self._array.view()
+        view.flags.writeable = False
+        return view.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()

@@ -335,6 +335,26 @@ def test_dlpack_to_numpy_and_back(x):
     assert constant(array).numpy().tolist() == _X
 
 
+def test_dlpack_lends_nothing_that_can_be_written(x):
+    for array in (np.from_dlpack(x), np.from_dlpack(_OldConsumer(x))):
+        if array.flags.writeable:
+            array[0] = 9
+        assert x.numpy().tolist() == _X
+
+
+class _OldConsumer:
+    """Asks for a capsule as before DLPack 1.0, without a version."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __dlpack__(self, **unused):
+        return self.tensor.__dlpack__()
+
+    def __dlpack_device__(self):
+        return self.tensor.__dlpack_device__()
+
+
 # -- indexing ------------------------------------------------------------------------------
 
 

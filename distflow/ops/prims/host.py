@@ -14,7 +14,7 @@ from distflow.core.primitive import Primitive
 
 
 def _run(*arrays: Any, fn: Any, dtypes: Any, shapes: Any, gradient: Any = None) -> Any:
-    results = fn(*arrays)
+    results = fn(*map(_read_only, arrays))
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(dtypes):
         raise errors.invalid(
@@ -26,6 +26,13 @@ def _run(*arrays: Any, fn: Any, dtypes: Any, shapes: Any, gradient: Any = None) 
     for array, shape in zip(arrays_out, shapes):
         _check(array, shape)
     return arrays_out
+
+
+def _read_only(array: Any) -> Any:
+    # The user's function must not write into a tensor's storage.
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _strings(value: Any) -> Any:
