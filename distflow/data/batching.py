@@ -257,7 +257,10 @@ class Window(Node):
         return nest.pack_sequence_as(chosen[0], parts)
 
     def _spec(self) -> Any:
-        return nest.map_structure(structure.DatasetSpec, self.source.spec)
+        return structure.map_spec(
+            lambda leaf: structure.DatasetSpec(leaf, lambda: self.wrap(Elements((), leaf))),
+            self.source.spec,
+        )
 
     @property
     def cardinality(self) -> int:

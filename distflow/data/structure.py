@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors, log, nest, shapes
+from distflow.base import dtypes, errors, log, nest, shapes
 from distflow.base.specs import TensorSpec, TypeSpec
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
@@ -20,10 +20,14 @@ from distflow.graph import build
 
 
 class DatasetSpec(TypeSpec):
-    """The spec of a data set inside an element, as `window` makes them."""
+    """The spec of a data set inside an element, as `window` makes them.
 
-    def __init__(self, element_spec: Any):
+    `empty`, if given, makes a data set of this spec without elements.
+    """
+
+    def __init__(self, element_spec: Any, empty: Callable[[], Any] | None = None):
         self.element_spec = element_spec
+        self.empty = empty
 
     def is_compatible_with(self, value: Any) -> bool:
         """Whether a data set (or its spec) has this element spec."""
@@ -133,29 +137,46 @@ def specs_of_result(
     """Returns the spec of what a user's function returns.
 
     The function is traced once on symbols. One that cannot be traced (it looks at values) is run
-    on the first element instead; then a dimension that equals an unknown dimension of the source
-    at the same position (the size of a batch, mostly) is taken to vary with it.
+    on the first element instead (or on zeros if there is none); then a dimension that equals an
+    unknown dimension of the source at the same position (the size of a batch, mostly) is taken
+    to vary with it.
 
     Args:
       function: takes the parts of an element.
       apply: takes an element and returns an element; what really runs.
       source_spec: spec of the elements.
       samples: starts a look at the elements.
-
-    Raises:
-      FailedPreconditionError: if there is no element to try the function on.
     """
     arguments = source_spec if type(source_spec) is tuple else (source_spec,)
     try:
         return build.output_specs(lambda *a: _traced(function(*a)), *arguments)
     except Exception as error:  # noqa: BLE001 (any Python may refuse symbols; the sample decides)
         log.get_logger().debug("data: element_spec from the first element: %s", error)
-    for sample in samples():
+    for sample in first_element(source_spec, samples):
         return _spec_from(sample, source_spec, apply)
-    raise errors.FailedPreconditionError(
-        "element_spec: expected at least one element to find what the function returns; "
-        "received an empty data set."
-    )
+    raise AssertionError("there is always an element or a stand-in")
+
+
+def first_element(spec: Any, samples: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """Yields the first element; for an empty data set a stand-in of zeros."""
+    for sample in samples():
+        yield sample
+        return
+    yield nest.map_structure(_zeros, spec)
+
+
+def _zeros(spec: Any) -> Any:
+    if isinstance(spec, DatasetSpec) and spec.empty is not None:
+        return spec.empty()
+    if not isinstance(spec, TensorSpec) or spec.shape.rank is None:
+        raise errors.FailedPreconditionError(
+            "element_spec: expected at least one element to find what the function returns; "
+            "received an empty data set."
+        )
+    shape = [dim or 0 for dim in spec.shape]
+    if spec.dtype is dtypes.string:
+        return EagerTensor(np.full(shape, b"", object))
+    return EagerTensor(np.zeros(shape, spec.dtype.numpy))
 
 
 def _traced(value: Any) -> Any:

@@ -200,12 +200,8 @@ class FlatMap(Node):
         return replace(self, change=later if earlier is None else _Both(earlier, later))
 
     def _spec(self) -> Any:
-        for value in self.source.elements(_PEEK):
-            return self._inner(value).spec
-        raise errors.FailedPreconditionError(
-            f"{self._where}: expected at least one element to find the element spec; "
-            "received an empty data set."
-        )
+        samples = structure.first_element(self.source.spec, lambda: self.source.elements(_PEEK))
+        return self._inner(next(samples)).spec
 
     @property
     def cardinality(self) -> int:

@@ -65,9 +65,11 @@ def test_looking_at_the_spec_does_not_change_a_shuffle(values):
     assert values(looked) == values(plain)
 
 
-def test_spec_of_an_empty_untraceable_map_is_a_typed_error():
-    with pytest.raises(errors.FailedPreconditionError, match="empty"):
-        _ = Dataset.range(0).map(lambda x: x.numpy()).element_spec
+def test_spec_of_an_empty_data_set_comes_from_zeros():
+    untraceable = Dataset.range(0).map(lambda x: x.numpy() / 2)
+    assert untraceable.element_spec == TensorSpec((), dtypes.float64)
+    joined = Dataset.range(0).window(2).flat_map(lambda w: w.batch(2))
+    assert joined.element_spec == TensorSpec((None,), dtypes.int64)
 
 
 @pytest.mark.parametrize("calls", [1, 3, AUTOTUNE])
