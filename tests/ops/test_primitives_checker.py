@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from distflow.base import dtypes
 from distflow.base.errors import InvalidArgumentError
 from distflow.core.primitive import REGISTRY, Primitive
+from distflow.core.tensor import EagerTensor
 from distflow.ops.prims.factories import check_dtype
 from tests.support import checks
 from tests.support.records import BadInput, Extreme, Sample, each, normal
@@ -94,6 +96,42 @@ def test_gradient_wrong_only_in_second_order_is_refused(scratch):
     checks.check_gradient(sample)
     with pytest.raises(AssertionError):
         checks.check_second_order(sample)
+
+
+def test_gradient_rule_that_needs_a_dimension_is_refused(scratch):
+    def rigid(g: Any, y: Any, x: Any) -> Any:
+        ones = checks.convert_to_tensor(np.ones([3 if d is None else d for d in x.shape]))
+        return (3 * g * x * x * ones,)
+
+    sample = scratch(gradient=rigid)
+    checks.check_gradient(scratch_of(sample, (3, 3)))
+    with pytest.raises((AssertionError, InvalidArgumentError)):
+        checks.check_hidden_gradient(sample)
+
+
+def scratch_of(sample: Sample, shape: tuple[int, ...]) -> Sample:
+    return dataclasses.replace(sample, inputs=(normal(*shape),))
+
+
+def test_trace_that_gives_other_bits_is_refused(scratch):
+    runs: list[int] = []
+
+    def drifting(x: Any) -> Any:
+        runs.append(1)
+        return x + len(runs)
+
+    sample = scratch(reference=drifting)
+    with pytest.raises(AssertionError):
+        checks.check_traced(sample, "float32", unknown=False)
+
+
+def test_trace_with_a_wrong_gradient_is_refused(scratch):
+    def eager_only(g: Any, y: Any, x: Any) -> Any:
+        return (g * (1.0 if isinstance(x, EagerTensor) else 2.0),)
+
+    sample = scratch(gradient=eager_only)
+    with pytest.raises(AssertionError):
+        checks.check_traced_gradient(sample, unknown=True)
 
 
 def test_extreme_check_tells_zero_from_minus_zero():
