@@ -52,7 +52,7 @@ def layer_scope(layer: Any) -> Iterator[None]:
 
 def losses_of(layer: Any) -> list[Any]:
     """Returns the list of losses that this thread's calls added to a layer."""
-    return state.losses.setdefault(layer, [])
+    return state.losses.get(layer, [])
 
 
 def drop_losses(layer: Any, kind: type) -> None:

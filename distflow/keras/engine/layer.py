@@ -159,8 +159,9 @@ class Layer(WeightsOfLayer, Operation):
                 calling.ensure_built(self, bound)
                 return output_specs(self.call, *args, **kwargs)
         finally:
-            for layer in self._flatten_layers():
-                call_context.drop_losses(layer, SpecTensor)
+            if call_context.state.losses:
+                for layer in self._flatten_layers():
+                    call_context.drop_losses(layer, SpecTensor)
 
     def _has_sublayers_to_build(self) -> bool:
         return any(not layer.built for layer in self._layers)
@@ -240,7 +241,7 @@ class Layer(WeightsOfLayer, Operation):
         """Adds scalars to the losses of this call (a tensor, or a list of them)."""
         for value in nest.flatten(loss):
             if value is not None:
-                call_context.losses_of(self).append(value)
+                call_context.state.losses.setdefault(self, []).append(value)
 
     @property
     def losses(self) -> list[Any]:
@@ -255,8 +256,10 @@ class Layer(WeightsOfLayer, Operation):
         return found
 
     def _clear_losses(self) -> None:
+        if not call_context.state.losses:
+            return
         for layer in self._flatten_layers():
-            call_context.losses_of(layer).clear()
+            call_context.state.losses.pop(layer, None)
 
     # -- configuration --------------------------------------------------------------------------
 

@@ -26,32 +26,36 @@ def tracked(holder: Any) -> Iterator[Any]:
 
 
 def _search(value: Any, seen: set[int]) -> Iterator[Any]:
-    if isinstance(value, Variable) or kind(value):
-        if id(value) not in seen:
-            seen.add(id(value))
-            yield value
-    elif isinstance(value, _CONTAINERS) and not isinstance(value, shapes.TensorShape):
-        if value and id(value) not in seen:
-            seen.add(id(value))
-            for child in value.values() if isinstance(value, Mapping) else value:
-                yield from _search(child, seen)
+    found = kind(value)
+    if not found or id(value) in seen:
+        return
+    seen.add(id(value))
+    if found != "container":
+        yield value
+        return
+    for child in value.values() if isinstance(value, Mapping) else value:
+        yield from _search(child, seen)
 
 
 def kind(value: Any) -> str:
-    """Returns "layer", "metric", "seed_generator", "optimizer", or "" for anything else."""
-    return getattr(type(value), "_keras_kind", "") or _KINDS.get(_base_name(type(value)), "")
+    """Returns "variable", "layer", "metric", "seed_generator", "optimizer", "container" or ""."""
+    cls = type(value)
+    found = _kinds.get(cls)
+    if found is None:
+        found = _kinds[cls] = _kind_of(cls)
+    return found
 
 
-# Classes of rooms beside this one, which this room does not import.
-_KINDS = {"Metric": "metric", "SeedGenerator": "seed_generator", "Optimizer": "optimizer"}
-_base_names: dict[type, str] = {}
+_kinds: dict[type, str] = {}
 
 
-def _base_name(cls: type) -> str:
-    if cls not in _base_names:
-        names = (c.__name__ for c in cls.__mro__ if c.__module__.startswith("distflow.keras"))
-        _base_names[cls] = next((n for n in names if n in _KINDS), "")
-    return _base_names[cls]
+def _kind_of(cls: type) -> str:
+    if issubclass(cls, Variable):
+        return "variable"
+    declared = getattr(cls, "_keras_kind", "")
+    if not declared and issubclass(cls, _CONTAINERS) and not issubclass(cls, shapes.TensorShape):
+        return "container"
+    return declared
 
 
 def unique(items: Any) -> list[Any]:
