@@ -40,7 +40,7 @@ class Function:
     ):
         functools.update_wrapper(self, python_function)
         self._python_function = python_function
-        self._name = name or getattr(python_function, "__name__", "function")
+        self._name = str(name or getattr(python_function, "__name__", "function"))
         self._autograph = autograph
         self._reduce_retracing = reduce_retracing
         self._input_signature = input_signature

@@ -208,14 +208,17 @@ def trace(fn: Callable[..., Any], *specs: Any, name: str = "") -> tuple[Graph, A
     )
 
 
-def trace_body(name: str, fn: Callable[..., Any], args: Sequence[Any]) -> tuple[Trace, Any]:
+def trace_body(
+    name: str, fn: Callable[..., Any], args: Sequence[Any], closed: bool = False
+) -> tuple[Trace, Any]:
     """Traces `fn` on symbols like the leaves of `args`; returns the trace and fn's outputs.
 
     Args:
       args: structures whose leaves have dtype and shape (tensors, specs, Variables' stand-ins);
         a leaf of another kind (a Python value) is handed to `fn` as it is.
+      closed: as of Trace; nothing else may be captured either.
     """
-    inner = Trace(name)
+    inner = Trace(name, closed)
     symbols = nest.map_structure(
         lambda leaf: (
             inner.input(leaf) if hasattr(leaf, "dtype") and hasattr(leaf, "shape") else leaf
@@ -225,7 +228,28 @@ def trace_body(name: str, fn: Callable[..., Any], args: Sequence[Any]) -> tuple[
     with context.without_observers(), context.use_interpreter(inner):
         outputs = nest.map_structure(_as_output, fn(*symbols))
         inner.graph.outputs = [inner.value_of(t) for t in nest.flatten(outputs) if t is not None]
+    assert not (closed and inner.externals), f"{name} captures {inner.externals}"
     return inner, outputs
+
+
+def merge_captures(traces: Sequence[Trace]) -> list[Any]:
+    """Gives several finished traces the same captured inputs, in one order; returns what they are.
+
+    The inputs that were given to each trace stay in front.
+    """
+    externals: list[Any] = []
+    for one in traces:
+        externals += [x for x in one.externals if not any(x is y for y in externals)]
+    for one in traces:
+        own = len(one.graph.inputs) - len(one.externals)
+        known = {id(x): v for x, v in zip(one.externals, one.graph.inputs[own:])}
+        one.graph.inputs[own:] = [
+            known[id(x)] if id(x) in known
+            else Value(x.dtype, x.shape, bool(getattr(x, "is_variable", False)))
+            for x in externals
+        ]  # fmt: skip
+        one.externals = list(externals)
+    return externals
 
 
 def _as_output(value: Any) -> Any:

@@ -19,7 +19,7 @@ from distflow.core import context
 from distflow.core.primitive import Primitive
 from distflow.graph import evaluate
 from distflow.graph.build import inline, set_replay, trace_body
-from distflow.graph.ir import Graph, Node, Value
+from distflow.graph.ir import Graph, Node, Value, without_unused
 from distflow.graph.split import Split, split_of
 from distflow.ops.prims.creation import constant
 
@@ -119,7 +119,7 @@ def _with_saved(splits: tuple[Split, Split], which: int) -> Graph:
     split, other = splits[which], splits[1 - which]
     key = ("cond", id(other))
     if key not in split.forward.derived:
-        blanks = [np.zeros((0,) * len(v.shape), v.dtype.numpy) for v in other.saved]
+        blanks = [_blank(v) for v in other.saved]
         values = [Value(v.dtype, b.shape) for v, b in zip(other.saved, blanks)]
         nodes = [Node(constant, (), (v,), {"value": b}) for v, b in zip(values, blanks)]
         real, own = split.forward.outputs[: split.num_outputs], split.saved
@@ -129,6 +129,15 @@ def _with_saved(splits: tuple[Split, Split], which: int) -> Graph:
             split.forward.with_nodes([*nodes, *split.forward.nodes], outputs), other
         )  # fmt: skip
     return split.forward.derived[key][0]
+
+
+def _blank(value: Value) -> Any:
+    """What stands for a value that the other branch saves: of its shape, if that is known."""
+    known = shapes.is_static(value.shape)
+    dims = tuple(value.shape) if known else (0,) * len(value.shape)
+    if value.dtype is dtypes.string:
+        return np.full(dims, b"", object)
+    return np.zeros(dims, value.dtype.numpy)
 
 
 def _cond_dtype(
@@ -184,14 +193,18 @@ def _cond_gradient(
         i for i, w in enumerate(wanted[1:]) if w and true_graph.inputs[i].is_differentiable
     )
     arriving = tuple(x is not None for x in g)
-    key = ("gradient", arriving, positions)
+    dynamic = tuple(i for i in positions if not shapes.is_static(inputs[i].shape))
+    key = ("gradient", arriving, positions, dynamic)
     if key not in true_graph.derived:
-        true_graph.derived[key] = tuple(
-            _branch_backward(splits, which, arriving, positions) for which in (0, 1)
+        true_graph.derived[key] = without_unused(
+            [_branch_backward(splits, which, arriving, positions, dynamic) for which in (0, 1)]
         )
-    true_backward, false_backward = true_graph.derived[key]
+    (true_backward, false_backward), kept = true_graph.derived[key]
     operands = [x for x in g if x is not None] + list(inputs)
     operands += list(out[splits[0].num_outputs :])
+    # Zeros are made out here, so that the branches need not see inputs for their shapes only.
+    operands += [zeros_like(inputs[i]) for i in dynamic]
+    operands = [operands[i] for i in kept]
     result: list[Any] = [None] * (1 + len(inputs))
     gradients = cond_graphs(predicate, operands, true_backward, false_backward)
     for position, gradient in zip(positions, gradients):
@@ -200,11 +213,13 @@ def _cond_gradient(
 
 
 def _branch_backward(
-    splits: tuple[Split, Split], which: int, arriving: Sequence[bool], positions: Sequence[int]
-) -> Graph:
+    splits: tuple[Split, Split], which: int, arriving: Sequence[bool], positions: Sequence[int],
+    dynamic: Sequence[int],
+) -> Graph:  # fmt: skip
     """Gradients of the inputs at `positions` through one branch, zeros where it has none.
 
-    Inputs of the graph: arriving gradients, the cond's inputs, values saved by both branches.
+    Inputs of the graph: arriving gradients, the cond's inputs, values saved by both branches,
+    zeros for the inputs `dynamic`, of unknown shape.
     """
     split = splits[which]
     n, counts = split.num_outputs, [len(s.saved) for s in splits]
@@ -218,20 +233,30 @@ def _branch_backward(
         for i, comes in enumerate(arriving) if comes
     ]  # fmt: skip
 
-    def body(g: list[Any], inputs: list[Any], saved: list[list[Any]]) -> list[Any]:
+    def body(
+        g: list[Any], inputs: list[Any], saved: list[list[Any]], zeros: list[Any]
+    ) -> list[Any]:
+        blanks = dict(zip(dynamic, zeros))
         by_output = dict(zip([i for i, comes in enumerate(arriving) if comes], g))
         operands = [by_output[i] for i in own if i in by_output]
         found = inline(half.graph, [*operands, *inputs, *saved[which]])
         by_position = dict(zip(half.positions, found))
-        return [by_position[i] if i in by_position else zeros_like(inputs[i]) for i in positions]
+        return [
+            by_position[i] if i in by_position
+            else blanks[i] if i in blanks
+            else zeros_like(inputs[i])
+            for i in positions
+        ]  # fmt: skip
 
-    args = [g_types, list(split.forward.inputs), [list(s.saved) for s in splits]]
+    inputs = list(split.forward.inputs)
+    zeros = [TensorSpec(inputs[i].shape, inputs[i].dtype) for i in dynamic]
+    args = [g_types, inputs, [list(s.saved) for s in splits], zeros]
     # Shapes of saved values of the branch that did not run are blank.
     args[2] = [
         [TensorSpec([None] * len(v.shape), v.dtype) if i != which else v for v in s.saved]
         for i, s in enumerate(splits)
     ]
-    return trace_body(f"{split.forward.name}_backward", body, args)[0].graph
+    return trace_body(f"{split.forward.name}_backward", body, args, closed=True)[0].graph
 
 
 def _gradient_shape(splits: tuple[Split, Split], output: int) -> Any:

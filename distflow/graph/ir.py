@@ -159,3 +159,19 @@ def live_nodes(graph: Graph, outputs: Iterable[Value] | None = None) -> list[Nod
             kept.append(node)
             wanted.update(node.inputs)
     return kept[::-1]
+
+
+def without_unused(graphs: Sequence[Graph], start: int = 0) -> tuple[list[Graph], list[int]]:
+    """Drops inputs from position `start` on that none of the graphs needs; all take the same ones.
+
+    Returns the graphs without them and without dead nodes, and the positions that are kept.
+    """
+    used: set[int] = set(range(start))
+    lean = [graph.with_nodes(live_nodes(graph)) for graph in graphs]
+    for graph in lean:
+        needed = {v for node in graph.nodes for v in node.inputs}.union(graph.outputs)
+        used.update(i for i, v in enumerate(graph.inputs) if v in needed)
+    kept = sorted(used)
+    for graph in lean:
+        graph.inputs = [graph.inputs[i] for i in kept]
+    return lean, kept

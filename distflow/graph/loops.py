@@ -77,23 +77,32 @@ def _while_ref(
             kept.append(list(outputs[num_vars:]))
     if history is None:
         return tuple(variables)
-    stacked = _stack_rows(kept, body_graph.outputs[num_vars:])
+    stacked = _stack_rows(kept, body_graph.outputs[num_vars:], history.may_be_blank)
     return (*variables, *stacked, np.arange(len(kept), dtype=np.int32))
 
 
-def _stack_rows(rows: list[list[Any]], types: Sequence[Any]) -> list[Any]:
+def _stack_rows(
+    rows: list[list[Any]], types: Sequence[Any], may_be_blank: Sequence[bool]
+) -> list[Any]:
     if not rows:
         return [np.zeros((0, *(d or 0 for d in v.shape)), v.dtype.numpy) for v in types]
-    stacked = []
-    for position in range(len(types)):
-        column = [row[position] for row in rows]
-        if any(array.shape != column[0].shape for array in column):
+    return [
+        _stack([row[position] for row in rows], blank)
+        for position, blank in enumerate(may_be_blank)
+    ]
+
+
+def _stack(column: list[Any], may_be_blank: bool) -> Any:
+    if may_be_blank:
+        shape = next((array.shape for array in column if array.size), column[0].shape)
+        column = [array if array.size else np.zeros(shape, array.dtype) for array in column]
+    for array in column:
+        if array.shape != column[0].shape:
             raise errors.UnimplementedError(
-                "while_loop: the gradient needs values of one shape in all steps; received "
-                f"{shapes.text(column[0].shape)} and {shapes.text(column[-1].shape)}."
+                "loop: rows that are stacked, as the gradient needs them too, must have one "
+                f"shape; received {shapes.text(column[0].shape)} and {shapes.text(array.shape)}."
             )
-        stacked.append(np.stack(column))
-    return stacked
+    return np.stack(column)
 
 
 def _while_gradient(
@@ -185,7 +194,10 @@ def _scan_ref(
         rows.append(list(outputs[num_carried:]))
     if reverse:
         rows.reverse()
-    return (*carried, *_stack_rows(rows, body_graph.outputs[num_carried:]))
+    types = body_graph.outputs[num_carried:]
+    blank = () if history is None else history.may_be_blank
+    may_be_blank = (*(False for _ in types[len(blank) :]), *blank)
+    return (*carried, *_stack_rows(rows, types, may_be_blank))
 
 
 def _scan_gradient(
@@ -282,7 +294,7 @@ def _backward_body(
         _step_spec(forward, num_carried, num_sequences),
         list(inputs[num_carried + num_sequences :]),
     ]
-    return trace_body(f"{forward.name}_backward", body, args)[0].graph
+    return trace_body(f"{forward.name}_backward", body, args, closed=True)[0].graph
 
 
 def _step_spec(forward: Graph, num_carried: int, num_sequences: int) -> TensorSpec:

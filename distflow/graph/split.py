@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from distflow.autodiff.tape import GradientTape
-from distflow.base import errors
+from distflow.base import dtypes, errors
 from distflow.core import context
 from distflow.graph.build import Trace, inline
 from distflow.graph.ir import Graph, Node, Value
+from distflow.ops.prims import movement
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Split:
         wanted = tuple(i for i, v in enumerate(graph.inputs) if v.is_differentiable)
         joint = _Joint(graph, everything, wanted)
         self.saved = joint.values_to_save([joint.inputs[i] for i in self._recorded])
+        # Which saved values a cond may leave blank (of size 0), the branch not being taken.
+        self.may_be_blank = tuple(v in joint.blanks() for v in self.saved)
         self.forward = Graph(graph.name, joint.inputs, joint.forward, [*joint.outputs, *self.saved])
         self._joints = {(everything, wanted): (joint, self.saved)}
         self._halves: dict[Any, Backward] = {}
@@ -125,10 +128,21 @@ class _Joint:
                 str([x.name for x in trace.externals]),
             )  # fmt: skip
         nodes = trace.graph.nodes
-        self.forward, self.after = _hoist(nodes[:boundary], nodes[boundary:])
+        self.forward, self.after = _hoist(self.inputs, nodes[:boundary], nodes[boundary:])
 
     def values_to_save(self, recorded: Sequence[Value]) -> list[Value]:
-        """Returns the results of forward nodes (and recorded inputs) that gradients need."""
+        """Returns the results of forward nodes (and recorded inputs) that gradients need.
+
+        Unknown shapes of recorded inputs are among them, as second derivatives may need these.
+        """
+        shaped = {node.inputs[0] for node in self.forward if _is_shape(node)}
+        for value in recorded:
+            if None in value.shape and value.is_differentiable and value not in shaped:
+                dims = Value(dtypes.int32, (len(value.shape),))
+                node = Node(movement.shape_of, (value,), (dims,), {"dtype": dtypes.int32})
+                self.forward.append(node)
+        shape_nodes = [n for n in self.forward if _is_shape(n) and n.inputs[0] in recorded]
+        always = {node.outputs[0] for node in shape_nodes}
         outputs = [v for v in self.gradients.values() if v is not None]
         used = set(outputs)
         for node in _needed(self.after, outputs, frozenset()):
@@ -136,8 +150,19 @@ class _Joint:
         saved = [v for v in recorded if v in used]
         for node in self.forward:
             free = not node.inputs and not node.effect
-            saved += [v for v in node.outputs if node.effect or (v in used and not free)]
+            saved += [
+                v for v in node.outputs if node.effect or v in always or (v in used and not free)
+            ]
         return saved
+
+    def blanks(self) -> set[Value]:
+        """Returns the results of forward conds that only one of their branches computes."""
+        return {
+            value
+            for node in self.forward
+            if node.primitive.name == "cond" and node.attributes["splits"] is not None
+            for value in node.outputs[node.attributes["splits"][0].num_outputs :]
+        }
 
     def backward_nodes(self, known: Sequence[Value], outputs: Sequence[Any]) -> list[Node]:
         """Returns the nodes that compute `outputs` from `known`, pure forward ones included."""
@@ -165,11 +190,29 @@ def _needed(nodes: Sequence[Node], outputs: Sequence[Value], known: frozenset[Va
     return kept[::-1]
 
 
-def _hoist(forward: list[Node], after: list[Node]) -> tuple[list[Node], list[Node]]:
+def _hoist(
+    inputs: list[Value], forward: list[Node], after: list[Node]
+) -> tuple[list[Node], list[Node]]:
     """Moves `shape_of` of forward values to the forward half, so that only shapes are saved."""
-    made = {v for node in forward for v in node.outputs}
-    moved = [node for node in after if node.primitive.name == "shape_of" and node.inputs[0] in made]
-    return forward + moved, [node for node in after if node not in moved]
+    made = {v for node in forward for v in node.outputs}.union(inputs)
+    known = {(n.inputs[0], n.attributes["dtype"]): n.outputs[0] for n in forward if _is_shape(n)}
+    same: dict[Value, Value] = {}
+    forward, rest = list(forward), []
+    for node in after:
+        if not _is_shape(node) or node.inputs[0] not in made:
+            rest.append(node.with_inputs([same.get(v, v) for v in node.inputs]))
+            continue
+        key = (node.inputs[0], node.attributes["dtype"])
+        if key in known:
+            same[node.outputs[0]] = known[key]
+        else:
+            known[key] = node.outputs[0]
+            forward.append(node)
+    return forward, rest
+
+
+def _is_shape(node: Node) -> bool:
+    return node.primitive.name == "shape_of"
 
 
 def _distinct_inputs(graph: Graph) -> Graph:
