@@ -58,7 +58,8 @@ def combine(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], mode: str) -
     """Returns the value after an assignment of the given mode, as an array of its own."""
     if mode == "assign":
         return np.array(value, copy=True, order="C")
-    return np.asarray(old + value if mode == "add" else old - value, old.dtype)
+    with np.errstate(all="ignore"):
+        return np.asarray(old + value if mode == "add" else old - value, old.dtype)
 
 
 def _assign_dtype(variable: dtypes.DType, value: dtypes.DType, *, mode: str) -> tuple[()]:

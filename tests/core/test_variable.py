@@ -120,6 +120,12 @@ def test_assigned_array_is_copied(v):
     assert v.numpy().tolist() == [3.0, 4.0]
 
 
+def test_adding_to_infinity_does_not_warn():
+    v = Variable([3e38])
+    assert v.assign_add([3e38]).numpy().tolist() == [np.inf]
+    assert np.isnan(v.assign_sub([np.inf]).numpy()[0])
+
+
 def test_value_read_before_an_assignment_stays(v):
     before = v.value()
     v.assign_add([1.0, 1.0])
