@@ -223,3 +223,17 @@ def test_misuse_is_one_clear_error(make, message):
 def test_symbolic_tensor_is_no_boolean():
     with pytest.raises(TypeError, match="cannot be used as a boolean"):
         bool(Input((3,)))
+
+
+def test_calls_of_a_shared_layer_keep_their_numbers_when_read_back():
+    # The first call waits for a layer that is listed later; the second could go at once.
+    a, b = Input((2,), name="a"), Input((2,), name="b")
+    shared = Linear(2, name="shared")
+    late = shared(Linear(2, name="f")(a))
+    deep = Linear(1)(Linear(2)(Linear(2)(shared(b))))
+    model = Model([a, b], [deep, late])
+    copy = Model.from_config(model.get_config(), custom_objects=OBJECTS)
+    copy.set_weights(model.get_weights())
+    data = [np.ones((1, 2), "float32"), np.full((1, 2), 5.0, "float32")]
+    for x, y in zip(model(data), copy(data)):
+        np.testing.assert_array_equal(x.numpy(), y.numpy())
