@@ -28,6 +28,7 @@ class Batch(Node):
     size: int
     drop_remainder: bool
     parallel_calls: int = 0
+    deterministic: bool | None = None
 
     def elements(self, run: Run) -> Iterator[Any]:
         """Yields batches."""
@@ -37,8 +38,8 @@ class Batch(Node):
         groups = chunks(self.source.elements(run), self.size, self.drop_remainder)
         if self.parallel_calls == 0 or run.peek:
             return map(self._stack, groups)
-        workers = worker_count(self.parallel_calls, run.options)
-        return parallel.ordered_map(self._stack, groups, workers)
+        over = parallel.chosen_map(self.deterministic, run.options.deterministic)
+        return over(self._stack, groups, worker_count(self.parallel_calls, run.options))
 
     def _stack(self, elements: list[Any]) -> Any:
         return structure.stack("batch", elements)

@@ -167,6 +167,7 @@ class Dataset:
         cycle_length: int | None = None,
         block_length: int | None = None,
         num_parallel_calls: int | None = None,
+        deterministic: bool | None = None,
         name: Any = None,
     ) -> Dataset:
         """Returns blocks of the data sets that map_func returns, in turn.
@@ -174,7 +175,8 @@ class Dataset:
         Args:
           cycle_length: how many data sets are open at once; default (or AUTOTUNE) 4.
           block_length: elements taken from one at a time, default 1.
-          num_parallel_calls: how many of them threads read ahead; the order stays the same.
+          num_parallel_calls: how many of them threads read ahead.
+          deterministic: False would permit another order; the order is always the same here.
         """
         cycle = _CYCLE_LENGTH if cycle_length in (None, AUTOTUNE) else cycle_length
         node = Interleave(
@@ -262,16 +264,23 @@ class Dataset:
         batch_size: Any,
         drop_remainder: bool = False,
         num_parallel_calls: int | None = None,
+        deterministic: bool | None = None,
         name: Any = None,
     ) -> Dataset:
         """Returns elements stacked by `batch_size`; the last batch may be smaller.
+
+        Args:
+          batch_size: elements of a batch.
+          drop_remainder: leaves a smaller last batch out.
+          num_parallel_calls: size of a thread pool that stacks, or AUTOTUNE.
+          deterministic: False lets the pool deliver batches as they are ready.
 
         Raises:
           InvalidArgumentError: while iterating, if shapes differ within a batch.
         """
         size = _positive("batch", "batch_size", batch_size)
         calls = _parallel("batch", num_parallel_calls)
-        return Dataset(Batch(self._node, size, bool(drop_remainder), calls))
+        return Dataset(Batch(self._node, size, bool(drop_remainder), calls, deterministic))
 
     def padded_batch(
         self,

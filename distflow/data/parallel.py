@@ -48,6 +48,12 @@ def unordered_map(
                 yield ready.result()
 
 
+def chosen_map(step: bool | None, pipeline: bool | None) -> Callable[..., Iterator[Any]]:
+    """Returns the ordered map, unless the step or else the pipeline's options say False."""
+    deterministic = pipeline if step is None else step
+    return unordered_map if deterministic is False else ordered_map
+
+
 class _pool:
     """An executor that does not wait for user code when a generator is dropped."""
 

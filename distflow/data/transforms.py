@@ -33,10 +33,7 @@ class Map(Node):
         items = self.source.elements(run)
         if self.parallel_calls == 0 or run.peek:
             return map(self._apply, items)
-        ordered = self.deterministic
-        if ordered is None:
-            ordered = run.options.deterministic is not False
-        over = parallel.ordered_map if ordered else parallel.unordered_map
+        over = parallel.chosen_map(self.deterministic, run.options.deterministic)
         return over(self._apply, items, worker_count(self.parallel_calls, run.options))
 
     def _apply(self, value: Any) -> Any:

@@ -3,6 +3,7 @@
 from distflow.feature_column.categorical import (
     categorical_column_with_hash_bucket,
     categorical_column_with_identity,
+    categorical_column_with_vocabulary_file,
     categorical_column_with_vocabulary_list,
 )
 from distflow.feature_column.crossed import crossed_column
@@ -13,6 +14,7 @@ __all__ = [
     "bucketized_column",
     "categorical_column_with_hash_bucket",
     "categorical_column_with_identity",
+    "categorical_column_with_vocabulary_file",
     "categorical_column_with_vocabulary_list",
     "crossed_column",
     "embedding_column",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,43 @@ def categorical_column_with_vocabulary_list(
             where, f"default_value must be in [-1, {len(values)})", str(default_value)
         )
     return VocabularyListCategoricalColumn(key, values, wanted, default_value, num_oov_buckets)
+
+
+def categorical_column_with_vocabulary_file(
+    key: str,
+    vocabulary_file: Any,
+    vocabulary_size: int | None = None,
+    dtype: Any = dtypes.string,
+    default_value: int | None = None,
+    num_oov_buckets: int = 0,
+) -> VocabularyListCategoricalColumn:
+    """Returns a column whose ids are line numbers of a text file, which is read at once.
+
+    Args:
+      key: name of the feature.
+      vocabulary_file: path; one value a line.
+      vocabulary_size: how many lines are used, default all.
+      dtype: string or an integer dtype.
+      default_value, num_oov_buckets: as of a vocabulary list.
+    """
+    where = f"categorical_column_with_vocabulary_file {key_or_raise('column', key)!r}"
+    try:
+        lines = Path(vocabulary_file).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise errors.NotFoundError(
+            f"{where}: expected a readable text file; received {str(vocabulary_file)!r} ({error})."
+        ) from error
+    if vocabulary_size is not None and not 1 <= vocabulary_size <= len(lines):
+        raise errors.invalid(
+            where, f"vocabulary_size must be in [1, {len(lines)}], the lines of the file",
+            str(vocabulary_size),
+        )  # fmt: skip
+    kind = dtypes.as_dtype(dtype)
+    _check_kind(where, kind)
+    used = lines[:vocabulary_size]
+    values = used if kind is dtypes.string else [int(line) for line in used]
+    default = -1 if default_value is None else default_value
+    return categorical_column_with_vocabulary_list(key, values, kind, default, num_oov_buckets)
 
 
 def categorical_column_with_identity(

@@ -119,6 +119,11 @@ def test_options_can_make_parallel_maps_unordered():
     second_done.set()
 
 
+def test_parallel_batches_may_come_unordered(values):
+    dataset = Dataset.range(12).map(lambda x: x).batch(3, num_parallel_calls=2, deterministic=False)
+    assert sorted(values(dataset)) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+
+
 def test_exception_of_a_parallel_map_comes_in_its_place():
     def function(x):
         if int(x) == 2:

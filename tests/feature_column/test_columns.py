@@ -81,6 +81,18 @@ def test_default_value_stands_for_unknown_values(ids):
     assert ids(column, {"v": ["a", "c", ""]}) == [[0], [1], []]
 
 
+def test_vocabulary_file_is_a_list_of_its_lines(tmp_path, ids):
+    file = tmp_path / "words.txt"
+    file.write_text("fixed\nnormal\nreversible\n")
+    make = fc.categorical_column_with_vocabulary_file
+    assert make("thal", file) == THAL
+    assert ids(make("thal", file, vocabulary_size=1), PATIENTS)[:3] == [[0], [-1], [-1]]
+    with pytest.raises(errors.InvalidArgumentError, match=r"\[1, 3\]"):
+        make("thal", file, vocabulary_size=4)
+    with pytest.raises(errors.NotFoundError, match=r"none\.txt"):
+        make("thal", tmp_path / "none.txt")
+
+
 def test_identity_ids(ids):
     plain = fc.categorical_column_with_identity("i", 5)
     assert ids(plain, {"i": [0, 4, -1]}) == [[0], [4], []]
