@@ -15,6 +15,7 @@ from distflow.core.tensor import Tensor
 from distflow.ops import dims
 from distflow.ops.prims import contraction, movement
 from distflow.ops.prims import elementwise as p
+from distflow.ops.shaping import ensure_shape
 
 _FORMATS = {
     "NWC": (1, False), "NCW": (1, True), "NHWC": (2, False), "NCHW": (2, True),
@@ -187,6 +188,8 @@ def depthwise_conv2d(
             "depthwise_conv2d", f"the input's channels must be {depth} as in the filter "
             f"{shapes.text(w.shape)}", f"input {shapes.text(x.shape)}",
         )  # fmt: skip
+    if channels is None:
+        x = ensure_shape(x, [None, depth, None, None] if first else [None, None, None, depth])
     w = movement.reshape(w, shape=(height, width, 1, depth * multiplier))
     return _conv("depthwise_conv2d", x, w, 2, strides, padding, data_format, dilations)
 

@@ -306,7 +306,7 @@ def dynamic_partition(
         )  # fmt: skip
     shapes.merge("dynamic_partition: partitions", x.shape[: which.ndim], which.shape)
     if which.ndim != 1:
-        x = reshape(x, (-1, *x.shape[which.ndim :]))
+        x = _rows(x, which.ndim)
         which = reshape(which, (-1,))
     return [indexing.gather(x, where_flat(p.eq(which, i)), axis=0) for i in range(num_partitions)]
 
@@ -315,9 +315,9 @@ def dynamic_stitch(indices: Any, data: Any, name: Any = None) -> Tensor:
     """Returns the merge of data[k] at positions indices[k]; later entries win."""
     places = [convert_to_tensor(i) for i in indices]
     values = convert.match("dynamic_stitch", tuple(data), None)
-    row = values[0].shape[places[0].ndim :]
+    row = dims.of(values[0])[places[0].ndim :]
     flat = concat([reshape(i, (-1,)) for i in places], 0)
-    rows = concat([reshape(v, (-1, *row)) for v in values], 0)
+    rows = concat([_rows(v, i.ndim) for v, i in zip(values, places)], 0)
     known = dims.known(flat)
     if known is not None:
         size: Any = int(known.max()) + 1 if known.size else 0
@@ -325,6 +325,11 @@ def dynamic_stitch(indices: Any, data: Any, name: Any = None) -> Tensor:
         size = reduce_max(flat) + 1
     blank = dims.broadcast(EagerTensor(np.zeros((), rows.dtype.numpy)), [size, *row])
     return indexing.scatter(blank, expand_dims(flat, 1), rows, mode="update")
+
+
+def _rows(x: Any, depth: int) -> Any:
+    """x with its first `depth` dimensions as one."""
+    return dims.reshape(x, [dims.count(x, range(depth)), *dims.of(x)[depth:]])
 
 
 def reverse_sequence(

@@ -23,7 +23,7 @@ def _scatter(data: Any, ids: Any, number: Any, mode: str, start: Any) -> Any:
     x, ids = convert_to_tensor(data), convert_to_tensor(ids)
     shapes.merge("segment ids", x.shape[: ids.ndim], ids.shape)
     if ids.ndim != 1:
-        x = reshape(x, (-1, *x.shape[ids.ndim :]))
+        x = dims.reshape(x, [dims.count(x, range(ids.ndim)), *dims.of(x)[ids.ndim :]])
         ids = reshape(ids, (-1,))
     known = dims.known(number)
     count = int(known) if known is not None else convert_to_tensor(number)

@@ -191,7 +191,7 @@ def gradient_padding(
     """
     of_input, of_filter = [], []
     for i, (size, extent, out, stride) in enumerate(zip(sizes, extents, outputs, strides)):
-        if extent is None or (stride != 1 and (size is None or pads is None)):
+        if extent is None or pads is None or (stride != 1 and size is None):
             raise errors.invalid(
                 where, "the gradient of strided windows, and second order, need known sizes",
                 f"sizes {shapes.text(sizes)}, strides {tuple(strides)}",
