@@ -14,16 +14,18 @@ import numpy as np
 from distflow.base import dtypes, errors
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
-from distflow.core.tensor import EagerTensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import config
 from distflow.keras.engine import naming
-from distflow.ops import math
-from distflow.ops.prims.creation import random_bits
+from distflow.ops import dims, math
 from distflow.ops.prims.elementwise import select
-from distflow.ops.prims.movement import shape_tensor
+from distflow.random import (
+    set_seed,
+    stateless_normal,
+    stateless_truncated_normal,
+    stateless_uniform,
+)
 
-_STREAM = EagerTensor(np.zeros(2, np.uint32))
 _global_generator: list[SeedGenerator] = []
 
 
@@ -42,6 +44,7 @@ def set_random_seed(seed: int) -> None:
         raise errors.invalid("set_random_seed", "seed must be an int in [0, 2**32)", repr(seed))
     _python.seed(seed)
     np.random.seed(seed)
+    set_seed(seed)
     _global_generator.clear()
 
 
@@ -106,73 +109,49 @@ def draw_seed(seed: Any) -> Any:
     raise errors.invalid("draw_seed", "`seed` must be None, an int or a SeedGenerator", repr(seed))
 
 
-def bits(shape: Any, seed: Any, like: Any = None) -> Any:
-    """Returns uint32 words of a shape, or of the shape of the tensor `like`."""
+def key_of(seed: Any) -> Any:
+    """Returns the key of one draw; inside `strategy.run` generators give each replica its own."""
     key = math.cast(draw_seed(seed), dtypes.uint32)
     replica = context.state.replica
     if replica is not None and isinstance(seed, SeedGenerator):
         key = replica.fold_key(key)
-    if like is not None and None in tuple(like.shape):
-        return random_bits(key, _STREAM, shape_tensor(like), shape=tuple(like.shape))
-    return random_bits(key, _STREAM, shape=tuple(like.shape if like is not None else shape))
-
-
-def _unit(words: Any, dtype: Any) -> Any:
-    """Returns floats in [0, 1) with 24 random bits."""
-    wide = dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
-    unit = math.cast(words // 256, wide) * 2.0**-24
-    if dtype is wide:
-        return unit
-    # Rounding to 16 bits may reach 1, which is not in the interval.
-    unit = math.cast(unit, dtype)
-    return select(unit < 1, unit, unit * 0)
-
-
-def _open_unit(words: Any, dtype: Any) -> Any:
-    """Returns floats in (0, 1), in float32 or wider."""
-    wide = dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
-    return (math.cast(words // 512, wide) + 0.5) * 2.0**-23
-
-
-def _dtype(dtype: Any) -> Any:
-    return dtypes.as_dtype(dtype or config.floatx())
+    return key
 
 
 def uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None,
-            seed: Any = None, *, like: Any = None) -> Any:  # fmt: skip
+            seed: Any = None) -> Any:  # fmt: skip
     """Returns floats that are uniform in [minval, maxval)."""
-    dtype = _dtype(dtype)
-    return _unit(bits(shape, seed, like), dtype) * (maxval - minval) + minval
+    return stateless_uniform(shape, key_of(seed), minval, maxval, dtype or config.floatx())
 
 
 def normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None,
-           seed: Any = None, *, like: Any = None) -> Any:  # fmt: skip
-    """Returns normally distributed floats, by the inverse of the distribution function."""
-    dtype = _dtype(dtype)
-    unit = _open_unit(bits(shape, seed, like), dtype)
-    x = math.erfinv(2 * unit - 1) * float(np.sqrt(2.0))
-    return math.cast(x * stddev + mean, dtype)
+           seed: Any = None) -> Any:  # fmt: skip
+    """Returns normally distributed floats."""
+    return stateless_normal(shape, key_of(seed), mean, stddev, dtype or config.floatx())
 
 
 def truncated_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None,
                      seed: Any = None) -> Any:  # fmt: skip
     """Returns normally distributed floats within two standard deviations of the mean."""
-    dtype = _dtype(dtype)
-    unit = _open_unit(bits(shape, seed), dtype)
-    bound = 0.9544997361036416  # P(|z| < 2)
-    x = math.erfinv((2 * unit - 1) * bound) * float(np.sqrt(2.0))
-    x = math.clip_by_value(x, -2.0, 2.0)
-    return math.cast(x * stddev + mean, dtype)
+    return stateless_truncated_normal(shape, key_of(seed), mean, stddev, dtype or config.floatx())
 
 
 def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
-    """Returns inputs with a part `rate` of them 0 and the others divided by 1 - rate."""
+    """Returns inputs with a part `rate` of them 0 and the others divided by 1 - rate.
+
+    Args:
+      noise_shape: shape of the mask, which broadcasts to the inputs; None stands for their size.
+    """
     x = convert_to_tensor(inputs)
     if rate >= 1:
         return x * 0
-    if noise_shape is None:
-        unit = _unit(bits(None, seed, like=x), dtypes.float32)
-    else:
-        unit = _unit(bits(noise_shape, seed), dtypes.float32)
-    kept = math.greater_equal(unit, rate)
+    full = shape_of(x)
+    if noise_shape is not None:
+        full = [full[i] if d is None else d for i, d in enumerate(noise_shape)]
+    kept = math.greater_equal(stateless_uniform(full, key_of(seed)), rate)
     return select(kept, x / (1 - rate), x * 0)
+
+
+def shape_of(x: Any) -> list[Any]:
+    """Returns a tensor's sizes: ints, or scalar int tensors where a trace does not know them."""
+    return [dims.size(x, i) for i in range(x.ndim)]
