@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -275,7 +276,9 @@ class Strategy:
         """Returns the chief's value of a new variable; workers must make the same variables."""
         if self.num_workers == 1:
             return array
-        what = f"variable {self._names_made} ({name})"
+        # Numbers that make names unique count per process: workers may differ in them.
+        plain = re.sub(r"_\d+(?=/|$)", "", name)
+        what = f"variable {self._names_made} ({plain})"
         self._names_made += 1
         return self._communicator.broadcast([array], 0, name=what)[0]
 
