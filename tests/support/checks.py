@@ -110,15 +110,15 @@ def check_bad_input(bad: BadInput) -> None:
 # -- gradients -----------------------------------------------------------------------------
 
 
-def check_gradient(sample: Sample) -> None:
-    """Gradients along random directions equal central differences, in float64."""
-    arrays = sample.arrays("complex128" if "float64" not in sample.dtypes else "float64")
+def check_gradient(sample: Sample, dtype: str = "float64") -> None:
+    """Gradients along random directions equal central differences, in 64 bits."""
+    arrays = sample.arrays(dtype)
     check_derivative(_scalar(sample), arrays, sample.sources(), sample.step)
 
 
-def check_second_order(sample: Sample) -> None:
+def check_second_order(sample: Sample, dtype: str = "float64") -> None:
     """The gradient of the gradient along a random direction equals central differences."""
-    arrays = sample.arrays("complex128" if "float64" not in sample.dtypes else "float64")
+    arrays = sample.arrays(dtype)
     sources = sample.sources()
     scalar = _scalar(sample)
     # Linear functions have a constant gradient: the tape then says None, and so it should.

@@ -11,7 +11,7 @@ import numpy as np
 
 from distflow.base import dtypes
 from tests.support.records import (
-    FLOATS,
+    INEXACT,
     NUMERIC,
     REAL,
     Sample,
@@ -276,7 +276,7 @@ REDUCTION = [
         Sample(op, (draw,), _reduce(combine), {"axes": axes}, dtypes=kinds, label=str(axes))
         for op, draw, combine, kinds in (
             ("reduce_sum", normal(2, 3, 4), sum, NUMERIC),
-            ("reduce_prod", uniform(0.5, 1.5, 2, 3, 4), math.prod, FLOATS),
+            ("reduce_prod", uniform(0.5, 1.5, 2, 3, 4), math.prod, INEXACT),
             ("reduce_max", distinct(2, 3, 4), max, REAL),
             ("reduce_min", distinct(2, 3, 4), min, REAL),
         )
@@ -290,7 +290,7 @@ REDUCTION = [
         for op, pick in (("argmax", max), ("argmin", min)) for axis in (0, 1, 2)
     ],
     *[
-        Sample(op, (draw,), _cumulate(combine, first), attributes, dtypes=FLOATS,
+        Sample(op, (draw,), _cumulate(combine, first), attributes, dtypes=INEXACT,
                label=f"{attributes['axis']}{'-exclusive' * attributes['exclusive']}"
                      f"{'-reverse' * attributes['reverse']}")
         for op, draw, combine, first in (

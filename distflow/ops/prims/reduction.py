@@ -10,7 +10,7 @@ from distflow.base import dtypes, errors, shapes
 from distflow.base.dtypes import NUMERIC, REAL
 from distflow.core.primitive import Primitive
 from distflow.ops.prims import movement
-from distflow.ops.prims.elementwise import cast, eq, select
+from distflow.ops.prims.elementwise import cast, conj, eq, select
 from distflow.ops.prims.factories import check_axes, check_dtype, quiet, reduction
 
 
@@ -51,7 +51,7 @@ def _prod_grad(g: Any, y: Any, x: Any, axes: tuple[int, ...]) -> Any:
     right = cumprod(flat, axis=last, exclusive=True, reverse=True)
     others = movement.reshape_like(left * right, xt)
     others = movement.transpose(others, perm=tuple(int(i) for i in np.argsort(perm)))
-    return others * expand(g, x, axes)
+    return conj(others) * expand(g, x, axes)
 
 
 def _nonempty(name: str, ref: Any) -> Any:
@@ -142,9 +142,9 @@ def _cumsum_grad(g: Any, y: Any, x: Any, *, axis: int, exclusive: bool, reverse:
 
 def _cumprod_grad(g: Any, y: Any, x: Any, *, axis: int, exclusive: bool, reverse: bool) -> Any:
     # d y_j / d x_i = y_j / x_i for j >= i; where x is 0 the gradient is 0, as in TF.
-    total = cumsum(y * g, axis=axis, exclusive=exclusive, reverse=not reverse)
+    total = cumsum(conj(y) * g, axis=axis, exclusive=exclusive, reverse=not reverse)
     zero = eq(x, 0)
-    return (select(zero, x * 0, total / select(zero, x * 0 + 1, x)),)
+    return (select(zero, x * 0, total / conj(select(zero, x * 0 + 1, x))),)
 
 
 cumsum = _cumulative("cumsum", np.cumsum, 0, _cumsum_grad)
