@@ -14,7 +14,7 @@ from distflow.core.tensor import Tensor
 from distflow.core.variable import Variable
 from distflow.keras.engine import call_context
 from distflow.keras.engine.input_spec import check_inputs
-from distflow.keras.engine.keras_tensor import KerasTensor
+from distflow.keras.engine.keras_tensor import KerasTensor, output_specs
 from distflow.keras.engine.variable import autocast_scope
 from distflow.ops.prims.elementwise import cast
 
@@ -36,7 +36,10 @@ def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with call_context.layer_scope(layer), call_context.calling(training):
         ensure_built(layer, bound)
         if symbolic:
-            return layer._note_call(args, kwargs, layer.compute_output_spec(*args, **kwargs))
+            # The cast to the compute dtype is the layer's own; it is no node of the model.
+            spec_args, spec_kwargs = output_specs(convert_arguments, layer, args, kwargs)
+            specs = layer.compute_output_spec(*spec_args, **spec_kwargs)
+            return layer._note_call(args, kwargs, specs)
         if has_training and training is not None:
             kwargs["training"] = training
         masks = _hand_in_masks(bound, kwargs)
@@ -115,6 +118,8 @@ def _converted(x: Any, wanted: dtypes.DType | None) -> Any:
         if not hasattr(x, "__array__") or isinstance(x, type):
             return x
         x = convert_to_tensor(x)
+    if isinstance(x, KerasTensor):
+        return x
     if wanted is not None and x.dtype is not wanted and x.dtype.is_floating:
         mask = getattr(x, "_keras_mask", None)
         x = cast(x, dtype=wanted)

@@ -237,3 +237,12 @@ def test_calls_of_a_shared_layer_keep_their_numbers_when_read_back():
     data = [np.ones((1, 2), "float32"), np.full((1, 2), 5.0, "float32")]
     for x, y in zip(model(data), copy(data)):
         np.testing.assert_array_equal(x.numpy(), y.numpy())
+
+
+def test_casts_of_mixed_precision_are_no_operations_of_the_model():
+    x = Input((2,))
+    y = Linear(2, dtype="mixed_bfloat16")(x)
+    model = Model(x, Linear(1)(y))
+    assert y.dtype is dtypes.bfloat16
+    assert len(model.operations) == 3
+    assert model(np.ones((1, 2), "float32")).dtype is dtypes.float32
