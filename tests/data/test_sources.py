@@ -78,6 +78,7 @@ def test_generator_of_structures_is_checked_against_the_signature(values):
     [
         ("a", TensorSpec((), dtypes.int32), "int32.*received 'a'"),
         (1.5, TensorSpec((), dtypes.int32), "int32.*received 1.5"),
+        (np.float64(1.5), TensorSpec((), dtypes.int32), "int32.*received"),
         ([1], TensorSpec((2,), dtypes.int32), r"shape \[1\]"),
         ([1, 2], (TensorSpec((), dtypes.int32), TensorSpec((), dtypes.int32)), "structure"),
         ((1,), (TensorSpec((), dtypes.int32), TensorSpec((), dtypes.int32)), "structure"),
