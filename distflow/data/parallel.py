@@ -21,7 +21,7 @@ def ordered_map(
 ) -> Iterator[Any]:
     """Yields function(item) in the order of the items, up to `workers` at work at once."""
     waiting: collections.deque[Any] = collections.deque()
-    with _pool(workers) as pool:
+    with _Pool(workers) as pool:
         for future in _submitted(pool, function, items):
             waiting.append(future)
             if len(waiting) == workers:
@@ -35,7 +35,7 @@ def unordered_map(
 ) -> Iterator[Any]:
     """Yields function(item) in the order of completion."""
     waiting: set[Any] = set()
-    with _pool(workers) as pool:
+    with _Pool(workers) as pool:
         for future in _submitted(pool, function, items):
             waiting.add(future)
             if len(waiting) == workers:
@@ -54,7 +54,7 @@ def chosen_map(step: bool | None, pipeline: bool | None) -> Callable[..., Iterat
     return unordered_map if deterministic is False else ordered_map
 
 
-class _pool:
+class _Pool:
     """An executor that does not wait for user code when a generator is dropped."""
 
     def __init__(self, workers: int):

@@ -43,6 +43,18 @@ def test_prefetch_thread_ends_when_the_iterator_is_dropped():
     assert len(prefetch_threads()) <= before
 
 
+def test_pool_ends_when_the_iterator_is_dropped():
+    iterator = iter(Dataset.range(1000).map(lambda x: x, num_parallel_calls=3))
+    next(iterator)
+    started = [t for t in threading.enumerate() if t.name.startswith("distflow-data")]
+    assert started
+    del iterator
+    gc.collect()
+    for thread in started:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in started)
+
+
 def test_close_ends_the_pass():
     iterator = iter(Dataset.range(1000).prefetch(2))
     next(iterator)
