@@ -7,6 +7,7 @@ The rank of a tensor is always known; a dimension may be None while a function i
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -99,6 +100,25 @@ class TensorShape(tuple[Any, ...]):
         self.assert_has_rank(rank)
         return self
 
+    def with_rank_at_least(self, rank: int) -> TensorShape:
+        """Returns this shape; raises InvalidArgumentError if its rank is known and smaller."""
+        if self.rank is not None and self.rank < rank:
+            raise errors.invalid("TensorShape", f"rank must be at least {rank}", str(self))
+        return self
+
+    def with_rank_at_most(self, rank: int) -> TensorShape:
+        """Returns this shape; raises InvalidArgumentError if its rank is known and larger."""
+        if self.rank is not None and self.rank > rank:
+            raise errors.invalid("TensorShape", f"rank must be at most {rank}", str(self))
+        return self
+
+    def most_specific_compatible_shape(self, other: Any) -> TensorShape:
+        """Returns the shape that covers both: dimensions that differ are unknown."""
+        other = TensorShape(other)
+        if self.rank != other.rank or self.rank is None:
+            return TensorShape(None)
+        return TensorShape(a if a == b else None for a, b in zip(self, other))
+
     def merge_with(self, other: Any) -> TensorShape:
         """Returns the shape that holds what both know."""
         other = TensorShape(other)
@@ -156,7 +176,12 @@ class TensorShape(tuple[Any, ...]):
 def _dim(dim: Any) -> Dim:
     if dim is None:
         return None
-    value = int(dim)
+    try:
+        value = operator.index(dim)
+    except TypeError as error:
+        raise errors.DtypeMismatchError(
+            f"TensorShape: expected integers or None as dimensions; received {dim!r}."
+        ) from error
     if value < -1:
         raise errors.invalid("TensorShape", "dimensions must be None, -1 or >= 0", str(dim))
     return None if value == -1 else value

@@ -80,7 +80,23 @@ def test_merge_with_takes_what_both_know():
         TensorShape([2]).merge_with([3])
 
 
+@pytest.mark.parametrize("dims", [[2.5], [2.0], "ab", [[1]]], ids=repr)
+def test_dimensions_that_are_no_integers_are_refused(dims):
+    with pytest.raises(TypeError, match=r"expected integers or None as dimensions"):
+        TensorShape(dims)
+
+
+def test_shape_that_covers_two():
+    assert TensorShape([2, 3]).most_specific_compatible_shape([2, 4]) == [2, None]
+    assert TensorShape([2]).most_specific_compatible_shape([2, 4]).rank is None
+
+
 def test_rank_is_checked():
+    assert TensorShape([2]).with_rank_at_least(1).with_rank_at_most(1) == [2]
+    with pytest.raises(ValueError, match=r"at least 2"):
+        TensorShape([2]).with_rank_at_least(2)
+    with pytest.raises(ValueError, match=r"at most 0"):
+        TensorShape([2]).with_rank_at_most(0)
     TensorShape([2]).assert_has_rank(1)
     with pytest.raises(ValueError, match=r"rank must be 2"):
         TensorShape([2]).with_rank(2)
