@@ -6,7 +6,7 @@ import importlib
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from distflow._missing import lookup
+from distflow._missing import NotThereYetError, lookup
 from distflow.base import errors
 
 
@@ -87,7 +87,12 @@ def _enable_op_determinism() -> None:
     """Does nothing: distflow's operations always are deterministic."""
 
 
-experimental = SimpleNamespace(
+class _Experimental(SimpleNamespace):
+    def __getattr__(self, name: str) -> Any:
+        raise NotThereYetError(f"tf.config.experimental.{name} is not there in distflow.")
+
+
+experimental = _Experimental(
     enable_op_determinism=_enable_op_determinism,
     get_visible_devices=get_visible_devices,
     list_logical_devices=list_logical_devices,
