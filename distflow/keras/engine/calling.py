@@ -233,16 +233,14 @@ def _any(masks: Any) -> bool:
 
 def _hand_out_masks(layer: Any, inputs: Any, outputs: Any, masks: Any) -> None:
     if not layer.supports_masking:
-        if _any(masks) and type(layer).compute_mask is _default_compute_mask():
+        if _any(masks):
             warnings.warn(
                 f"Layer '{layer.name}' (of type {type(layer).__name__}) was passed an input with a "
                 "mask attached to it. However, this layer does not support masking and will "
                 "therefore destroy the mask information. Downstream layers will not see the mask.",
                 stacklevel=4,
             )
-            return
-        if type(layer).compute_mask is _default_compute_mask():
-            return
+        return
     flat = nest.flatten(outputs)
     if all(mask_of(x) is not None for x in flat):
         return
@@ -252,18 +250,6 @@ def _hand_out_masks(layer: Any, inputs: Any, outputs: Any, masks: Any) -> None:
     for x, mask in zip(flat, nest.flatten(found)):
         if mask is not None and isinstance(x, Tensor):
             set_mask(x, mask)
-
-
-_defaults: list[Any] = []
-
-
-def _default_compute_mask() -> Any:
-    return _defaults[0]
-
-
-def set_default_compute_mask(method: Any) -> None:
-    """Says which method is the base class's (called once, by `layer`)."""
-    _defaults[:] = [method]
 
 
 def _regularize_activity(layer: Any, outputs: Any) -> None:

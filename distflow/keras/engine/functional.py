@@ -53,7 +53,6 @@ class Functional(Model):
         self._order = GraphOrder(self._inputs, self._outputs)
         # Inputs are cast to the dtypes of the Input layers instead.
         self.autocast = False
-        self.supports_masking = True
         self._allow_non_tensor_positional_args = True  # type: ignore[misc]
         self.built = True
         self._build_shapes = None

@@ -72,7 +72,7 @@ class Layer(WeightsOfLayer, Operation):
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.dtype_policy = dtype_policy.get(dtype)
         self.autocast = autocast
-        self.supports_masking = False
+        self.supports_masking = type(self).compute_mask is not Layer.compute_mask
         self.input_spec: Any = None
         self.built = False
         self._trainable = bool(trainable)
@@ -305,9 +305,6 @@ class Layer(WeightsOfLayer, Operation):
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-
-calling.set_default_compute_mask(Layer.compute_mask)
 
 
 def _wrap_build(build: Any) -> Any:

@@ -32,7 +32,6 @@ class Sequential(Model):
         self._input_layer: InputLayer | None = None
         self._outputs: KerasTensor | None = None
         self.autocast = False
-        self.supports_masking = True
         self._allow_non_tensor_positional_args = True  # type: ignore[misc]
         for layer in layers if isinstance(layers, list | tuple) else [layers] if layers else []:
             self.add(layer)

@@ -327,3 +327,17 @@ def test_forgotten_super_init_is_said():
 
     with pytest.raises(RuntimeError, match="you forgot to call `super"):
         Forgot()(np.ones((1, 1)))
+
+
+def test_layer_with_its_own_compute_mask_supports_masking():
+    class Passes(Layer):
+        def call(self, inputs):
+            return inputs + 0.0
+
+        def compute_mask(self, inputs, previous_mask):
+            return f"new {previous_mask}"
+
+    x = convert_to_tensor(np.ones((1, 2), "float32"))
+    x._keras_mask = "mask"
+    assert Passes().supports_masking
+    assert Passes()(x)._keras_mask == "new mask"
