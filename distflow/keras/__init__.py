@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from distflow.base.errors import UnimplementedError
+
 _ROOMS = (
     "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
     "metrics", "models", "optimizers", "random", "regularizers", "saving", "utils", "backend",
@@ -26,7 +28,18 @@ _NAMES = {
     "Regularizer": "regularizers",
     "Sequential": "models",
 }
+# Names of Keras that this version lacks: asking for one says so.
+_NOT_THERE = frozenset({
+    "FloatDTypePolicy", "Function", "Quantizer", "RematScope", "StatelessScope", "SymbolicScope",
+    "Variable", "applications", "device", "distillation", "distribution", "dtype_policies",
+    "estimator", "experimental", "export", "legacy", "name_scope", "ops", "preprocessing",
+    "quantizers", "remat", "tree", "version", "visualization", "wrappers",
+})  # fmt: skip
 __all__ = [*_ROOMS, *_NAMES]
+
+
+class NotThereYetError(UnimplementedError, AttributeError):
+    """A public name of Keras that this version lacks; `hasattr` says False."""
 
 
 def __getattr__(name: str) -> Any:
@@ -34,11 +47,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     elif name in _ROOMS:
         value = importlib.import_module(f"{__name__}.{name}")
+    elif name in _NOT_THERE:
+        raise NotThereYetError(f"keras.{name} is part of Keras's API, but not there yet.")
     else:
-        raise AttributeError(
-            f"module {__name__!r} has no attribute {name!r}: it is not a name of Keras, or not "
-            "there yet in distflow."
-        )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
 

@@ -205,6 +205,12 @@ class Layer(WeightsOfLayer, Operation):
             bring their assignments together.
         """
         self._check_super_called()
+        if self.built and self.__dict__.get("_is_building") != "first":
+            raise ValueError(
+                "You cannot add new elements of state (variables or sub-layers) to a layer that is "
+                "already built. All state must be created in the `__init__()` method or in the "
+                f"`build()` method. Layer: '{self.name}'"
+            )
         dims = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         if None in dims:
             raise errors.invalid(
@@ -313,12 +319,17 @@ def _wrap_build(build: Any) -> Any:
         if self.__dict__.get("_is_building"):
             return build(self, *args, **kwargs)
         self._check_super_called()
-        self.__dict__["_is_building"] = True
+        self.__dict__["_is_building"] = "again" if self.built else "first"
+        before = len(self._own_weights)
         try:
             with call_context.layer_scope(self):
                 result = build(self, *args, **kwargs)
+        except BaseException:
+            # Another attempt makes them anew.
+            del self._own_weights[before:]
+            raise
         finally:
-            self.__dict__["_is_building"] = False
+            self.__dict__["_is_building"] = ""
         found = inspect.signature(build).bind(self, *args, **kwargs).arguments
         self._remember_build_shapes(dict(list(found.items())[1:]))
         self.built = True

@@ -304,7 +304,9 @@ def test_wrong_weights_are_refused_and_change_nothing(weights, message):
         (lambda layer: layer(), TypeError, "missing a required argument: 'inputs'"),
         (lambda layer: Linear(1).count_params(), ValueError, "isn't built"),
         (lambda layer: Linear(1, color="red"), ValueError, "Unrecognized keyword arguments"),
-        (lambda layer: layer.add_weight((None, 2)), errors.InvalidArgumentError, "every dimension"),
+        (lambda layer: layer.add_weight((2,)), ValueError, "layer that is already built"),
+        (lambda layer: layer.build((None, 4)), ValueError, "layer that is already built"),
+        (lambda layer: Linear(2).add_weight((None,)), errors.InvalidArgumentError, "every dimen"),
         (lambda layer: Layer()(np.ones(1)), NotImplementedError, "does not have a `call"),
         (lambda layer: Linear(1, name="a/b"), ValueError, "cannot contain character `/`"),
         (lambda layer: Linear(1, dtype="floaty"), errors.InvalidArgumentError, "DTypePolicy"),
@@ -341,3 +343,18 @@ def test_layer_with_its_own_compute_mask_supports_masking():
     x._keras_mask = "mask"
     assert Passes().supports_masking
     assert Passes()(x)._keras_mask == "new mask"
+
+
+def test_failed_build_leaves_no_weights_and_can_be_tried_again():
+    class Picky(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            if input_shape[-1] > 2:
+                raise ValueError("too wide")
+
+    layer = Picky(1)
+    with pytest.raises(ValueError, match="too wide"):
+        layer(np.ones((1, 3)))
+    layer.input_spec = None
+    layer(np.ones((1, 2)))
+    assert [tuple(v.shape) for v in layer.weights] == [(2, 1), (1,)]

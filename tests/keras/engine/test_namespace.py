@@ -98,3 +98,9 @@ def test_damaged_mnist_is_said(tmp_path):
     (tmp_path / "m.npz").write_bytes(b"nothing")
     with pytest.raises(errors.DataLossError, match=r"to be an \.npz file with x_train"):
         mnist.load_data(str(tmp_path / "m.npz"))
+
+
+def test_names_that_are_not_there_yet_say_so():
+    assert not hasattr(keras, "applications")
+    with pytest.raises(NotImplementedError, match=r"keras\.applications is part of Keras's API"):
+        _ = keras.applications
