@@ -14,6 +14,7 @@ from distflow.base import log, nest
 from distflow.base.specs import TensorSpec
 from distflow.core import context
 from distflow.core.tensor import Tensor
+from distflow.function import autograph as autograph_room
 from distflow.function import creation, eagerly
 from distflow.function.concrete import ConcreteFunction
 from distflow.function.signature import Call, Signature, replaced, tensor_names, value_of
@@ -163,7 +164,8 @@ class Function:
             TensorSpec(shape, t.dtype, (None if isinstance(t, Tensor) else t.name) or name)
             for t, shape, name in zip(call.tensors, shapes, tensor_names(self._signature, call))
         ]
-        body = self._python_function
+        wrap = autograph_room.converted if self._autograph else autograph_room.do_not_convert
+        body = wrap(self._python_function)
 
         def traced(*symbols: Any) -> Any:
             args, kwargs = replaced(call, symbols)

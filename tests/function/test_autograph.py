@@ -1,0 +1,481 @@
+"""Python control flow on tensors inside functions: the same as eager code, with clear errors."""
+
+import logging
+import types
+
+import numpy as np
+import pytest
+
+import distflow.ops.operators  # noqa: F401  (operators on tensors)
+from distflow.autodiff import GradientTape
+from distflow.base import dtypes, errors, shapes
+from distflow.base.specs import TensorSpec
+from distflow.core.convert import constant
+from distflow.core.variable import Variable
+from distflow.function import TensorArray, autograph, cond, function
+from distflow.ops import array, math, reduce
+
+
+def if_else(x):
+    if x > 0:
+        y = x * 2
+    else:
+        y = -x
+    return y
+
+
+def if_without_else(x):
+    y = x
+    if x > 2:
+        y = y * 10
+    return y
+
+
+def elif_chain(x):
+    if x > 2:
+        return x * 3
+    elif x > 0:
+        return x * 2
+    return x - 1
+
+
+def early_return(x):
+    if x < 0:
+        return -x
+    z = x * x
+    if z > 4:
+        return z
+    return z + 100
+
+
+def while_counting(x):
+    n = 0
+    while x < 100:
+        x = x * 3 + 1
+        n += 1
+    return x, n
+
+
+def while_break(x):
+    total = x * 0
+    while True:
+        total = total + x
+        if total > 20:
+            break
+    return total
+
+
+def while_continue(x):
+    i, total = constant(0), x * 0
+    while i < 10:
+        i += 1
+        if math.equal(i % 2, 0):
+            continue
+        total += i * x
+    return total
+
+
+def for_range(x):
+    total = x * 0
+    for i in math.range(x):
+        total = total * 2 + i
+    return total
+
+
+def for_python_range_of_a_tensor(x):
+    total = 0
+    for i in range(x):
+        total += i
+    return total
+
+
+def for_rows_with_break(x):
+    rows = array.stack([x, x + 1, x + 2, x + 3])
+    found = x * 0 - 1
+    for row in rows:
+        if row > 3:
+            found = row
+            break
+    return found
+
+
+def for_nested(x):
+    total = x * 0
+    for i in math.range(3):
+        for j in math.range(i + 1):
+            if j > 0:
+                total += i * j * x
+    return total
+
+
+def return_in_loop(x):
+    for i in math.range(10):
+        if i * i > x:
+            return i
+    return constant(-1)
+
+
+def python_loop_with_tensor_break(x):
+    y = x
+    for _ in range(4):
+        if y > 10:
+            break
+        y = y * 2
+    return y
+
+
+def logic(x):
+    if x > 0 and x < 10 and not x > 3:
+        return x
+    if x > 100 or x < -2:
+        return x * 2
+    return x * 3
+
+
+def chained_comparison_and_if_expression(x):
+    return x * 2 if 0 < x < 5 else x - 1
+
+
+def structures(x):
+    state = {"a": x, "b": (x, x + 1)}
+    if x > 0:
+        state = {"a": x * 2, "b": (x, x)}
+    return state["a"] + state["b"][1]
+
+
+def local_to_loop(x):
+    i = constant(0)
+    while i < 3:
+        square = i * i + x
+        i += 1
+    return square
+
+
+def arrays(x):
+    values = TensorArray(dtypes.int32, size=0, dynamic_size=True)
+    for i in math.range(4):
+        values = values.write(i, i * x)
+    return values.stack()
+
+
+def calls_other(x):
+    return if_else(x) + while_counting(x)[1]
+
+
+class Object:
+    def __init__(self):
+        self.value = None
+
+    def method(self, x):
+        self.value = x
+        if x > 0:
+            self.value = x * 7
+        return self.value
+
+
+def attributes(x):
+    return Object().method(x)
+
+
+def lambdas(x):
+    f = lambda v: v * 2 if v > 0 else v
+    return f(x)
+
+
+def closures(x):
+    k = 3
+
+    def inner(v):
+        while v < 10:
+            v = v + k
+        return v
+
+    return inner(x)
+
+
+def length_and_conversions(x):
+    return len(array.reshape(x, [1])) + int(float(x) * 2.0)
+
+
+PROGRAMS = [
+    if_else, if_without_else, elif_chain, early_return, while_counting, while_break,
+    while_continue, for_range, for_python_range_of_a_tensor, for_rows_with_break, for_nested,
+    return_in_loop, python_loop_with_tensor_break, logic, chained_comparison_and_if_expression,
+    structures, local_to_loop, arrays, calls_other, attributes, lambdas, closures,
+    length_and_conversions,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("x", [1, 3, 5])
+def test_traced_programs_do_what_python_does(program, x):
+    expected = program(constant(x))
+    found = function(program)(constant(x))
+    for a, b in zip(_flat(found), _flat(expected)):
+        assert np.array_equal(np.asarray(a), np.asarray(b))
+    unknown = function(program, input_signature=[TensorSpec([], dtypes.int32)])
+    for a, b in zip(_flat(unknown(constant(x))), _flat(expected)):
+        assert np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def _flat(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.parametrize(
+    "program", [if_else, while_counting, for_range, elif_chain], ids=lambda p: p.__name__
+)
+def test_tensor_control_flow_becomes_graph_control_flow(program):
+    graph = function(program).get_concrete_function(TensorSpec([], dtypes.int32)).graph
+    names = {node.primitive.name for node in graph.nodes}
+    assert names & {"cond", "while_loop"}
+
+
+def test_python_control_flow_stays_python():
+    @function
+    def f(x, n):
+        if n > 2:
+            for _ in range(n):
+                x = x + 1.0
+        return x
+
+    graph = f.get_concrete_function(constant(1.0), 3).graph
+    assert [n.primitive.name for n in graph.nodes if n.primitive.name != "constant"] == ["add"] * 3
+
+
+def test_gradients_flow_through_python_loops_and_branches():
+    w = Variable(1.5)
+
+    def f(x):
+        y = x
+        for i in math.range(4):
+            if math.equal(i % 2, 0):
+                y = y * w
+            else:
+                y = math.sin(y)
+        return y
+
+    x = constant(0.4)
+    found = []
+    for g in (f, function(f)):
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = g(x)
+        found.append([t.numpy() for t in tape.gradient(y, [x, w])])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
+def test_assignments_to_variables_happen_in_loops():
+    v = Variable(0)
+
+    @function
+    def f(n):
+        for i in math.range(n):
+            if math.equal(i % 2, 0):
+                v.assign_add(i)
+
+    f(constant(5))
+    assert v.numpy() == 6
+
+
+def test_shape_invariants_of_python_loops():
+    @function
+    def f(n):
+        v = constant([0])
+        for i in math.range(n):
+            autograph.set_loop_options(shape_invariants=[(v, shapes.TensorShape([None]))])
+            v = array.concat([v, [i]], 0)
+        return v
+
+    assert f(constant(3)).numpy().tolist() == [0, 0, 1, 2]
+
+
+def test_methods_and_callable_objects_are_converted():
+    class Model:
+        @function
+        def __call__(self, x):
+            return self.inner(x)
+
+        def inner(self, x):
+            if reduce.reduce_sum(x) > 0.0:
+                return x
+            return -x
+
+    assert Model()(constant([-1.0, -2.0])).numpy().tolist() == [1.0, 2.0]
+
+
+def test_user_code_called_by_the_library_can_be_converted():
+    def user(x):
+        if x > 0:
+            return x
+        return -x
+
+    def layer(x):
+        return autograph.convert_user_code(user)(x)
+
+    namespace = types.FunctionType(layer.__code__, layer.__globals__, "layer", None,
+                                   layer.__closure__)  # fmt: skip
+    namespace.__module__ = "distflow.keras.layers"
+    f = function(lambda x: namespace(x))
+    assert f(constant(-3)).numpy() == 3
+    assert autograph.convert_user_code(user) is user
+
+
+# -- prints and asserts --------------------------------------------------------------------
+
+
+def test_prints_of_tensors_happen_when_the_graph_runs(capsys):
+    @function
+    def f(x):
+        print("value", x, 3)
+        return x
+
+    f(constant(1))
+    f(constant(2))
+    assert capsys.readouterr().out == "value 1 3\nvalue 2 3\n"
+
+
+def test_asserts_on_tensors_are_checked_when_the_graph_runs():
+    @function
+    def f(x):
+        assert x > 0, "x must be positive"
+        return x
+
+    f(constant(1))
+    with pytest.raises(errors.InvalidArgumentError, match="x must be positive"):
+        f(constant(-1))
+
+
+def test_asserts_with_computed_messages_do_not_stop_the_conversion():
+    @function
+    def f(x, n):
+        assert n > 0, f"n is {n}"
+        if x > 0:
+            return x
+        return -x
+
+    assert f(constant(-1), 1).numpy() == 1
+
+
+# -- errors --------------------------------------------------------------------------------
+
+
+def only_one_branch(x):
+    if x > 0:
+        undefined_elsewhere = x
+    return undefined_elsewhere
+
+
+def only_one_return(x):  # noqa: RET503
+    if x > 0:
+        return x
+
+
+def other_dtype(x):
+    if x > 0:
+        y = x
+    else:
+        y = 1.0
+    return y
+
+
+def other_structure(x):
+    if x > 0:
+        y = (x, x)
+    else:
+        y = [x]
+    return y
+
+
+def changing_dtype(x):
+    while x < 10:
+        x = math.cast(x, dtypes.float32) * 2.0
+    return x
+
+
+def changing_shape(x):
+    v = constant([1])
+    while x < 10:
+        v = array.concat([v, v], 0)
+        x += 1
+    return v
+
+
+def none_before_loop(x):
+    last = None
+    while x < 10:
+        last = x
+        x += 1
+    return last
+
+
+ERRORS = [
+    (only_one_branch, ValueError, "'undefined_elsewhere' must also be initialized in the else"),
+    (only_one_return, ValueError, "A value must also be returned from the else branch"),
+    (other_dtype, TypeError, "'y' has dtype int32 in the main branch, but dtype float32"),
+    (other_structure, TypeError, "'y' must have the same nested structure"),
+    (changing_dtype, TypeError, "'x' enters the loop with dtype int32"),
+    (changing_shape, ValueError, "'v' enters the loop with shape"),
+    (none_before_loop, ValueError, "'last' is None before the loop"),
+]
+
+
+@pytest.mark.parametrize(("program", "kind", "match"), ERRORS, ids=lambda p: str(p)[:20])
+def test_programs_that_cannot_be_graphs_say_why_and_where(program, kind, match):
+    with pytest.raises(kind, match=match) as caught:
+        function(program)(constant(1))
+    assert f"in {program.__name__}" in str(caught.value)
+
+
+def test_errors_point_at_the_users_line():
+    def inner(x):
+        return array.reshape(x, [7])  # the bad line
+
+    @function
+    def outer(x):
+        if x[0] > 0:
+            x = inner(x)
+        return x
+
+    with pytest.raises(errors.InvalidArgumentError, match="the same number of elements") as caught:
+        outer(constant([1, 2]))
+    text = str(caught.value)
+    assert "test_autograph.py" in text
+    assert "return array.reshape(x, [7])" in text
+    assert text.index("in outer") < text.index("in inner")
+
+
+def test_without_autograph_tensors_have_no_truth():
+    with pytest.raises(errors.InvalidArgumentError, match=r"bool\(\) needs a value"):
+        function(if_else, autograph=False)(constant(1))
+
+
+def test_do_not_convert_leaves_code_alone():
+    plain = autograph.do_not_convert(if_else)
+    with pytest.raises(errors.InvalidArgumentError, match=r"bool\(\) needs a value"):
+        function(lambda x: plain(x))(constant(1))
+
+
+def test_code_without_source_runs_as_it_is_with_one_warning(caplog):
+    namespace = {}
+    exec(compile("def nowhere(x):\n    return x + 1", "<nowhere>", "exec"), namespace)
+    nowhere = namespace["nowhere"]
+    nowhere.__module__ = "__main__"
+    logger = logging.getLogger("distflow")
+    logger.addHandler(caplog.handler)
+    try:
+        f = function(nowhere)
+        assert f(constant(1)).numpy() == 2
+        f(constant([1]))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.text.count("could not convert nowhere") == 1
+
+
+def test_converted_code_can_be_read():
+    assert "ag__.if_stmt" in autograph.to_code(if_else)
+
+
+def test_branches_of_cond_may_be_converted_lambdas():
+    f = function(lambda x: cond(x > 0, lambda: x, lambda: -x))
+    assert f(constant(-2)).numpy() == 2
