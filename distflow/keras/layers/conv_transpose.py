@@ -63,8 +63,8 @@ class ConvTranspose(Convolutional):
         if target[0] is None:
             target[0] = dims.size(inputs, 0)
         outputs = conv_transpose(
-            math.cast(inputs, self.compute_dtype), self.kernel, target, self.strides, self.padding.upper(), self._format,
-            self.dilation_rate,
+            math.cast(inputs, self.compute_dtype), self.kernel, target, self.strides,
+            self.padding.upper(), self._format, self.dilation_rate,
         )  # fmt: skip
         return self._finish(outputs)
 

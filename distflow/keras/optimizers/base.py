@@ -21,7 +21,7 @@ from distflow.core.tensor import EagerTensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization
 from distflow.keras.engine import naming
-from distflow.keras.optimizers.clipping import clip_by_global_norm, clip_by_norm
+from distflow.keras.optimizers.clipping import check_clipping, clip
 from distflow.keras.optimizers.schedules import LearningRateSchedule
 from distflow.ops import math
 from distflow.ops.prims.elementwise import select
@@ -58,10 +58,20 @@ class Optimizer:
         name: str | None = None,
         **kwargs: Any,
     ):
+        if kwargs.pop("decay", None) is not None:
+            warnings.warn(
+                "Argument `decay` is no longer supported and will be ignored. Give a "
+                "LearningRateSchedule as the learning rate.", stacklevel=3,
+            )  # fmt: skip
         if kwargs:
             raise ValueError(f"Argument(s) not recognized: {kwargs}")
-        self._check_settings(clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
-                             ema_overwrite_frequency, gradient_accumulation_steps)  # fmt: skip
+        check_clipping(type(self).__name__, clipnorm, clipvalue, global_clipnorm)
+        _check_averages(type(self).__name__, use_ema, ema_momentum, ema_overwrite_frequency)
+        if gradient_accumulation_steps is not None and not gradient_accumulation_steps >= 2:
+            raise errors.invalid(
+                type(self).__name__, "gradient_accumulation_steps must be an int >= 2 or None",
+                str(gradient_accumulation_steps),
+            )  # fmt: skip
         self.name = name or naming.auto_name(type(self).__name__)
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
@@ -93,26 +103,6 @@ class Optimizer:
                 np.asarray(float(learning_rate), np.float32), "learning_rate",
                 VariableAggregation.ONLY_FIRST_REPLICA,
             )  # fmt: skip
-
-    def _check_settings(self, clipnorm: Any, clipvalue: Any, global_clipnorm: Any, use_ema: bool,
-                        momentum: float, frequency: Any, accumulation: Any) -> None:  # fmt: skip
-        where = type(self).__name__
-        clips = [c for c in (clipnorm, clipvalue, global_clipnorm) if c is not None]
-        if len(clips) > 1:
-            raise errors.invalid(
-                where, "only one of clipnorm, clipvalue and global_clipnorm can be set",
-                f"clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}",
-            )  # fmt: skip
-        if use_ema and not 0 <= momentum <= 1:
-            raise errors.invalid(where, "ema_momentum must be in [0, 1]", str(momentum))
-        if use_ema and frequency and (not isinstance(frequency, int) or frequency < 1):
-            raise errors.invalid(
-                where, "ema_overwrite_frequency must be an int >= 1 or None", str(frequency)
-            )
-        if accumulation is not None and (not isinstance(accumulation, int) or accumulation < 2):
-            raise errors.invalid(
-                where, "gradient_accumulation_steps must be an int >= 2 or None", str(accumulation)
-            )
 
     # -- variables ---------------------------------------------------------------------------
 
@@ -338,7 +328,7 @@ class Optimizer:
             grads = [g / scale for g in grads]
         if self.gradient_accumulation_steps:
             grads = self._accumulate(grads, variables)
-        self._update(self._clip(grads), variables)
+        self._update(clip(grads, self.clipnorm, self.clipvalue, self.global_clipnorm), variables)
         self._is_update = None
         if self.use_ema:
             self._move_averages(variables)
@@ -394,15 +384,6 @@ class Optimizer:
             accumulator.assign(select(self._is_update, total * 0, total))
             means.append(total / steps)
         return means
-
-    def _clip(self, grads: list[Any]) -> list[Any]:
-        if self.clipnorm is not None and self.clipnorm > 0:
-            return [clip_by_norm(g, self.clipnorm) for g in grads]
-        if self.global_clipnorm is not None and self.global_clipnorm > 0:
-            return clip_by_global_norm(grads, self.global_clipnorm)
-        if self.clipvalue is not None and self.clipvalue > 0:
-            return [math.clip_by_value(g, -self.clipvalue, self.clipvalue) for g in grads]
-        return grads
 
     def _decay_weights(self, variables: list[Any]) -> None:
         if self.weight_decay is None:
@@ -502,6 +483,15 @@ class Optimizer:
                 config["learning_rate"], custom_objects=custom_objects
             )
         return cls(**config)
+
+
+def _check_averages(where: str, use_ema: bool, momentum: float, frequency: Any) -> None:
+    if use_ema and not 0 <= momentum <= 1:
+        raise errors.invalid(where, "ema_momentum must be in [0, 1]", str(momentum))
+    if use_ema and frequency and (not isinstance(frequency, int) or frequency < 1):
+        raise errors.invalid(
+            where, "ema_overwrite_frequency must be an int >= 1 or None", str(frequency)
+        )
 
 
 def _path(variable: Any) -> str:
