@@ -11,7 +11,7 @@ from distflow.autodiff.tape import GradientTape
 from distflow.base import errors, nest
 from distflow.core import context, convert
 from distflow.core.tensor import Tensor
-from distflow.core.variable import read_variable
+from distflow.core.variable import assign_variable
 from distflow.ops.prims.movement import reshape_like
 
 
@@ -33,9 +33,12 @@ class _VariableReads:
 
     def record(self, primitive: Any, inputs: Any, outputs: Any, attributes: Any) -> None:
         """Called by `core.bind`."""
-        if primitive is read_variable and inputs[0].trainable:
-            if not any(v is inputs[0] for v in self.variables):
-                self.variables.append(inputs[0])
+        if primitive is assign_variable:
+            return
+        for value in inputs:  # of a read, or of a traced function that reads
+            if getattr(value, "is_variable", False) and value.trainable:
+                if not any(v is value for v in self.variables):
+                    self.variables.append(value)
 
 
 def custom_gradient(f: Any = None) -> Any:

@@ -102,6 +102,12 @@ class Function:
                 self._bound[id(instance)] = entry
         return entry[1]
 
+    def __deepcopy__(self, memo: Any) -> Function:
+        return Function(
+            self._python_function, self._input_signature, self._autograph, self._reduce_retracing,
+            self._name,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         return f"<tf.function {self._name}, {self._trace_count} traces>"
 

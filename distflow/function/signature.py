@@ -85,8 +85,7 @@ class Signature:
         if self.specs is not None:
             args, kwargs = self._fitted(args, kwargs)
         elif kwargs or not self._simple or len(args) != self._count:
-            bound = self._signature.bind(*args, **kwargs)
-            bound.apply_defaults()
+            bound = self._bind(args, kwargs)
             args, kwargs = bound.args, bound.kwargs
         tensors: list[Any] = []
         key = [_encode(a, tensors) for a in args]
@@ -97,6 +96,14 @@ class Signature:
         ])  # fmt: skip
         return Call(tuple(key), shapes, tensors, (args, kwargs))
 
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"function {self.name}{self._signature}: {error}") from None
+        bound.apply_defaults()
+        return bound
+
     def _fitted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Arguments as tensors of the input_signature; missing ones only where specs stand in."""
         assert self.specs is not None
@@ -104,8 +111,7 @@ class Signature:
             given: list[Any] = list(self.specs)
             rest = self._defaults(len(given))
             return (*given, *rest[0]), rest[1]
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+        bound = self._bind(args, kwargs)
         given = list(bound.args)
         if len(given) < len(self.specs):
             raise self._mismatch(f"{len(self.specs)} arguments", str(len(given)))

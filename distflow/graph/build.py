@@ -101,7 +101,12 @@ class Trace:
     def input(self, spec: Any, name: str = "") -> Any:
         """Adds an input of a spec's (or tensor's, variable's) type; returns the symbol for it."""
         resource = bool(getattr(spec, "is_variable", False))
-        value = Value(spec.dtype, _ranked(spec.shape, name), resource, name or _spec_name(spec))
+        value = Value(
+            spec.dtype,
+            _ranked(spec.shape, name or _spec_name(spec)),
+            resource,
+            name or _spec_name(spec),
+        )
         self.graph.inputs.append(value)
         if resource:
             return SymbolicVariable(value, self)

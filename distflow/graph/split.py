@@ -50,7 +50,8 @@ class Split:
         joint = _Joint(graph, everything, wanted)
         self.saved = joint.values_to_save([joint.inputs[i] for i in self._recorded])
         # Which saved values a cond may leave blank (of size 0), the branch not being taken.
-        self.may_be_blank = tuple(v in joint.blanks() for v in self.saved)
+        blanks = joint.blanks()
+        self.may_be_blank = tuple(v in blanks for v in self.saved)
         self.forward = Graph(graph.name, joint.inputs, joint.forward, [*joint.outputs, *self.saved])
         self._joints = {(everything, wanted): (joint, self.saved)}
         self._halves: dict[Any, Backward] = {}

@@ -1,6 +1,7 @@
 """What `function` promises: traces, captures, variables, gradients, errors."""
 
 import contextlib
+import copy
 import gc
 import threading
 import weakref
@@ -481,3 +482,21 @@ def test_the_decorator_takes_arguments_and_keeps_name_and_docstring():
 
     assert (named.__name__, named.__doc__) == ("named", "Documented.")
     assert named.python_function(3) == 3
+
+
+def test_functions_can_be_copied_with_the_objects_that_hold_them():
+    f = function(_square_plus)
+    assert copy.deepcopy({"f": f})["f"](constant(3.0)).numpy() == 10.0
+
+
+def test_custom_gradients_see_the_variables_of_functions_they_call():
+    w = Variable(3.0)
+    inner = function(lambda x: x * w)
+
+    @custom_gradient
+    def f(x):
+        return inner(x), lambda g, variables: (g, [g * 5.0 for _ in variables])
+
+    with GradientTape() as tape:
+        y = f(constant(2.0))
+    assert tape.gradient(y, w).numpy() == 5.0
