@@ -479,3 +479,9 @@ def test_converted_code_can_be_read():
 def test_branches_of_cond_may_be_converted_lambdas():
     f = function(lambda x: cond(x > 0, lambda: x, lambda: -x))
     assert f(constant(-2)).numpy() == 2
+
+
+def test_converted_functions_run_without_a_trace():
+    assert autograph.to_graph(if_else)(constant(-3)).numpy() == 3
+    with pytest.raises(errors.InvalidArgumentError, match="a function with source code"):
+        autograph.to_graph(3)

@@ -10,9 +10,17 @@ from distflow.function.autograph.transform import (
     converted,
     do_not_convert,
     to_code,
+    to_graph,
 )
 
-__all__ = ["convert_user_code", "converted", "do_not_convert", "set_loop_options", "to_code"]
+__all__ = [
+    "convert_user_code",
+    "converted",
+    "do_not_convert",
+    "set_loop_options",
+    "to_code",
+    "to_graph",
+]
 
 
 def __getattr__(name: str) -> Any:

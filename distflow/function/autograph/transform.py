@@ -224,12 +224,26 @@ def _machinery() -> _Machinery:
     return _Machinery()
 
 
-def to_code(entity: Any) -> str:
+def to_graph(
+    entity: Any, recursive: bool = True, experimental_optional_features: Any = None
+) -> Any:
+    """Returns a function with its control flow converted, without tracing it.
+
+    Raises:
+      InvalidArgumentError: if `entity` is not a Python function or method with source code.
+    """
+    target, first = _target(getattr(entity, "python_function", entity))
+    try:
+        made = _machinery().convert(target)
+    except Exception as error:
+        raise errors.invalid("autograph", "a function with source code", repr(entity)) from error
+    return functools.partial(made, *first) if first else made
+
+
+def to_code(entity: Any, recursive: bool = True, experimental_optional_features: Any = None) -> str:
     """Returns the source code of a function as converted, for reading."""
-    function = getattr(entity, "python_function", entity)
-    target, _ = _target(function)
-    made = _machinery().convert(target)
-    return inspect.getsource(made)
+    made = to_graph(entity)
+    return inspect.getsource(getattr(made, "func", made))
 
 
 # -- errors --------------------------------------------------------------------------------
