@@ -13,6 +13,8 @@ from distflow.core import context
 class _Local(threading.local):
     def __init__(self) -> None:
         self.strategies: list[Any] = []
+        # The scope that experimental_set_strategy has entered.
+        self.set_by_hand: contextlib.ExitStack | None = None
 
 
 _local = _Local()
@@ -28,6 +30,23 @@ def set_default_strategy(strategy: Any) -> None:
 def get_strategy() -> Any:
     """Returns the strategy in force: that of the innermost scope or replica, else the default."""
     return _local.strategies[-1] if _local.strategies else _default
+
+
+def experimental_set_strategy(strategy: Any) -> None:
+    """Puts a strategy in force from here on, without a block; None puts the default back.
+
+    Raises:
+      RuntimeError: inside a scope or a replica.
+    """
+    if len(_local.strategies) > (_local.set_by_hand is not None):
+        raise RuntimeError("experimental_set_strategy must not be called inside a scope.")
+    if _local.set_by_hand is not None:
+        _local.set_by_hand.close()
+        _local.set_by_hand = None
+    if strategy is not None:
+        scopes = contextlib.ExitStack()
+        scopes.enter_context(strategy.scope())
+        _local.set_by_hand = scopes
 
 
 def has_strategy() -> bool:

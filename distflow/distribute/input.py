@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from distflow.base import errors, nest, shapes
+from distflow.base.specs import TensorSpec
+from distflow.core import context
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.data import shuffle
 from distflow.distribute import values
+from distflow.distribute.reduce import ReduceOp
+from distflow.ops.prims import host
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,15 @@ def count_rows(element: Any) -> int:
     """Returns the rows of a batch: the common first dimension of all its tensors."""
     leaves = [leaf for leaf in nest.flatten(element) if isinstance(leaf, Tensor)]
     sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
-    if len(sizes) != 1 or None in sizes:
+    size = sizes.pop() if len(sizes) == 1 else None
+    if size is None:
         raise errors.invalid(
             "distributed data set",
             "all tensors of a batch need one common first dimension",
             ", ".join(shapes.text(leaf.shape) for leaf in leaves),
             "Batch the data set: dataset.batch(global_batch_size).",
         )
-    return int(sizes.pop())
+    return size
 
 
 def cut(element: Any, num_replicas: int, replica: int) -> Any:
@@ -82,37 +89,122 @@ def has_no_rows(call: Any) -> bool:
 
 
 class DistributedDataset:
-    """Global batches, each cut into the replicas of this worker."""
+    """A data set of which each step gives one part to each replica of this worker.
 
-    def __init__(self, strategy: Any, dataset: Any):
-        seed = strategy.agree(random.getrandbits(63), "seed of shuffles")
-        self._dataset = shuffle.set_missing_seeds(dataset, seed)
-        self._strategy = strategy
+    All workers iterate over it together: each step is a step of the whole job.
+
+    Attributes:
+      num_parts: number of replicas of this worker.
+    """
+
+    num_parts: int
+
+    @property
+    def element_spec(self) -> Any:
+        """The spec of one replica's part."""
+        raise AssertionError("subclasses define element_spec")
+
+    def parts(self) -> Iterator[list[Any]]:
+        """Yields, for each step, the parts of this worker's replicas."""
+        raise AssertionError("subclasses define parts")
+
+    def __iter__(self) -> DistributedIterator:
+        _refuse_loop_in_function()
+        return DistributedIterator(self)
+
+
+class DistributedIterator:
+    """What `iter(distributed_dataset)` returns; a traced function may call `next` on it.
+
+    In a function each execution takes the next element, and its end is an OutOfRangeError.
+    """
+
+    def __init__(self, dataset: DistributedDataset):
+        self._dataset = dataset
+        self._parts = dataset.parts()
 
     @property
     def element_spec(self) -> Any:
         """The spec of one replica's part."""
         return self._dataset.element_spec
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> DistributedIterator:
+        _refuse_loop_in_function()
+        return self
+
+    def __next__(self) -> Any:
+        if context.executing_eagerly():
+            return values.regroup(next(self._parts))
+        return self._traced_next()
+
+    def get_next(self) -> Any:
+        """Returns the next element; at the end it raises OutOfRangeError."""
+        try:
+            return next(self)
+        except StopIteration as end:
+            raise errors.OutOfRangeError("DistributedIterator: end of sequence.") from end
+
+    def _traced_next(self) -> Any:
+        spec = self.element_spec
+        leaves = nest.flatten(spec)
+        count = self._dataset.num_parts
+
+        def fetch() -> tuple[Any, ...]:
+            try:
+                parts = next(self._parts)
+            except StopIteration:
+                raise errors.OutOfRangeError("DistributedIterator: end of sequence.") from None
+            return tuple(leaf.array for part in parts for leaf in nest.flatten(part))
+
+        found = iter(
+            host.host_call(
+                fn=fetch,
+                dtypes=tuple(leaf.dtype for leaf in leaves) * count,
+                shapes=tuple(tuple(leaf.shape) for leaf in leaves) * count,
+                gradient=None,
+            )
+        )
+        return values.regroup(
+            [nest.map_structure(lambda _: next(found), spec) for _ in range(count)]
+        )
+
+
+class CutDataset(DistributedDataset):
+    """Global batches, each cut into replicas; every worker reads all of the data set."""
+
+    def __init__(self, strategy: Any, dataset: Any):
+        seed = strategy.agree(random.getrandbits(63), "seed of shuffles")
+        self._dataset = shuffle.set_missing_seeds(dataset, seed)
+        self._strategy = strategy
+        self.num_parts = len(strategy.local_replicas)
+
+    @property
+    def element_spec(self) -> Any:
+        """The spec of one replica's part: any number of rows."""
+        return nest.map_structure(_any_rows, self._dataset.element_spec)
+
+    def parts(self) -> Iterator[list[Any]]:
+        """Yields the rows of this worker's replicas."""
         strategy = self._strategy
         for element in self._dataset:
-            yield values.regroup(
-                [
-                    cut(element, strategy.num_replicas_in_sync, replica)
-                    for replica in strategy.local_replicas
-                ]
-            )
+            yield [
+                cut(element, strategy.num_replicas_in_sync, replica)
+                for replica in strategy.local_replicas
+            ]
 
     def __len__(self) -> int:
         return len(self._dataset)
 
 
-class PerWorkerDataset:
-    """One pipeline a worker, whose elements are batches of single replicas."""
+class PerWorkerDataset(DistributedDataset):
+    """One pipeline a worker, whose elements are batches of single replicas.
+
+    A step needs one element anywhere in the job; replicas without one get batches of no rows.
+    """
 
     def __init__(self, strategy: Any, dataset_fn: Callable[[Any], Any]):
         self._strategy = strategy
+        self.num_parts = len(strategy.local_replicas)
         self._dataset = dataset_fn(
             InputContext(
                 num_input_pipelines=strategy.num_workers,
@@ -123,14 +215,41 @@ class PerWorkerDataset:
 
     @property
     def element_spec(self) -> Any:
-        """The spec of one replica's batch."""
-        return self._dataset.element_spec
+        """The spec of one replica's batch; absent ones have no rows."""
+        return nest.map_structure(_any_rows, self._dataset.element_spec)
 
-    def __iter__(self) -> Iterator[Any]:
+    def parts(self) -> Iterator[list[Any]]:
+        """Yields the next elements of this worker's pipeline, one for each replica."""
         iterator = iter(self._dataset)
-        count = len(self._strategy.local_replicas)
         while True:
-            batch = [element for _, element in zip(range(count), iterator)]
-            if len(batch) < count:
+            parts = [element for _, element in zip(range(self.num_parts), iterator)]
+            if not self._anybody_has(len(parts)):
                 return
-            yield values.regroup(batch)
+            like = parts[-1] if parts else self.element_spec
+            missing = self.num_parts - len(parts)
+            yield parts + [nest.map_structure(_no_rows, like)] * missing
+
+    def _anybody_has(self, count: int) -> bool:
+        """Whether a worker has elements left: pipelines may be of different lengths."""
+        if self._strategy.num_workers == 1:
+            return count > 0
+        rows = [[np.asarray(count, np.int64)]] * self.num_parts
+        return bool(self._strategy.reduce_rows(rows, ReduceOp.MAX, "elements left")[0])
+
+
+def _any_rows(spec: Any) -> TensorSpec:
+    return TensorSpec((None, *spec.shape[1:]) if len(spec.shape) else (), spec.dtype)
+
+
+def _no_rows(leaf: Any) -> EagerTensor:
+    shape = [0 if dimension is None else dimension for dimension in leaf.shape]
+    return EagerTensor(np.zeros([0, *shape[1:]] if shape else (), leaf.dtype.numpy))
+
+
+def _refuse_loop_in_function() -> None:
+    """A Python loop would be unrolled while tracing, with the data of one epoch inside."""
+    if not context.executing_eagerly():
+        raise errors.UnimplementedError(
+            "distributed data set: a tf.function cannot loop over it yet. Loop outside and call "
+            "the function for each element, or hand it iter(dataset) and call next() in it."
+        )

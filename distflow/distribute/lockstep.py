@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from distflow.base import errors, flags
+from distflow.base import errors
 
 
 class Aborted(Exception):
@@ -28,11 +28,13 @@ class Lockstep:
     Args:
       count: number of threads.
       names: what messages call each thread, e.g. "replica 3".
+      timeout_seconds: how long a meeting may wait for a thread.
     """
 
-    def __init__(self, count: int, names: list[str]):
+    def __init__(self, count: int, names: list[str], timeout_seconds: float):
         self._count = count
-        self._names = names
+        self.names = names
+        self.timeout_seconds = timeout_seconds
         self._changed = threading.Condition()
         self._waiting = set(range(count))
         self._holder: int | None = None
@@ -85,7 +87,7 @@ class Lockstep:
 
         Raises:
           CollectiveMismatchError: if the threads meet for different things, or one has ended.
-          WorkerLateError: if a thread has not come before DISTFLOW_TIMEOUT.
+          WorkerLateError: if a thread has not come in time.
         """
         if self._count == 1:
             return action([value])
@@ -126,14 +128,14 @@ class Lockstep:
 
     def _wait(self, index: int, what: str) -> Any:
         round_, start = self._round, time.monotonic()
-        timeout = flags.get("DISTFLOW_TIMEOUT")
         while self._round == round_:
             self._raise_if_failed()
             self._check_nobody_ended(index, what)
-            if time.monotonic() - start > timeout and len(self._arrived) < self._count:
-                late = [self._names[i] for i in range(self._count) if i not in self._arrived]
+            if time.monotonic() - start > self.timeout_seconds and len(self._arrived) < self._count:
+                late = [self.names[i] for i in range(self._count) if i not in self._arrived]
+                waited = f"{self.names[index]} waited {self.timeout_seconds:g} s"
                 error = errors.WorkerLateError(
-                    f"{what}: {self._names[index]} waited {timeout:g} s for {', '.join(late)}.\n"
+                    f"{what}: {waited} for {', '.join(late)}.\n"
                     "Set DISTFLOW_TIMEOUT (seconds) if a step really takes that long."
                 )
                 self.failure = error
@@ -145,14 +147,12 @@ class Lockstep:
     def _check_same(self, index: int, what: str) -> None:
         for other, (theirs, _) in self._arrived.items():
             if theirs != what:
-                self._mismatch(
-                    f"{self._names[other]} is in {theirs}, {self._names[index]} in {what}"
-                )
+                self._mismatch(f"{self.names[other]} is in {theirs}, {self.names[index]} in {what}")
 
     def _check_nobody_ended(self, index: int, what: str) -> None:
         if self._finished:
-            ended = ", ".join(self._names[i] for i in sorted(self._finished))
-            self._mismatch(f"{self._names[index]} waits in {what}, but {ended} has returned")
+            ended = ", ".join(self.names[i] for i in sorted(self._finished))
+            self._mismatch(f"{self.names[index]} waits in {what}, but {ended} has returned")
 
     def _mismatch(self, text: str) -> None:
         error = errors.CollectiveMismatchError(

@@ -13,8 +13,9 @@ from typing import Any
 
 from distflow.base import errors, flags, log
 from distflow.cluster import WorkerEnvironment, resolve
-from distflow.comm import Communicator, Transport
+from distflow.comm import Communicator, InProcessHub, Transport
 from distflow.distribute.mirrored import check_replicas
+from distflow.distribute.options import CommunicationOptions, checked
 from distflow.distribute.strategy import Strategy
 
 # Exit code for "start me again somewhere": what schedulers retry (sysexits.h, EX_TEMPFAIL).
@@ -36,7 +37,7 @@ class MultiWorkerMirroredStrategy(Strategy):
 
     Args:
       cluster_resolver: where the cluster is described; default whatever the environment says.
-      communication_options: an object with `timeout_seconds` for collectives, or None.
+      communication_options: an experimental.CommunicationOptions, or None.
       logical_replicas: V; else DISTFLOW_REPLICAS, else the number of workers.
       communicator: collectives that exist already, instead of a cluster (workers as threads).
 
@@ -48,23 +49,25 @@ class MultiWorkerMirroredStrategy(Strategy):
     def __init__(
         self,
         cluster_resolver: Any = None,
-        communication_options: Any = None,
+        communication_options: CommunicationOptions | None = None,
         logical_replicas: int | None = None,
         communicator: Communicator | None = None,
     ):
         self._resolver = cluster_resolver
+        options = checked("MultiWorkerMirroredStrategy", communication_options)
         if communicator is None:
             environment = (
                 resolve() if cluster_resolver is None else cluster_resolver.worker_environment()
             )
             replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS") or environment.world_size
             check_replicas("MultiWorkerMirroredStrategy", replicas)
-            timeout = getattr(communication_options, "timeout_seconds", None)
-            if environment.world_size == 1:
-                communicator = Communicator.local(replicas)
-            else:
-                transport = _join(environment)
-                communicator = Communicator(transport, replicas, timeout_seconds=timeout)
+            alone = environment.world_size == 1
+            communicator = Communicator(
+                InProcessHub(1).endpoint(0) if alone else _join(environment),
+                replicas,
+                algorithm=options.algorithm,
+                timeout_seconds=options.timeout_seconds,
+            )
             log.get_logger().info("%s", environment)
         super().__init__(communicator)
 

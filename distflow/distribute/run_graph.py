@@ -11,8 +11,8 @@ from distflow.core.primitive import Primitive
 from distflow.core.tensor import Tensor
 from distflow.distribute import context as strategies
 from distflow.distribute import values
-from distflow.distribute.lockstep import Lockstep
 from distflow.distribute.replica import ReplicaContext
+from distflow.function.autograph import convert_user_code
 from distflow.graph import evaluate
 from distflow.graph.build import trace_body
 
@@ -87,11 +87,10 @@ def _trace(strategy: Any, fn: Any, call: Any, leaves: Sequence[Any], position: i
         args, kwargs = nest.map_structure(
             lambda leaf: next(iterator) if isinstance(leaf, Tensor) else leaf, call
         )
-        return fn(*args, **kwargs)
+        return convert_user_code(fn)(*args, **kwargs)
 
-    names = [f"replica {replica}" for replica in strategy.local_replicas]
     replica = ReplicaContext(
-        strategy, strategy.local_replicas[position], position, Lockstep(len(names), names)
+        strategy, strategy.local_replicas[position], position, strategy.make_lockstep()
     )
     with strategies.in_replica(replica):
         return trace_body(getattr(fn, "__name__", "replica"), body, list(leaves))

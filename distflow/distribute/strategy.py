@@ -134,8 +134,7 @@ class Strategy:
         allow_mean_loss: bool = False,
     ) -> list[Any]:  # fmt: skip
         """Runs one function a local replica, each in its replica context; returns the results."""
-        names = [f"replica {replica}" for replica in self.local_replicas]
-        lockstep = Lockstep(len(bodies), names)
+        lockstep = self.make_lockstep()
         contexts = [
             ReplicaContext(self, replica, position, lockstep, absent[position])
             for position, replica in enumerate(self.local_replicas)
@@ -163,7 +162,7 @@ class Strategy:
                 lockstep.end_turn(position)
 
         threads = [
-            threading.Thread(target=work, args=(i,), name=names[i], daemon=True)
+            threading.Thread(target=work, args=(i,), name=lockstep.names[i], daemon=True)
             for i in range(len(bodies))
         ]
         for thread in threads:
@@ -173,6 +172,11 @@ class Strategy:
         if lockstep.failure is not None:
             raise lockstep.failure
         return results
+
+    def make_lockstep(self) -> Lockstep:
+        """Returns the turns and meetings of one call of `run`."""
+        names = [f"replica {replica}" for replica in self.local_replicas]
+        return Lockstep(len(names), names, self._communicator.timeout_seconds)
 
     # -- values --------------------------------------------------------------------------
 
@@ -204,7 +208,9 @@ class Strategy:
         what = f"strategy.reduce({operation.value})"
         if axis is None:
             return self.reduce_rows([[row] for row in rows], operation, what)[0]
-        ufunc = {"sum": np.sum, "min": np.min, "max": np.max}[COLLECTIVE[operation]]
+        ufunc: Callable[..., Any] = {"sum": np.sum, "min": np.min, "max": np.max}[
+            COLLECTIVE[operation]
+        ]
         columns = [
             [np.asarray(ufunc(row, axis=axis), row.dtype), np.asarray(row.shape[axis], np.int64)]
             for row in rows
@@ -296,14 +302,15 @@ class Strategy:
         Elements are global batches; replica r of V gets rows in the order of r. Every worker reads
         the whole data set and keeps its replicas' rows.
         """
-        return inputs.DistributedDataset(self, dataset)
+        return inputs.CutDataset(self, dataset)
 
     def distribute_datasets_from_function(
         self, dataset_fn: Callable[[Any], Any], options: Any = None
     ) -> Any:
         """Returns a data set from `dataset_fn(InputContext)`, called once a worker.
 
-        Its elements are batches of one replica; each step takes one for every local replica.
+        Its elements are batches of one replica; each step takes one for every local replica, until
+        all workers' pipelines have ended.
         """
         return inputs.PerWorkerDataset(self, dataset_fn)
 

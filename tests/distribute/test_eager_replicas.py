@@ -11,13 +11,13 @@ from distflow.core.convert import constant
 from distflow.core.variable import Variable, VariableAggregation, VariableSynchronization
 from distflow.distribute import (
     MirroredStrategy,
-    PerReplica,
     ReduceOp,
     get_replica_context,
     get_strategy,
     has_strategy,
     in_cross_replica_context,
 )
+from distflow.distribute.values import PerReplica
 
 
 def mirrored(count=4):

@@ -6,7 +6,8 @@ import pytest
 from distflow.autodiff import GradientTape
 from distflow.core.convert import constant
 from distflow.core.variable import Variable, VariableAggregation
-from distflow.distribute import MirroredStrategy, PerReplica, get_replica_context
+from distflow.distribute import MirroredStrategy, get_replica_context
+from distflow.distribute.values import PerReplica
 from distflow.function import function
 from distflow.ops import reduce
 

@@ -16,6 +16,7 @@ from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import Tensor
 from distflow.data import Dataset
 from distflow.data import shuffle as shuffles
+from distflow.distribute import DistributedDataset, DistributedIterator
 
 DEFAULT_BATCH_SIZE = 32
 # Second word of the Philox stream, apart from those of the data room.
@@ -27,9 +28,11 @@ class Source:
 
     Attributes:
       num_batches: batches of one pass, or None if unknown.
+      is_distributed: whether batches are cut into replicas already.
     """
 
     num_batches: int | None = None
+    is_distributed = False
 
     def epoch(self, number: int) -> Iterator[Any]:
         """Returns an iterator over the batches of epoch `number`."""
@@ -68,6 +71,7 @@ class DatasetSource(Source):
 
     def __init__(self, dataset: Any):
         self._dataset = dataset
+        self.is_distributed = isinstance(dataset, DistributedDataset | DistributedIterator)
         try:
             self.num_batches = len(dataset)
         except TypeError:

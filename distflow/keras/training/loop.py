@@ -14,6 +14,7 @@ from distflow.distribute import input as inputs
 from distflow.distribute import values
 from distflow.distribute.reduce import ReduceOp
 from distflow.function import function, functions_run_eagerly
+from distflow.function.autograph import convert_user_code
 from distflow.keras.training.adapters import Source, weights_by_class
 
 
@@ -49,7 +50,7 @@ class StepRunner:
         replica = context.state.replica
         if replica is not None and replica.num_replicas_in_sync > 1:
             replica.loss_share = share
-        return getattr(self._model, self._step_name)(data)
+        return convert_user_code(getattr(self._model, self._step_name))(data)
 
     def __call__(self, batch: Batch) -> list[Any]:
         """Returns what the step gave on each local replica."""
@@ -124,24 +125,32 @@ class Epoch:
         return data
 
     def _cut(self, data: Any) -> Batch:
-        x, y, sample_weight = data
-        if any(isinstance(leaf, values.PerReplica) for leaf in _shallow(data)):
-            parts = [values.select(data, i) for i in range(len(self._strategy.local_replicas))]
+        if self._source.is_distributed:
+            local = range(len(self._strategy.local_replicas))
+            parts = [self._weighted(values.select(data, i)) for i in local]
             return self._shares(parts, None)
-        if self._class_weight is not None:
-            if y is None or sample_weight is not None:
-                raise errors.invalid(
-                    "fit", "class_weight needs targets and no sample_weight",
-                    "no targets" if y is None else "both",
-                )  # fmt: skip
-            sample_weight = weights_by_class(y, self._class_weight)
-        data = (x, y, sample_weight)
-        replicas = getattr(self._strategy, "local_replicas", None)
-        if replicas is None or self._strategy.num_replicas_in_sync == 1:
-            return Batch([data], [np.asarray(1.0, np.float32)], [False])
+        data = self._weighted(data)
         total = self._strategy.num_replicas_in_sync
-        parts = [inputs.cut(_present(data), total, replica) for replica in replicas]
-        return self._shares([_restore(p, data) for p in parts], inputs.count_rows(_present(data)))
+        if total == 1:
+            return Batch([data], [np.asarray(1.0, np.float32)], [False])
+        present = _present(data)
+        parts = [
+            _restore(inputs.cut(present, total, replica), data)
+            for replica in self._strategy.local_replicas
+        ]
+        return self._shares(parts, inputs.count_rows(present))
+
+    def _weighted(self, data: Any) -> Any:
+        """(x, y, sample_weight) with the weights of classes, if there are any."""
+        x, y, sample_weight = data
+        if self._class_weight is None:
+            return data
+        if y is None or sample_weight is not None:
+            raise errors.invalid(
+                "fit", "class_weight needs targets and no sample_weight",
+                "no targets" if y is None else "both",
+            )  # fmt: skip
+        return x, y, weights_by_class(y, self._class_weight)
 
     def _shares(self, parts: list[Any], rows: int | None) -> Batch:
         counts = [inputs.count_rows(_present(part)) for part in parts]
@@ -150,14 +159,6 @@ class Epoch:
             rows = int(self._strategy.reduce_rows(totals, ReduceOp.SUM, "rows of a batch")[0])
         shares = [np.asarray(count / rows if rows else 0, np.float32) for count in counts]
         return Batch(parts, shares, [count == 0 for count in counts])
-
-
-def _shallow(data: Any) -> Iterator[Any]:
-    if isinstance(data, values.PerReplica) or not nest.is_nested(data):
-        yield data
-        return
-    for child in nest.children(data):
-        yield from _shallow(child)
 
 
 def _present(data: Any) -> Any:

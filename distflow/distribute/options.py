@@ -1,0 +1,79 @@
+"""CommunicationOptions: how long workers wait for each other, and how they reduce."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from distflow.base import errors
+
+
+class CommunicationImplementation(enum.Enum):
+    """TF's names of algorithms; all of ours give equal bytes.
+
+    AUTO chooses by size. RING takes the algorithm that moves as few bytes as a ring at any size.
+    NCCL is for GPUs and refused.
+    """
+
+    AUTO = "AUTO"
+    RING = "RING"
+    NCCL = "NCCL"
+
+
+# The communicator's names.
+ALGORITHM = {
+    CommunicationImplementation.AUTO: "auto",
+    CommunicationImplementation.RING: "direct",
+}
+
+
+@dataclass(frozen=True)
+class CommunicationOptions:
+    """Options of collectives between workers (TF's name).
+
+    Args:
+      bytes_per_pack: a hint of TF's about how gradients are packed. Must not be negative;
+        messages have the size that suits the transport, whatever it says.
+      timeout_seconds: how long a collective may make no progress; DISTFLOW_TIMEOUT if None.
+      implementation: a CommunicationImplementation.
+
+    Raises:
+      InvalidArgumentError: for a negative size, a timeout that is not positive, or NCCL.
+    """
+
+    bytes_per_pack: int = 0
+    timeout_seconds: float | None = None
+    implementation: CommunicationImplementation = CommunicationImplementation.AUTO
+
+    def __post_init__(self) -> None:
+        where = "CommunicationOptions"
+        if self.bytes_per_pack < 0:
+            raise errors.invalid(where, "bytes_per_pack must be >= 0", str(self.bytes_per_pack))
+        if self.timeout_seconds is not None and not self.timeout_seconds > 0:
+            raise errors.invalid(where, "timeout_seconds must be > 0", str(self.timeout_seconds))
+        if self.implementation not in ALGORITHM:
+            raise errors.invalid(
+                where,
+                "implementation must be CommunicationImplementation.AUTO or RING",
+                str(self.implementation),
+                "NCCL connects GPUs; distflow computes on CPUs.",
+            )
+
+    @property
+    def algorithm(self) -> str:
+        """The communicator's name of the algorithm."""
+        return ALGORITHM[self.implementation]
+
+
+def checked(where: str, options: Any) -> CommunicationOptions:
+    """Returns the options, or the defaults for None; raises InvalidArgumentError for others."""
+    if options is None:
+        return CommunicationOptions()
+    if not isinstance(options, CommunicationOptions):
+        raise errors.invalid(
+            where,
+            "communication_options must be tf.distribute.experimental.CommunicationOptions",
+            repr(options)[:80],
+        )
+    return options
