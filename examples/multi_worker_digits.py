@@ -41,7 +41,7 @@ def build_model():
         [
             tf.keras.Input((8, 8, 1)),
             tf.keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
-            tf.keras.layers.BatchNormalization(),
+            tf.keras.layers.BatchNormalization(momentum=0.9),
             tf.keras.layers.Conv2D(32, 3, activation="relu"),
             tf.keras.layers.MaxPooling2D(2),
             tf.keras.layers.Flatten(),

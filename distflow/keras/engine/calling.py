@@ -12,6 +12,7 @@ from distflow.base import dtypes, nest, shapes
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import Tensor
 from distflow.core.variable import Variable
+from distflow.function.autograph import convert_user_code
 from distflow.keras.engine import call_context
 from distflow.keras.engine.input_spec import check_inputs
 from distflow.keras.engine.keras_tensor import KerasTensor, output_specs
@@ -44,7 +45,7 @@ def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             kwargs["training"] = training
         masks = _hand_in_masks(bound, kwargs)
         with autocast_scope(layer.compute_dtype if layer.autocast else None):
-            outputs = layer.call(*args, **kwargs)
+            outputs = convert_user_code(layer.call)(*args, **kwargs)
         _regularize_activity(layer, outputs)
     _hand_out_masks(layer, bound.first, outputs, masks)
     return outputs

@@ -10,6 +10,7 @@ import numpy as np
 
 from distflow.base import dtypes, errors, nest, shapes
 from distflow.core.variable import Variable
+from distflow.function.autograph import converted
 from distflow.keras import constraints, dtype_policy, initializers, regularizers
 from distflow.keras.engine import call_context, calling
 from distflow.keras.engine.input_spec import InputSpec
@@ -157,7 +158,7 @@ class Layer(WeightsOfLayer, Operation):
             with call_context.layer_scope(self), scope:
                 bound = calling.Arguments(self._call_signature, args, kwargs)
                 calling.ensure_built(self, bound)
-                return output_specs(self.call, *args, **kwargs)
+                return output_specs(converted(self.call), *args, **kwargs)
         finally:
             if call_context.state.losses:
                 for layer in self._flatten_layers():

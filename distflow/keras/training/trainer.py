@@ -9,6 +9,7 @@ from distflow.base import errors, nest
 from distflow.base.specs import TensorSpec
 from distflow.core.tensor import Tensor
 from distflow.distribute.context import get_strategy, has_strategy
+from distflow.function.autograph import converted
 from distflow.graph.build import output_specs
 from distflow.keras import metrics as metrics_module
 from distflow.keras import optimizers
@@ -177,7 +178,7 @@ class Trainer(Steps):
             return
         with self.distribute_strategy.scope():
             x_spec = nest.map_structure(_any_rows, x)
-            y_pred = output_specs(lambda *args: model(*args), x_spec)
+            y_pred = output_specs(converted(model), x_spec)
             if not metrics_ready:
                 assert self.compile_metrics is not None
                 losses = None
@@ -403,7 +404,7 @@ class Trainer(Steps):
         if not model.built:
             with self.distribute_strategy.scope():
                 spec = nest.map_structure(_any_rows, batch.parts[0][0])
-                output_specs(lambda *args: model(*args), spec)
+                output_specs(converted(model), spec)
 
     def _gathered(self, results: list[Any]) -> Any:
         strategy = self.distribute_strategy

@@ -213,6 +213,34 @@ def test_a_model_may_override_train_step():
     assert history.history["doubled"][1] < history.history["doubled"][0]
 
 
+def test_python_control_flow_on_tensors_in_call_and_train_step():
+    class Branching(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            y = self.dense(inputs)
+            if tf.reduce_sum(inputs) > 0.0:
+                y = y * 0.0
+            return y
+
+        def train_step(self, data):
+            logs = super().train_step(data)
+            if logs["loss"] > 1e9:
+                logs["large"] = tf.constant(1.0)
+            else:
+                logs["large"] = tf.constant(0.0)
+            return logs
+
+    model = Branching()
+    model.compile("sgd", "mse")
+    x = np.ones((8, 5), "float32")
+    history = model.fit(x, np.zeros((8, 3)), verbose=0).history
+    assert history == {"large": [0.0], "loss": [0.0]}
+    assert model.fit(-x, np.zeros((8, 3)), verbose=0).history["loss"][0] > 0.0
+
+
 def test_add_loss_and_regularizers_count():
     x, _ = data()
     model = keras.Sequential(
