@@ -192,7 +192,9 @@ LOSSES = samples([
 
 METRICS = samples([
     *_REGRESSION,
-    *(row for row in _CROSS_ENTROPIES if "ignore_class" not in row[1]),
+    # Keras's metric does not take labels of one rank less; the loss does.
+    *(row for row in _CROSS_ENTROPIES if "ignore_class" not in row[1]
+      and not (row[0] == "BinaryCrossentropy" and row[2][0].ndim == 1)),
     ("RootMeanSquaredError", {}, (_TRUTH, _GUESS)),
     ("LogCoshError", {}, (_TRUTH, _GUESS)),
     ("Accuracy", {}, (np.rint(_TRUTH), np.rint(_GUESS))),
