@@ -151,6 +151,19 @@ def local_to_loop(x):
     return square
 
 
+def delayed_copies(x):
+    y = z = x
+    a = b = 0
+    i = constant(0)
+    while i < 3:
+        z = y
+        y = y + x
+        b = a
+        a = a + 1
+        i += 1
+    return x * 0 + z, y, a, b
+
+
 def arrays(x):
     values = TensorArray(dtypes.int32, size=0, dynamic_size=True)
     for i in math.range(4):
@@ -201,7 +214,7 @@ PROGRAMS = [
     if_else, if_without_else, elif_chain, early_return, while_counting, while_break,
     while_continue, for_range, for_python_range_of_a_tensor, for_rows_with_break, for_nested,
     return_in_loop, python_loop_with_tensor_break, logic, chained_comparison_and_if_expression,
-    structures, local_to_loop, arrays, calls_other, attributes, lambdas, closures,
+    structures, local_to_loop, delayed_copies, arrays, calls_other, attributes, lambdas, closures,
     length_and_conversions,
 ]  # fmt: skip
 
@@ -319,6 +332,59 @@ def test_user_code_called_by_the_library_can_be_converted():
     f = function(lambda x: namespace(x))
     assert f(constant(-3)).numpy() == 3
     assert autograph.convert_user_code(user) is user
+
+
+class Numbers:
+    """A data set, as far as loops need to know."""
+
+    element_spec = (TensorSpec([None], dtypes.float32), {"k": TensorSpec([], dtypes.int32)})
+
+    def __init__(self, lengths):
+        self.lengths, self.started = lengths, 0
+
+    def __iter__(self):
+        self.started += 1
+        for k, n in enumerate(self.lengths):
+            yield constant(np.full(n, float(k), np.float32)), {"k": constant(k)}
+
+
+@pytest.mark.parametrize(("stop", "expected"), [(99, [11.0, 6]), (1, [1.0, 1])])
+def test_loops_over_data_sets_fetch_elements_when_the_graph_runs(stop, expected):
+    data = Numbers([4, 1, 2, 2])
+
+    @function
+    def f(stop):
+        total, count = 0.0, 0
+        for x, extra in data:
+            if extra["k"] > stop:
+                break
+            total += reduce.reduce_sum(x)
+            count += extra["k"]
+        return total, count
+
+    assert [t.numpy() for t in f(constant(stop))] == expected
+    assert [t.numpy() for t in f(constant(stop))] == expected
+    assert data.started == 2
+    from distflow.function.autograph import elements
+
+    assert not elements._running
+
+
+def test_gradients_flow_through_loops_over_data_sets():
+    w = Variable(3.0)
+    data = Numbers([2, 2, 2])
+
+    @function
+    def f():
+        total = 0.0
+        for x, _ in data:
+            total += reduce.reduce_sum(x) * w * w
+        return total
+
+    with GradientTape() as tape:
+        y = f()
+    assert tape.gradient(y, w).numpy() == 36.0
+    assert data.started == 1
 
 
 # -- prints and asserts --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The operators that converted code calls: plain Python on values, graph control flow on tensors.
+"""What converted code calls for branches and logic: Python on values, graphs on tensors.
 
 State goes in and out by `get_state` and `set_state`, in the order of `symbol_names`; what a block
 does not change, or changes to the same Python value either way, stays Python.
@@ -20,7 +20,7 @@ from distflow.function.tensor_array import TensorArray, arrays_in, learn
 from distflow.graph.build import Trace, merge_captures
 from distflow.graph.control import cond_graphs
 from distflow.ops import math
-from distflow.ops.prims import host, indexing, movement
+from distflow.ops.prims import host, movement
 
 
 def is_symbol(x: Any) -> bool:
@@ -36,7 +36,8 @@ _NO_RETURN = (
 )
 
 
-def _is_undefined(x: Any) -> bool:
+def is_undefined(x: Any) -> bool:
+    """Whether a symbol has no value yet (generated code gives it a stand-in)."""
     return type(x).__name__ in ("Undefined", "UndefinedReturnValue") and "variables" in (
         type(x).__module__
     )
@@ -104,10 +105,10 @@ def _merge_branches(
     leaves: tuple[list[Any], list[Any]] = ([], [])
     merged = []  # (position, structure) of what goes through the cond
     for position, (x, y) in enumerate(zip(*states)):
-        if names[position].startswith("retval_") and _is_undefined(x) != _is_undefined(y):
+        if names[position].startswith("retval_") and is_undefined(x) != is_undefined(y):
             # Nobody looks at it before the flag says that something was returned.
-            x, y = (_blank(y), y) if _is_undefined(x) else (x, _blank(x))
-        if _same(x, y):
+            x, y = (_blank(y), y) if is_undefined(x) else (x, _blank(x))
+        if same(x, y):
             results.append(x)
             continue
         _check_pair(x, y, names[position])
@@ -115,7 +116,7 @@ def _merge_branches(
         merged.append((position, x))
         for side, (value, trace) in enumerate(zip((x, y), traces)):
             with context.without_observers(), context.use_interpreter(trace):
-                leaves[side].extend(_as_tensor(v, names[position]) for v in nest.flatten(value))
+                leaves[side].extend(as_tensor(v, names[position]) for v in nest.flatten(value))
         _check_types(leaves, names[position], len(nest.flatten(x)))
     for trace, found in zip(traces, leaves):
         with context.use_interpreter(trace):
@@ -128,34 +129,34 @@ def _merge_branches(
     return results
 
 
-def _same(x: Any, y: Any) -> bool:
-    """Whether both branches leave the same value, so that no tensor has to carry it."""
-    if x is y or (_is_undefined(x) and _is_undefined(y)):
+def same(x: Any, y: Any) -> bool:
+    """Whether two values are the same, so that no tensor has to carry the difference."""
+    if x is y or (is_undefined(x) and is_undefined(y)):
         return True
     if nest.is_nested(x) and nest.is_nested(y):
         if type(x) is not type(y) or isinstance(x, TensorArray):
             return False
         a, b = nest.children(x), nest.children(y)
-        return len(a) == len(b) and all(_same(p, q) for p, q in zip(a, b))
+        return len(a) == len(b) and all(same(p, q) for p, q in zip(a, b))
     plain = bool | int | float | complex | str | bytes | None
     return isinstance(x, plain) and type(x) is type(y) and bool(x == y)
 
 
 def _blank(value: Any) -> Any:
-    return value if value is None else nest.map_structure(_zeros_like, value)
+    return value if value is None else nest.map_structure(zeros_like, value)
 
 
 def _check_pair(x: Any, y: Any, name: str) -> None:
     for value, branch in ((x, "main"), (y, "else")):
-        if _is_undefined(value):
-            raise ValueError(f"{_shown(name)} must also be initialized in the {branch} branch")
+        if is_undefined(value):
+            raise ValueError(f"{shown(name)} must also be initialized in the {branch} branch")
         if value is None:
-            raise ValueError(f"{_shown(name)} is None at the end of the {branch} branch.")
+            raise ValueError(f"{shown(name)} is None at the end of the {branch} branch.")
     try:
         nest.assert_same_structure(x, y)
     except errors.InvalidArgumentError as error:
         raise TypeError(
-            f"{_shown(name)} must have the same nested structure in the main and else branches: "
+            f"{shown(name)} must have the same nested structure in the main and else branches: "
             f"{error}"
         ) from error
 
@@ -164,22 +165,24 @@ def _check_types(leaves: tuple[list[Any], list[Any]], name: str, count: int) -> 
     for a, b in zip(leaves[0][-count:] if count else [], leaves[1][-count:] if count else []):
         if a.dtype is not b.dtype:
             raise errors.DtypeMismatchError(
-                f"{_shown(name)} has dtype {a.dtype.name} in the main branch, but dtype "
+                f"{shown(name)} has dtype {a.dtype.name} in the main branch, but dtype "
                 f"{b.dtype.name} in the else branch"
             )
 
 
-def _as_tensor(value: Any, name: str) -> Any:
+def as_tensor(value: Any, name: str) -> Any:
+    """Returns the value of a symbol as a tensor; errors name the symbol."""
     try:
         return convert.convert_to_tensor(value)
     except (errors.InvalidArgumentError, TypeError) as error:
         raise TypeError(
-            f"{_shown(name)} depends on a tensor's value, so it must be a tensor or structure of "
+            f"{shown(name)} depends on a tensor's value, so it must be a tensor or structure of "
             f"tensors; received {value!r:.80}"
         ) from error
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """Returns how errors call a symbol."""
     return "the return value" if name.startswith(("retval_", "do_return")) else repr(name)
 
 
@@ -190,163 +193,8 @@ def if_exp(cond: Any, if_true: Callable[[], Any], if_false: Callable[[], Any], t
     return if_true() if cond else if_false()
 
 
-# -- loops ---------------------------------------------------------------------------------
-
-
-def while_stmt(
-    test: Callable[[], Any], body: Callable[[], None], get_state: Callable[[], Any],
-    set_state: Callable[[Any], None], symbol_names: Sequence[str], opts: dict[str, Any],
-) -> None:  # fmt: skip
-    """`while test(): body()`; turns into a graph loop as soon as the test is a symbol."""
-    while True:
-        more = test()
-        if is_symbol(more):
-            _graph_loop(
-                lambda _: test(), lambda _: body(), get_state, set_state, symbol_names, opts, None
-            )
-            return
-        if not more:
-            return
-        body()
-
-
-def for_stmt(
-    iter_: Any, extra_test: Callable[[], Any] | None, body: Callable[[Any], None],
-    get_state: Callable[[], Any], set_state: Callable[[Any], None], symbol_names: Sequence[str],
-    opts: dict[str, Any],
-) -> None:  # fmt: skip
-    """`for target in iter_: body(target)`, as long as `extra_test` holds (there is a break)."""
-    if isinstance(iter_, Tensor) and not context.executing_eagerly():
-        _for_rows(iter_, extra_test, body, get_state, set_state, symbol_names, opts)
-        return
-    for target in iter_:
-        more = True if extra_test is None else extra_test()
-        if is_symbol(more):
-            # A break that depends on a tensor, in a loop that Python unrolls.
-            if_stmt(
-                more, lambda target=target: body(target), lambda: None, get_state,  # type: ignore[misc]
-                set_state, symbol_names, len(symbol_names),
-            )  # fmt: skip
-        elif more:
-            body(target)
-        else:
-            return
-
-
-def _for_rows(
-    rows: Tensor, extra_test: Any, body: Callable[[Any], None], get_state: Any, set_state: Any,
-    symbol_names: Sequence[str], opts: dict[str, Any],
-) -> None:  # fmt: skip
-    if rows.ndim == 0:
-        raise errors.invalid("for", "a tensor of at least one dimension", "a scalar tensor")
-    dims = movement.shape_tensor(rows)
-    count = movement.reshape(movement.slice_(dims, starts=(0,), stops=(1,), strides=(1,)), shape=())
-
-    def test(position: Any) -> Any:
-        inside = math.less(position, count)
-        if extra_test is None:
-            return inside
-        more = extra_test()
-        return math.logical_and(inside, more) if is_symbol(more) or not more else inside
-
-    def step(position: Any) -> None:
-        body(indexing.gather(rows, position, axis=0))
-
-    _graph_loop(test, step, get_state, set_state, symbol_names, opts, 0)
-
-
-def _graph_loop(
-    test: Callable[[Any], Any], body: Callable[[Any], None], get_state: Callable[[], Any],
-    set_state: Callable[[Any], None], names: Sequence[str], opts: dict[str, Any], start: int | None,
-) -> None:  # fmt: skip
-    """Writes a while_loop over the symbols that the body changes (and a position from `start`)."""
-    before = tuple(get_state())
-    first = None if start is None else EagerTensor(np.asarray(start, np.int32))
-    # The body is traced once for nothing, to see what it changes and what types it makes.
-    scratch = Trace("loop")
-    with context.without_observers(), context.use_interpreter(scratch):
-        try:
-            position = None if first is None else scratch.input(first)
-            body(position)
-            after = tuple(get_state())
-        finally:
-            set_state(before)
-    changed = [i for i, (x, y) in enumerate(zip(before, after)) if not _unchanged(x, y)]
-    learn(
-        arrays_in([before[i] for i in changed if isinstance(before[i], TensorArray)]),
-        arrays_in([after[i] for i in changed if isinstance(before[i], TensorArray)]),
-    )
-    entry = [_entry_value(before[i], after[i], names[i]) for i in changed]
-
-    def with_state(variables: Sequence[Any], run: Callable[[], Any]) -> Any:
-        full = list(before)
-        for i, value in zip(changed, variables):
-            full[i] = value
-        try:
-            set_state(tuple(full))
-            return run()
-        finally:
-            set_state(before)
-
-    def loop_test(*variables: Any) -> Any:
-        position, rest = (None, variables) if start is None else (variables[0], variables[1:])
-        return with_state(rest, lambda: test(position))
-
-    def loop_body(*variables: Any) -> Any:
-        position, rest = (None, variables) if start is None else (variables[0], variables[1:])
-
-        def run() -> list[Any]:
-            body(position)
-            state = get_state()
-            made = [state[i] for i in changed]
-            return made if position is None else [position + 1, *made]
-
-        return with_state(rest, run)
-
-    loop_vars = entry if first is None else [first, *entry]
-    if not loop_vars:
-        loop_vars, loop_body = [EagerTensor(np.zeros((), np.int32))], _counting(body)
-        loop_test = lambda *_: test(None)
-    labels = [names[i] for i in changed]
-    results = control_flow.traced_while(
-        loop_test, loop_body, loop_vars, _invariants(opts, loop_vars),
-        opts.get("maximum_iterations"), labels if first is None else ["the position", *labels],
-    )  # fmt: skip
-    full = list(before)
-    for i, value in zip(changed, results if first is None else results[1:]):
-        full[i] = value
-    set_state(tuple(full))
-
-
-def _counting(body: Callable[[Any], None]) -> Callable[..., Any]:
-    def count(steps: Any) -> list[Any]:
-        body(None)
-        return [steps + 1]
-
-    return count
-
-
-def _unchanged(x: Any, y: Any) -> bool:
-    return _same(x, y) or (_is_undefined(x) and _is_undefined(y))
-
-
-def _entry_value(before: Any, after: Any, name: str) -> Any:
-    """What a loop variable is at first: zeros where only the body defines it."""
-    if not _is_undefined(before):
-        if before is None:
-            raise ValueError(f"{_shown(name)} is None before the loop, but not after an iteration.")
-        if not isinstance(before, TensorArray):
-            nest.map_structure(lambda v: _as_tensor(v, name), before)
-        return before
-    if _is_undefined(after):
-        raise ValueError(f"{_shown(name)} must be defined before the loop.")
-    try:
-        return nest.map_structure(_zeros_like, after)
-    except (errors.InvalidArgumentError, TypeError) as error:
-        raise ValueError(f"{_shown(name)} must be defined before the loop.") from error
-
-
-def _zeros_like(value: Any) -> Any:
+def zeros_like(value: Any) -> Any:
+    """Returns zeros of a value's type, of size 0 along unknown dimensions."""
     spec = value if isinstance(value, Tensor) else convert.convert_to_tensor(value)
     if spec.dtype is dtypes.string:
         raise errors.invalid("loop", "numbers", "strings")
@@ -358,16 +206,6 @@ def _zeros_like(value: Any) -> Any:
     return movement.broadcast_to(
         EagerTensor(np.zeros((), spec.dtype.numpy)), target, shape=tuple(spec.shape)
     )
-
-
-def _invariants(opts: dict[str, Any], loop_vars: Sequence[Any]) -> Any:
-    given = opts.get("shape_invariants")
-    if not given:
-        return None
-    return [
-        next((shape for tensor, shape in given if tensor is variable), None)
-        for variable in loop_vars
-    ]
 
 
 # -- logic, asserts, built-in functions ----------------------------------------------------
@@ -473,7 +311,7 @@ BUILTINS: dict[Any, Callable[..., Any]] = {
 OPERATORS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        and_, assert_stmt, eq, float_, for_stmt, if_exp, if_stmt, int_, len_, not_, not_eq, or_,
-        print_, range_, while_stmt,
+        and_, assert_stmt, eq, float_, if_exp, if_stmt, int_, len_, not_, not_eq, or_,
+        print_, range_,
     )
 }  # fmt: skip

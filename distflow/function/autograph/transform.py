@@ -21,7 +21,7 @@ from typing import Any
 
 from distflow.base import errors, log
 from distflow.core import context
-from distflow.function.autograph import runtime
+from distflow.function.autograph import loops, runtime
 
 # Code of these packages, and of the standard library, runs as it is.
 _LEFT_ALONE = frozenset({
@@ -189,7 +189,10 @@ class _Machinery:
                 if not hasattr(self, "_names"):
                     own = types.SimpleNamespace(**vars(super().get_extra_locals()["ag__"]))
                     vars(own).update(
-                        runtime.OPERATORS, converted_call=converted_call, FunctionScope=Scope
+                        runtime.OPERATORS,
+                        **loops.OPERATORS,
+                        converted_call=converted_call,
+                        FunctionScope=Scope,
                     )
                     self._names = {"ag__": own}
                 return self._names
