@@ -17,11 +17,13 @@ from distflow.core.convert import convert_to_tensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import config
 from distflow.keras.engine import naming
-from distflow.ops import dims, math
+from distflow.ops import dims, math, shaping
 from distflow.ops.prims.elementwise import select
 from distflow.random import (
     set_seed,
+    stateless_categorical,
     stateless_normal,
+    stateless_shuffle,
     stateless_truncated_normal,
     stateless_uniform,
 )
@@ -136,6 +138,24 @@ def truncated_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any 
     return stateless_truncated_normal(shape, key_of(seed), mean, stddev, dtype or config.floatx())
 
 
+def randint(shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None) -> Any:
+    """Returns integers that are uniform in [minval, maxval)."""
+    return stateless_uniform(shape, key_of(seed), minval, maxval, dtype)
+
+
+def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any = None) -> Any:
+    """Returns class numbers [batch, num_samples] drawn with chances softmax(logits)."""
+    return stateless_categorical(logits, num_samples, key_of(seed), dtype)
+
+
+def shuffle(x: Any, axis: int = 0, seed: Any = None) -> Any:
+    """Returns x with its entries along an axis in random order."""
+    x = convert_to_tensor(x)
+    perm = list(range(x.ndim))
+    perm[0], perm[axis] = perm[axis], perm[0]
+    return shaping.transpose(stateless_shuffle(shaping.transpose(x, perm), key_of(seed)), perm)
+
+
 def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
     """Returns inputs with a part `rate` of them 0 and the others divided by 1 - rate.
 
@@ -155,3 +175,9 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None)
 def shape_of(x: Any) -> list[Any]:
     """Returns a tensor's sizes: ints, or scalar int tensors where a trace does not know them."""
     return [dims.size(x, i) for i in range(x.ndim)]
+
+
+__all__ = [
+    "SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle",
+    "truncated_normal", "uniform",
+]  # fmt: skip

@@ -97,3 +97,19 @@ def test_replicas_draw_different_masks_of_one_count():
 
 def test_dropout_of_everything_gives_zeros():
     assert (random.dropout(np.ones(5, "float32"), 1.0, seed=1).numpy() == 0).all()
+
+
+def test_integers_cover_their_range():
+    assert set(random.randint((500,), 2, 5, seed=1).numpy().tolist()) == {2, 3, 4}
+
+
+def test_shuffle_keeps_the_entries():
+    x = np.arange(12).reshape(3, 4)
+    mixed = random.shuffle(x, axis=1, seed=3).numpy()
+    np.testing.assert_array_equal(np.sort(mixed, axis=1), x)
+    assert (mixed != x).any()
+
+
+def test_categories_follow_their_chances():
+    draws = random.categorical(np.log([[0.2, 0.8]]), 4000, seed=1).numpy()
+    assert draws.mean() == pytest.approx(0.8, abs=0.03)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.keras import by_name, serialization
-from distflow.keras.losses.base import Loss, LossFunctionWrapper, Reduction, check_reduction
+from distflow.keras.losses.base import Loss, LossFunctionWrapper, Reduction, check_reduction  # noqa: F401
 from distflow.keras.losses.crossentropy import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -95,7 +95,6 @@ def serialize(loss: Any) -> Any:
 deserialize = by_name.deserializer("loss", NAMES)
 
 __all__ = [
-    "BCE",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
@@ -109,7 +108,6 @@ __all__ = [
     "KLDivergence",
     "LogCosh",
     "Loss",
-    "LossFunctionWrapper",
     "MAE",
     "MAPE",
     "MSE",
@@ -123,22 +121,18 @@ __all__ = [
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
     "Tversky",
-    "bce",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
     "categorical_hinge",
-    "check_reduction",
     "cosine_similarity",
     "deserialize",
     "dice",
     "get",
     "hinge",
     "huber",
-    "kl_divergence",
     "kld",
-    "log_cosh",
     "mae",
     "mape",
     "mean_absolute_error",
