@@ -91,6 +91,14 @@ def test_custom_loop_gives_one_curve_on_one_and_two_workers():
     assert curve == re.findall(r"epoch \d: loss [\d.]+, accuracy [\d.]+", both)
 
 
+def test_the_readmes_program_runs(tmp_path):
+    (program,) = code_blocks((ROOT / "README.md").read_text())
+    assert len(program.splitlines()) <= 12
+    path = tmp_path / "train.py"
+    path.write_text(program)
+    assert "Epoch 5/5" in run(path)
+
+
 def code_blocks(text):
     return [b.strip("\n") for b in re.findall(r"```python\n(.*?)```", text, re.S)]
 
