@@ -1,13 +1,12 @@
 """Passes keep meaning and effects; the executor releases what is dead; errors are clear."""
 
-import logging
 import weakref
 
 import numpy as np
 import pytest
 
 import distflow.ops.operators  # noqa: F401  (operators on tensors)
-from distflow.base import dtypes, errors, flags
+from distflow.base import dtypes, errors, flags, log
 from distflow.base.specs import TensorSpec
 from distflow.compiler import compile_graph, optimize
 from distflow.compiler.numpy_backend import NumpyExecutable
@@ -101,7 +100,7 @@ def test_a_pass_that_breaks_the_graph_is_caught(monkeypatch):
 
 
 def test_graphs_are_logged_around_passes_on_request(caplog):
-    logger = logging.getLogger("distflow")
+    logger = log.get_logger()
     logger.addHandler(caplog.handler)
     graph, _ = trace(lambda x: math.exp(x), X)
     try:

@@ -1,6 +1,5 @@
 """Python control flow on tensors inside functions: the same as eager code, with clear errors."""
 
-import logging
 import types
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 import distflow.ops.operators  # noqa: F401  (operators on tensors)
 from distflow.autodiff import GradientTape
-from distflow.base import dtypes, errors, shapes
+from distflow.base import dtypes, errors, log, shapes
 from distflow.base.specs import TensorSpec
 from distflow.core.convert import constant
 from distflow.core.variable import Variable
@@ -527,7 +526,7 @@ def test_code_without_source_runs_as_it_is_with_one_warning(caplog):
     exec(compile("def nowhere(x):\n    return x + 1", "<nowhere>", "exec"), namespace)
     nowhere = namespace["nowhere"]
     nowhere.__module__ = "__main__"
-    logger = logging.getLogger("distflow")
+    logger = log.get_logger()
     logger.addHandler(caplog.handler)
     try:
         f = function(nowhere)

@@ -11,7 +11,7 @@ import pytest
 
 import distflow.ops.operators  # noqa: F401  (operators on tensors)
 from distflow.autodiff import GradientTape, custom_gradient
-from distflow.base import dtypes, errors
+from distflow.base import dtypes, errors, log
 from distflow.base.specs import TensorSpec
 from distflow.core import context
 from distflow.core.convert import constant
@@ -97,9 +97,7 @@ def test_a_trace_with_unknown_dimensions_serves_known_ones():
 
 def test_many_retraces_are_warned_about(caplog):
     f = function(lambda x: x)
-    import logging
-
-    logger = logging.getLogger("distflow")
+    logger = log.get_logger()
     logger.addHandler(caplog.handler)
     try:
         for i in range(6):

@@ -149,6 +149,9 @@ def _is_user_code(f: Any) -> bool:
         or inspect.isgeneratorfunction(f)
         or inspect.iscoroutinefunction(f)
         or not hasattr(f, "__code__")
+        # Defined inside a converted function, so converted with it.
+        or hasattr(f, "autograph_info__")
+        or "ag__" in f.__code__.co_freevars
     )
 
 
