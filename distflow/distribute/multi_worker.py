@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from distflow.base import errors, flags, log
-from distflow.cluster import WorkerEnvironment, resolve
+from distflow.cluster import EnvironmentClusterResolver, WorkerEnvironment
 from distflow.comm import Communicator, InProcessHub, Transport
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.options import CommunicationOptions, checked
@@ -53,12 +53,11 @@ class MultiWorkerMirroredStrategy(Strategy):
         logical_replicas: int | None = None,
         communicator: Communicator | None = None,
     ):
-        self._resolver = cluster_resolver
+        self._resolver: Any = None
         options = checked("MultiWorkerMirroredStrategy", communication_options)
         if communicator is None:
-            environment = (
-                resolve() if cluster_resolver is None else cluster_resolver.worker_environment()
-            )
+            self._resolver = cluster_resolver or EnvironmentClusterResolver()
+            environment = self._resolver.worker_environment()
             replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS") or environment.world_size
             check_replicas("MultiWorkerMirroredStrategy", replicas)
             alone = environment.world_size == 1
@@ -73,7 +72,10 @@ class MultiWorkerMirroredStrategy(Strategy):
 
     @property
     def cluster_resolver(self) -> Any:
-        """The resolver that was given, or None if the environment was asked."""
+        """The resolver that was given, or one of what the environment says.
+
+        None if the collectives were given.
+        """
         return self._resolver
 
 

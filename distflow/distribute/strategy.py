@@ -25,6 +25,8 @@ from distflow.distribute.replica import ReplicaContext
 # How long a replica may go on after another one has failed, before it is left behind.
 STOP_SECONDS = 1.0
 
+_UFUNCS: dict[str, Any] = {"sum": np.sum, "min": np.min, "max": np.max}
+
 _blas_limit: Any = None
 
 
@@ -208,9 +210,7 @@ class Strategy:
         what = f"strategy.reduce({operation.value})"
         if axis is None:
             return self.reduce_rows([[row] for row in rows], operation, what)[0]
-        ufunc: Callable[..., Any] = {"sum": np.sum, "min": np.min, "max": np.max}[
-            COLLECTIVE[operation]
-        ]
+        ufunc = _UFUNCS[COLLECTIVE[operation]]
         columns = [
             [np.asarray(ufunc(row, axis=axis), row.dtype), np.asarray(row.shape[axis], np.int64)]
             for row in rows

@@ -158,7 +158,8 @@ class Trainer(Steps):
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Returns what `compile` was given, serialised; None before compile."""
-        return self._serialized_compile_config() if self.compiled else None
+        model: Any = self
+        return model._serialized_compile_config() if self.compiled else None
 
     def _require_compiled(self, where: str) -> None:
         if not self.compiled:
