@@ -17,6 +17,7 @@ from distflow.keras.engine import call_context
 from distflow.keras.engine.input_spec import check_inputs
 from distflow.keras.engine.keras_tensor import KerasTensor, output_specs
 from distflow.keras.engine.variable import autocast_scope
+from distflow.ops import dims, math
 from distflow.ops.prims.elementwise import cast
 
 
@@ -257,4 +258,8 @@ def _regularize_activity(layer: Any, outputs: Any) -> None:
     if layer.activity_regularizer is not None:
         for output in nest.flatten(outputs):
             if isinstance(output, Tensor):
-                layer.add_loss(layer.activity_regularizer(output))
+                loss = layer.activity_regularizer(output)
+                if output.ndim:
+                    # A mean over the rows, so that its weight does not depend on the batch size.
+                    loss = loss / math.cast(dims.size(output, 0), loss.dtype)
+                layer.add_loss(loss)

@@ -254,6 +254,18 @@ def test_add_loss_and_regularizers_count():
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
+def test_activity_regularizers_are_means_over_rows():
+    x, _ = data(40)
+    model = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(2, activity_regularizer=keras.regularizers.L2(0.1))]
+    )
+    model.compile("sgd", "mse")
+    out = x.astype("float64") @ model.get_weights()[0]
+    expected = (out**2).mean() + 0.1 * (out**2).sum() / 40
+    loss = model.evaluate(x, np.zeros((40, 2)), batch_size=40, verbose=0)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
 # -- refused ---------------------------------------------------------------------------------
 
 
