@@ -99,6 +99,17 @@ class Communicator:
         """The error that made the communicator unusable, or None."""
         return self._failure[1] if self._failure else None
 
+    def abort(self, error: BaseException) -> None:
+        """Tells all other workers that this one gave up outside of a collective, and why.
+
+        Their calls, the next ones and those under way, raise; the communicator is unusable from
+        here on. Without other workers, or after an earlier failure, it does nothing.
+        """
+        with self._lock:
+            if self._failure is None and self.world_size > 1:
+                self._failure = (f"the work of rank {self.rank} between two calls", error)
+                self._transport.abort(error)
+
     def close(self) -> None:
         """Leaves the group in good order. Idempotent."""
         self._transport.close()

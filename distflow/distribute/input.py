@@ -101,15 +101,18 @@ class DistributedDataset:
 
     @property
     def element_spec(self) -> Any:
-        """The spec of one replica's part."""
-        raise AssertionError("subclasses define element_spec")
+        """The specs of the parts: like an element, PerReplica with several replicas."""
+        return values.regroup([self.part_spec()] * self.num_parts)
+
+    def part_spec(self) -> Any:
+        """Returns the spec of one replica's part."""
+        raise AssertionError("subclasses define part_spec")
 
     def parts(self) -> Iterator[list[Any]]:
         """Yields, for each step, the parts of this worker's replicas."""
         raise AssertionError("subclasses define parts")
 
     def __iter__(self) -> DistributedIterator:
-        _refuse_loop_in_function()
         return DistributedIterator(self)
 
 
@@ -125,11 +128,10 @@ class DistributedIterator:
 
     @property
     def element_spec(self) -> Any:
-        """The spec of one replica's part."""
+        """The specs of the parts of an element."""
         return self._dataset.element_spec
 
     def __iter__(self) -> DistributedIterator:
-        _refuse_loop_in_function()
         return self
 
     def __next__(self) -> Any:
@@ -147,26 +149,21 @@ class DistributedIterator:
     def _traced_next(self) -> Any:
         spec = self.element_spec
         leaves = nest.flatten(spec)
-        count = self._dataset.num_parts
 
         def fetch() -> tuple[Any, ...]:
             try:
-                parts = next(self._parts)
+                element = values.regroup(next(self._parts))
             except StopIteration:
                 raise errors.OutOfRangeError("DistributedIterator: end of sequence.") from None
-            return tuple(leaf.array for part in parts for leaf in nest.flatten(part))
+            return tuple(leaf.array for leaf in nest.flatten(element))
 
-        found = iter(
-            host.host_call(
-                fn=fetch,
-                dtypes=tuple(leaf.dtype for leaf in leaves) * count,
-                shapes=tuple(tuple(leaf.shape) for leaf in leaves) * count,
-                gradient=None,
-            )
+        found = host.host_call(
+            fn=fetch,
+            dtypes=tuple(leaf.dtype for leaf in leaves),
+            shapes=tuple(tuple(leaf.shape) for leaf in leaves),
+            gradient=None,
         )
-        return values.regroup(
-            [nest.map_structure(lambda _: next(found), spec) for _ in range(count)]
-        )
+        return nest.pack_sequence_as(spec, found)
 
 
 class CutDataset(DistributedDataset):
@@ -178,9 +175,8 @@ class CutDataset(DistributedDataset):
         self._strategy = strategy
         self.num_parts = len(strategy.local_replicas)
 
-    @property
-    def element_spec(self) -> Any:
-        """The spec of one replica's part: any number of rows."""
+    def part_spec(self) -> Any:
+        """Returns the spec of one replica's part: any number of rows."""
         return nest.map_structure(_any_rows, self._dataset.element_spec)
 
     def parts(self) -> Iterator[list[Any]]:
@@ -213,9 +209,8 @@ class PerWorkerDataset(DistributedDataset):
             )
         )
 
-    @property
-    def element_spec(self) -> Any:
-        """The spec of one replica's batch; absent ones have no rows."""
+    def part_spec(self) -> Any:
+        """Returns the spec of one replica's batch; absent ones have no rows."""
         return nest.map_structure(_any_rows, self._dataset.element_spec)
 
     def parts(self) -> Iterator[list[Any]]:
@@ -225,7 +220,7 @@ class PerWorkerDataset(DistributedDataset):
             parts = [element for _, element in zip(range(self.num_parts), iterator)]
             if not self._anybody_has(len(parts)):
                 return
-            like = parts[-1] if parts else self.element_spec
+            like = parts[-1] if parts else self.part_spec()
             missing = self.num_parts - len(parts)
             yield parts + [nest.map_structure(_no_rows, like)] * missing
 
@@ -244,12 +239,3 @@ def _any_rows(spec: Any) -> TensorSpec:
 def _no_rows(leaf: Any) -> EagerTensor:
     shape = [0 if dimension is None else dimension for dimension in leaf.shape]
     return EagerTensor(np.zeros([0, *shape[1:]] if shape else (), leaf.dtype.numpy))
-
-
-def _refuse_loop_in_function() -> None:
-    """A Python loop would be unrolled while tracing, with the data of one epoch inside."""
-    if not context.executing_eagerly():
-        raise errors.UnimplementedError(
-            "distributed data set: a tf.function cannot loop over it yet. Loop outside and call "
-            "the function for each element, or hand it iter(dataset) and call next() in it."
-        )

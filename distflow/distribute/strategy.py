@@ -116,7 +116,8 @@ class Strategy:
 
         Raises:
           RuntimeError: when called from inside a replica.
-          The first error of a replica, after all others have stopped.
+          The first error of a replica, after all others have stopped. Other workers raise an
+            AbortedError that quotes it, and the job's collectives are unusable from then on.
         """
         if core_context.state.replica is not None:
             raise RuntimeError("strategy.run must not be called inside strategy.run.")
@@ -144,7 +145,7 @@ class Strategy:
         for replica in contexts:
             replica.allow_mean_loss = allow_mean_loss
         if len(bodies) == 1:
-            with context.in_replica(contexts[0]):
+            with context.in_replica(contexts[0]), self._told_to_others():
                 return [bodies[0]()]
         results: list[Any] = [None] * len(bodies)
         inherited = [self._create] if self._create in core_context.state.creators else []
@@ -172,8 +173,18 @@ class Strategy:
         for thread in threads:
             _join(thread, lockstep)
         if lockstep.failure is not None:
-            raise lockstep.failure
+            with self._told_to_others():
+                raise lockstep.failure
         return results
+
+    @contextlib.contextmanager
+    def _told_to_others(self) -> Iterator[None]:
+        """Other workers wait for the replicas of this one: they must hear of an error at once."""
+        try:
+            yield
+        except BaseException as error:
+            self._communicator.abort(error)
+            raise
 
     def make_lockstep(self) -> Lockstep:
         """Returns the turns and meetings of one call of `run`."""

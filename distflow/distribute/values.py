@@ -203,6 +203,11 @@ def read_together(strategy: Any, variables: Sequence[Any]) -> Iterator[None]:
             storage._together = None
 
 
+def is_mirrored(variable: Any) -> bool:
+    """Whether a variable was made in a strategy's scope."""
+    return isinstance(variable.storage, MirroredStorage | SyncOnReadStorage)
+
+
 def storage_for(strategy: Any, arguments: dict[str, Any]) -> Callable[[Any], Any]:
     """Returns the function that makes the storage of a variable created in a strategy's scope."""
     aggregation = arguments.get("aggregation", VariableAggregation.NONE)

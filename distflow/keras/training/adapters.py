@@ -195,7 +195,9 @@ def weights_by_class(y: Any, class_weight: dict[int, float]) -> Any:
     labels = np.asarray(y)
     if labels.ndim > 1 and labels.shape[-1] > 1:
         labels = labels.argmax(-1)
-    labels = labels.reshape(len(labels), -1)[:, 0].astype(np.int64)
+    while labels.ndim > 1:
+        labels = labels[:, 0]
+    labels = labels.astype(np.int64)
     missing = set(np.unique(labels).tolist()) - set(class_weight)
     table = {int(k): float(v) for k, v in class_weight.items()} | dict.fromkeys(missing, 1.0)
     return convert_to_tensor(np.asarray([table[i] for i in labels.tolist()], np.float32))

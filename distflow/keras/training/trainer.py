@@ -9,6 +9,7 @@ from distflow.base import errors, nest
 from distflow.base.specs import TensorSpec
 from distflow.core.tensor import Tensor
 from distflow.distribute.context import get_strategy, has_strategy
+from distflow.distribute.values import is_mirrored
 from distflow.function.autograph import converted
 from distflow.graph.build import output_specs
 from distflow.keras import metrics as metrics_module
@@ -37,7 +38,7 @@ class Trainer(Steps):
         self.optimizer = None
         self.stop_training = False
         self.history: Any = None
-        self._strategy = get_strategy() if has_strategy() else None
+        self._strategy = get_strategy()
         self._run_eagerly = False
         self._compile_config: dict[str, Any] = {}
         self._runners: dict[str, loop.StepRunner] = {}
@@ -62,6 +63,7 @@ class Trainer(Steps):
           auto_scale_loss: whether a float16 policy scales the loss.
         """
         if has_strategy():
+            self._require_mirrored_weights()
             self._strategy = get_strategy()
         if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
             raise errors.invalid("compile", "steps_per_execution must be an int >= 1",
@@ -89,7 +91,7 @@ class Trainer(Steps):
     @property
     def distribute_strategy(self) -> Any:
         """The strategy in whose scope the model was made or compiled."""
-        return self._strategy if self._strategy is not None else get_strategy()
+        return self._strategy
 
     @property
     def run_eagerly(self) -> bool:
@@ -167,6 +169,25 @@ class Trainer(Steps):
                 f"{where}: you must call `compile()` before using the model."
             )
 
+    def _require_mirrored_weights(self) -> None:
+        model: Any = self
+        outside = [v.path for v in model.variables if not is_mirrored(v)]
+        if outside:
+            raise errors.invalid(
+                "compile",
+                "the model must be made inside the strategy's scope, as it is compiled there",
+                f"weights made outside of it: {', '.join(outside[:3])}",
+                "Make the model and compile it inside one `with strategy.scope():`.",
+            )
+
+    def _require_scope(self, where: str) -> None:
+        if has_strategy() and get_strategy() is not self._strategy:
+            raise errors.invalid(
+                where,
+                "the model must be made and compiled inside the scope that is in force",
+                "a model of another strategy, or of none",
+            )
+
     # -- building ------------------------------------------------------------------------
 
     def _build_for(self, batch: loop.Batch, training: bool) -> None:
@@ -233,6 +254,7 @@ class Trainer(Steps):
           InvalidArgumentError: for data of unequal lengths, labels out of range, a NaN loss.
         """
         self._require_compiled("fit")
+        self._require_scope("fit")
         if not isinstance(epochs, int) or epochs < 0:
             raise errors.invalid("fit", "epochs must be an int >= 0", repr(epochs))
         if validation_split and validation_data is None:
@@ -327,6 +349,7 @@ class Trainer(Steps):
         if kwargs:
             raise TypeError(f"evaluate got unexpected arguments {sorted(kwargs)}")
         self._require_compiled("evaluate")
+        self._require_scope("evaluate")
         source = adapters.make_source(x, y, sample_weight, batch_size=batch_size, where="evaluate")
         verbose = self._verbosity(verbose)
         hooks = CallbackList(
@@ -384,6 +407,7 @@ class Trainer(Steps):
         steps: int | None = None, callbacks: Any = None,
     ) -> Any:  # fmt: skip
         """Returns the model's outputs for all rows, as NumPy arrays."""
+        self._require_scope("predict")
         source = adapters.make_source(x, batch_size=batch_size, where="predict")
         verbose = self._verbosity(verbose)
         hooks = CallbackList(
