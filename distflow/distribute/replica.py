@@ -55,6 +55,11 @@ class ReplicaContext:
         return self.replica_id if context.executing_eagerly() else ops.replica_id()
 
     @property
+    def trace_key(self) -> Any:
+        """What a trace of a function depends on: V and the rule for losses stand in it."""
+        return self.strategy, self.allow_mean_loss
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """Always the host's CPU."""
         return ("/device:CPU:0",)

@@ -68,6 +68,15 @@ def test_assignment_meets_in_a_compiled_function():
     assert [float(x) for x in after.values] == [7.0] * 4
 
 
+def test_a_trace_of_one_strategy_does_not_serve_another():
+    @function
+    def step():
+        return constant(float(get_replica_context().num_replicas_in_sync))
+
+    assert [float(v) for v in mirrored(2).run(step).values] == [2.0] * 2
+    assert [float(v) for v in mirrored(3).run(step).values] == [3.0] * 3
+
+
 def test_run_and_reduce_inside_a_function():
     strategy = mirrored(4)
     with strategy.scope():
