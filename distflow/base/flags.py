@@ -41,7 +41,12 @@ def _seconds(text: str) -> float:
 
 
 FLAGS: dict[str, Flag] = {
-    "DISTFLOW_EXECUTOR": Flag(str, "numpy", "executor of compiled functions: numpy"),
+    "DISTFLOW_EXECUTOR": Flag(str, "numpy", "executor of compiled functions: numpy or cpu"),
+    "DISTFLOW_CPU": Flag(
+        str, "native", "vector unit the cpu executor uses: native, avx512, avx2, sse or generic"
+    ),
+    "DISTFLOW_THREADS": Flag(_positive, None, "threads of the cpu executor in this process"),
+    "DISTFLOW_CACHE_DIR": Flag(str, None, "folder of the cache of machine code"),
     "DISTFLOW_PRINT_PASSES": Flag(_boolean, False, "log graphs before and after each pass"),
     "DISTFLOW_REPLICAS": Flag(_positive, None, "logical replicas V of a job"),
     "DISTFLOW_RANK": Flag(int, None, "rank of this worker, set by the launcher"),
