@@ -82,7 +82,8 @@ class ConcreteFunction:
         Raises:
           TypeError: (DtypeMismatchError) if the arguments are not those it was traced for.
         """
-        call = self._signature.call(args, kwargs)
+        traced, _ = self.structured_input_signature
+        call = self._signature.call(*self._signature.completed(args, kwargs, traced))
         tensors = [self._signature_value(t) for t in call.tensors]
         if len(tensors) != len(self._specs):
             raise errors.DtypeMismatchError(

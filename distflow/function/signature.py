@@ -96,6 +96,20 @@ class Signature:
         ])  # fmt: skip
         return Call(tuple(key), shapes, tensors, (args, kwargs))
 
+    def completed(self, args: Any, kwargs: Any, traced: Any) -> tuple[Any, dict[str, Any]]:
+        """Returns the arguments of a call with Python values that a trace fixed filled in."""
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError:
+            fixed = {
+                name: value
+                for name, value in zip(self._signature.parameters, traced)
+                if not any(isinstance(leaf, TensorSpec) for leaf in nest.flatten(value))
+            }
+            names = list(self._signature.parameters)[: len(args)]
+            kwargs = {**{k: v for k, v in fixed.items() if k not in names}, **kwargs}
+        return args, kwargs
+
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         try:
             bound = self._signature.bind(*args, **kwargs)

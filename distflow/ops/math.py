@@ -13,6 +13,7 @@ from distflow.ops.prims import creation
 from distflow.ops.prims import elementwise as p
 from distflow.ops.prims.reduction import cumprod as _cumprod
 from distflow.ops.prims.reduction import cumsum as _cumsum
+from distflow.ops.strings import join
 
 pi = float(np.pi)
 
@@ -21,8 +22,13 @@ pi = float(np.pi)
 
 
 def add(x: Any, y: Any, name: Any = None) -> Tensor:
-    """Returns x + y, element by element, with broadcasting."""
-    return p.add(x, y)
+    """Returns x + y, element by element, with broadcasting; strings are joined."""
+    try:
+        return p.add(x, y)
+    except errors.DtypeMismatchError:
+        if not all(convert_to_tensor(v).dtype is dtypes.string for v in (x, y)):
+            raise
+    return join([x, y])
 
 
 def subtract(x: Any, y: Any, name: Any = None) -> Tensor:

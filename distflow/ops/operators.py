@@ -7,7 +7,7 @@ from typing import Any
 
 from distflow.core.tensor import Tensor
 from distflow.core.variable import Variable
-from distflow.ops import math, slicing
+from distflow.ops import math, sliced_assign, slicing
 from distflow.ops.matmul import matmul
 from distflow.ops.prims import elementwise as p
 
@@ -103,3 +103,5 @@ def _method(function: Callable[[Any], Any]) -> Any:
 
 _attach(Tensor)
 _attach(Variable)
+for _name, _method_of_variable in sliced_assign.METHODS.items():
+    setattr(Variable, _name, _method_of_variable)
