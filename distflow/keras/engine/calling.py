@@ -38,10 +38,7 @@ def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with call_context.layer_scope(layer), call_context.calling(training):
         ensure_built(layer, bound)
         if symbolic:
-            # The cast to the compute dtype is the layer's own; it is no node of the model.
-            spec_args, spec_kwargs = output_specs(convert_arguments, layer, args, kwargs)
-            specs = layer.compute_output_spec(*spec_args, **spec_kwargs)
-            return layer._note_call(args, kwargs, specs)
+            return _symbolic(layer, args, kwargs)
         if has_training and training is not None:
             kwargs["training"] = training
         masks = _hand_in_masks(bound, kwargs)
@@ -49,6 +46,21 @@ def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             outputs = convert_user_code(layer.call)(*args, **kwargs)
         _regularize_activity(layer, outputs)
     _hand_out_masks(layer, bound.first, outputs, masks)
+    return outputs
+
+
+def _symbolic(layer: Any, args: Any, kwargs: Any) -> Any:
+    """Returns KerasTensors, with masks where the layer hands them on, as outputs of a new node."""
+    # The cast to the compute dtype is the layer's own; it is no node of the model.
+    spec_args, spec_kwargs = output_specs(convert_arguments, layer, args, kwargs)
+    bound = Arguments(layer._call_signature, spec_args, spec_kwargs)
+    masks = _hand_in_masks(bound, spec_kwargs)
+    specs = layer.compute_output_spec(*spec_args, **spec_kwargs)
+    output_specs(_hand_out_masks, layer, bound.first, specs, masks)
+    outputs = layer._note_call(args, kwargs, specs)
+    for spec, output in zip(nest.flatten(specs), nest.flatten(outputs)):
+        if mask_of(spec) is not None:
+            set_mask(output, mask_of(spec))
     return outputs
 
 
