@@ -245,4 +245,7 @@ def _output_gradient(given: Any, target: Any) -> Any:
 def _differentiable(value: Any) -> Any:
     if isinstance(value, Tensor) or _is_variable(value):
         return value
-    return convert.convert_to_tensor(value)
+    raise errors.invalid(
+        "gradient", "targets must be tensors that the tape has seen computed", f"{value!r:.80}",
+        "float(), .numpy() and NumPy functions leave the tape: keep the value a tensor.",
+    )  # fmt: skip

@@ -275,6 +275,10 @@ def _from_python(array: Any, value: Any, dtype: dtypes.DType | None) -> Any:
     if array.dtype.kind in "SUO":
         if array.dtype == object and all(isinstance(v, int) for v in array.reshape(-1).tolist()):
             raise errors.invalid("convert_to_tensor", "integers must fit 64 bits", f"{value!r:.80}")
+        if array.dtype.kind in "SU" and not all(isinstance(v, str | bytes) for v in _leaves(value)):
+            # NumPy would write the numbers as text.
+            raise errors.invalid("convert_to_tensor", "strings or numbers, not both in one list",
+                                 f"{value!r:.120}")  # fmt: skip
         array = _strings(array)
         if dtype is not None and dtype is not dtypes.string:
             raise _unconvertible(value, dtype)

@@ -69,6 +69,18 @@ class Tensor:
     def __bool__(self) -> bool:
         raise self._no_value("bool()")
 
+    def __float__(self) -> float:
+        raise self._no_value("float()")
+
+    def __int__(self) -> int:
+        raise self._no_value("int()")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            f"{type(self).__name__} does not support item assignment: tensors do not change. "
+            "Use tf.tensor_scatter_nd_update, tf.where, or a tf.Variable."
+        )
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a scalar tensor: it has no dimensions.")

@@ -268,6 +268,11 @@ class Variable(metaclass=_Creation):
     def __index__(self) -> int:
         return self.value().__index__()  # type: ignore[attr-defined]
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "Variable does not support item assignment. Use variable[key].assign(value)."
+        )
+
     def __iadd__(self, other: Any) -> Any:
         raise _in_place("+=", "assign_add(value)")
 

@@ -104,6 +104,7 @@ def einsum(equation: str, *inputs: Any, **unused: Any) -> Tensor:
     """
     operands = list(convert.match("einsum", inputs, None))
     terms, output = _parse(equation, operands)
+    _check_sizes(equation, terms, operands)
     value, labels = _sum_lone(operands[0], terms[0], [*terms[1:], output])
     for position in range(1, len(operands)):
         later = [*terms[position + 1 :], output]
@@ -148,6 +149,19 @@ def _parse(equation: str, operands: list[Any]) -> tuple[list[str], str]:
     if set(output) - set("".join(full)):
         raise errors.invalid("einsum", "output labels must occur in an input", repr(equation))
     return full, output
+
+
+def _check_sizes(equation: str, terms: list[str], operands: list[Any]) -> None:
+    """Each label has one size, or 1, wherever it occurs."""
+    sizes: dict[str, Any] = {}
+    for label, size in itertools.chain(*(zip(t, x.shape) for t, x in zip(terms, operands))):
+        known = sizes.get(label)
+        if None not in (known, size) and known != size and label in equation:
+            raise errors.invalid(
+                "einsum", f"label {label!r} of {equation!r} must have one size",
+                " and ".join(shapes.text(x.shape) for x in operands),
+            )  # fmt: skip
+        sizes[label] = size if known is None else known
 
 
 def _sum_lone(value: Any, labels: str, others: list[str]) -> tuple[Any, str]:

@@ -80,7 +80,7 @@ def _index(x: Any, key: list[Any]) -> Any:
     scalar_gathers: list[int] = []
     vector_axes: list[int] = []
     for axis, k in sorted(gathers.items(), reverse=True):
-        index = convert_to_tensor(k)
+        index = _index_tensor(k)
         x = indexing.gather(x, _wrap_negative(index, x, axis), axis=axis)
         (scalar_gathers if index.ndim == 0 else vector_axes).append(axis)
     if len(vector_axes) > 1 or any(convert_to_tensor(gathers[a]).ndim > 1 for a in vector_axes):
@@ -89,6 +89,15 @@ def _index(x: Any, key: list[Any]) -> Any:
             "Use tf.gather_nd.",
         )  # fmt: skip
     return _reshape_result(x, key, set(drop), set(scalar_gathers))
+
+
+def _index_tensor(k: Any) -> Any:
+    index = None if isinstance(k, str | bytes | float) else convert_to_tensor(k)
+    if index is None or not index.dtype.is_integer:
+        raise errors.DtypeMismatchError(
+            f"indexing: expected ints, slices, None, '...' or int tensors; received {k!r:.80}."
+        )
+    return index
 
 
 def _reshape_result(x: Any, key: list[Any], drop: set[int], gone: set[int]) -> Any:
