@@ -328,6 +328,8 @@ class Job:
                 if self._first is not None or number == signal.SIGKILL:
                     self._stopped.add(worker.number)
                 guardian.signal_groups([worker.group], number)
+                # A stopped worker (SIGSTOP) would sit out the grace period and be killed.
+                guardian.signal_groups([worker.group], signal.SIGCONT)
         if number == signal.SIGKILL:
             guardian.signal_groups(self._groups, number)
             guardian.signal_processes(guardian.processes_of(self.plan.job), number)

@@ -7,19 +7,15 @@ Indexed Job's (`cluster.resolve`). A process joins its job once; all strategies 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from typing import Any
 
-from distflow.base import errors, flags, log
+from distflow.base import flags, log
 from distflow.cluster import EnvironmentClusterResolver, WorkerEnvironment
 from distflow.comm import Communicator, InProcessHub, Transport
+from distflow.distribute import uncaught
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.options import CommunicationOptions, checked
 from distflow.distribute.strategy import Strategy
-
-# Exit code for "start me again somewhere": what schedulers retry (sysexits.h, EX_TEMPFAIL).
-RETRYABLE_EXIT_CODE = 75
 
 # Loaded when a job needs them: an MPI job needs no gRPC, and the other way round.
 _BACKENDS = {
@@ -83,23 +79,10 @@ def _join(environment: WorkerEnvironment) -> Transport:
     """Returns this process's link to the others, made on the first call."""
     global _transport
     if _transport is None:
+        uncaught.install(exits=environment.backend != "mpi")
         _transport = importlib.import_module(_BACKENDS[environment.backend]).connect(environment)
-        _exit_retryable_when_worker_is_lost()
+        uncaught.tell(_transport)
     return _transport
-
-
-def _exit_retryable_when_worker_is_lost() -> None:
-    """A worker that fails because of another one exits with 75, after the usual traceback."""
-    before = sys.excepthook
-
-    def hook(kind: Any, error: Any, trace: Any) -> None:
-        before(kind, error, trace)
-        if isinstance(error, errors.WorkerLostError | errors.WorkerLateError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(RETRYABLE_EXIT_CODE)
-
-    sys.excepthook = hook
 
 
 MultiWorkerStrategy = MultiWorkerMirroredStrategy

@@ -135,6 +135,19 @@ def rebuild(cls: type[errors.OpError], text: str, rank: int | None) -> errors.Op
     return cls(text)
 
 
+# "Start me again somewhere": what schedulers retry (sysexits.h, EX_TEMPFAIL).
+RETRYABLE_EXIT_CODE = 75
+
+
+def exit_code(error: BaseException) -> int:
+    """Returns the exit code of a worker that ends with an error nobody caught.
+
+    75 if another worker is lost or late, so that starting the job again may help, else 1.
+    """
+    lost = isinstance(error, errors.WorkerLostError | errors.WorkerLateError)
+    return RETRYABLE_EXIT_CODE if lost else 1
+
+
 def lost(what: str, rank: int, peer: int, cause: str, elapsed: float) -> errors.WorkerLostError:
     """Returns the error for a peer that is gone."""
     return errors.WorkerLostError(

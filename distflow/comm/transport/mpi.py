@@ -287,6 +287,6 @@ def _install_excepthook(comm: Any) -> None:
         previous(kind, error, trace)
         sys.stdout.flush()
         sys.stderr.flush()
-        comm.Abort(1)
+        comm.Abort(base.exit_code(error))
 
     sys.excepthook = hook

@@ -1,0 +1,87 @@
+"""How a worker ends with an error that nobody caught: what it prints, and its exit code.
+
+When one worker fails all others fail as well. Theirs are echoes: a page of our own frames on each
+of them would bury the first failure, so only the program's own frames are shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import traceback
+from types import TracebackType
+from typing import Any
+
+from distflow.base import errors, log
+from distflow.comm import Transport
+from distflow.comm.transport.base import exit_code
+
+# What a worker raises because of another one.
+ECHOES = (
+    errors.WorkerLostError,
+    errors.WorkerLateError,
+    errors.AbortedError,
+    errors.CollectiveMismatchError,
+)
+# Frames of these files say nothing to the reader of an echo.
+_INNER = (os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__)
+
+# An echo ends this much after its message: launchers take whoever ends first for the cause.
+ECHO_SECONDS = 1.0
+# Time for the cause to reach the other workers before the process ends.
+TELL_SECONDS = 0.2
+
+_installed = False
+_transport: Transport | None = None
+
+
+def install(exits: bool) -> None:
+    """Makes uncaught errors of this process short, and echoes end later than their cause.
+
+    Args:
+      exits: whether the process ends here, with the error's exit code; over MPI its transport
+        sees to that, as the whole job must be aborted.
+    """
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    before = sys.excepthook
+
+    def hook(kind: Any, error: BaseException, trace: TracebackType | None) -> None:
+        is_echo = isinstance(error, ECHOES)
+        if is_echo and not log.get_logger().isEnabledFor(logging.DEBUG):
+            sys.stderr.write(shortened(error))
+        else:
+            before(kind, error, trace)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if is_echo:
+            time.sleep(ECHO_SECONDS)
+        elif _transport is not None:
+            _transport.abort(error)
+            time.sleep(TELL_SECONDS)
+        if exits and exit_code(error) != 1:
+            os._exit(exit_code(error))
+
+    sys.excepthook = hook
+
+
+def tell(transport: Transport) -> None:
+    """Makes an uncaught error known to the other workers, who then quote it."""
+    global _transport
+    _transport = transport
+
+
+def shortened(error: BaseException) -> str:
+    """Returns the traceback of an error with the frames of the program alone."""
+    whole = traceback.TracebackException.from_exception(error)
+    frames = [frame for frame in whole.stack if not frame.filename.startswith(_INNER)]
+    hidden = len(whole.stack) - len(frames)
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
+    if hidden:
+        lines.append(f"  ({hidden} lines of distflow; DISTFLOW_LOG_LEVEL=DEBUG shows them)\n")
+    return "".join([*lines, *whole.format_exception_only()])
