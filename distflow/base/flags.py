@@ -53,6 +53,9 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_WORLD_SIZE": Flag(_positive, None, "number of workers, set by the launcher"),
     "DISTFLOW_LOCAL_RANK": Flag(int, None, "rank of this worker on its host"),
     "DISTFLOW_COORDINATOR": Flag(str, None, "host:port of the rendezvous server"),
+    "DISTFLOW_JOB": Flag(
+        str, None, "id of the job; set by the launcher, which hosts the rendezvous"
+    ),
     "DISTFLOW_TOKEN": Flag(str, None, "secret of the job: gRPC peers must present it"),
     "DISTFLOW_BACKEND": Flag(str, "auto", "transport between workers: auto, mpi or grpc"),
     "DISTFLOW_TIMEOUT": Flag(_seconds, 120.0, "seconds a collective may make no progress"),

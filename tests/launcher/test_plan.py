@@ -83,8 +83,8 @@ def test_defaults_leave_alone_what_is_set(root):
 
 
 def test_contract_and_settings_agree():
-    """What the launcher sets is what the library reads; the job's id is the launcher's own."""
-    assert set(env.CONTRACT) - {"DISTFLOW_JOB"} <= set(flags.FLAGS)
+    """What the launcher sets is what the library reads."""
+    assert set(env.CONTRACT) <= set(flags.FLAGS)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ HINT = """Add to the container of the Job's pod template:
         - name: DISTFLOW_WORLD_SIZE
           value: "4"                          # = spec.completions = spec.parallelism
         - name: DISTFLOW_COORDINATOR
-          value: "<job>-0.<service>:2222"     # pod 0 behind a headless Service
+          value: "<job>-0.<service>:7117"     # pod 0 behind a headless Service
         - name: DISTFLOW_TOKEN
-          valueFrom: {secretKeyRef: {name: <job>-token, key: token}}
-and to the pod's spec `subdomain: <service>`, to the Job's `completionMode: Indexed`."""
+          valueFrom: {secretKeyRef: {name: distflow-token, key: token}}
+and to the pod's spec `subdomain: <service>`, to the Job's `completionMode: Indexed`
+(deploy/k8s/overlays/job-grpc has all of it)."""
 
 
 def is_present() -> bool:

@@ -44,7 +44,7 @@ def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironme
             hint,
         )
     local_rank = flags.get("DISTFLOW_LOCAL_RANK")
-    job = os.environ.get("DISTFLOW_JOB")  # the launcher's id of the job
+    job = flags.get("DISTFLOW_JOB")
     return WorkerEnvironment(
         rank=rank,
         world_size=size,
