@@ -12,6 +12,8 @@ from typing import Any
 from distflow.base import errors, shapes
 
 _registered: dict[type, tuple[Callable[[Any], list[Any]], Callable[[Any, list[Any]], Any]]] = {}
+# Type -> whether its values are structures: asking an abstract class each time is slow.
+_nested: dict[type, bool] = {}
 
 
 def register(
@@ -21,17 +23,26 @@ def register(
 ) -> None:
     """Makes a class a structure: how to list its children, and how to rebuild it from new ones."""
     _registered[cls] = (flatten_children, rebuild)
+    _nested.clear()
 
 
 def is_nested(structure: Any) -> bool:
     """Whether a value is a structure rather than a leaf (a TensorShape is a leaf)."""
-    if isinstance(structure, list | tuple | collections.abc.Mapping):
-        return not isinstance(structure, shapes.TensorShape)
-    return type(structure) in _registered
+    cls = type(structure)
+    found = _nested.get(cls)
+    if found is None:
+        found = cls in _registered or (
+            issubclass(cls, list | tuple | collections.abc.Mapping)
+            and not issubclass(cls, shapes.TensorShape)
+        )
+        _nested[cls] = found
+    return found
 
 
 def children(structure: Any) -> list[Any]:
     """Returns the direct children of a structure, in canonical order."""
+    if type(structure) is list or type(structure) is tuple:
+        return list(structure)
     if type(structure) in _registered:
         return _registered[type(structure)][0](structure)
     if isinstance(structure, collections.abc.Mapping):
@@ -41,6 +52,8 @@ def children(structure: Any) -> list[Any]:
 
 def rebuild(structure: Any, new_children: list[Any]) -> Any:
     """Returns a structure of the same type with other children."""
+    if type(structure) is list or type(structure) is tuple:
+        return type(structure)(new_children)
     if type(structure) in _registered:
         return _registered[type(structure)][1](structure, new_children)
     if isinstance(structure, collections.abc.Mapping):
@@ -58,7 +71,15 @@ def rebuild(structure: Any, new_children: list[Any]) -> Any:
 
 def flatten(structure: Any) -> list[Any]:
     """Returns the leaves in canonical order; a leaf is its own only leaf."""
-    return list(_leaves(structure))
+    if not is_nested(structure):
+        return [structure]
+    leaves: list[Any] = []
+    for child in children(structure):
+        if is_nested(child):
+            leaves += flatten(child)
+        else:
+            leaves.append(child)
+    return leaves
 
 
 def flatten_with_paths(
@@ -128,14 +149,6 @@ def assert_same_structure(a: Any, b: Any, check_types: bool = True, **_: Any) ->
 
 
 _END = object()
-
-
-def _leaves(structure: Any) -> Iterator[Any]:
-    if not is_nested(structure):
-        yield structure
-        return
-    for child in children(structure):
-        yield from _leaves(child)
 
 
 def _pack(structure: Any, leaves: Iterator[Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes, errors, shapes
+from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.ops.prims import creation, host, indexing, movement
@@ -19,10 +20,32 @@ def getitem(self: Any, key: Any) -> Any:
     Raises:
       InvalidArgumentError: for too many indices, an index out of range, or a stride of 0.
     """
+    state = context.state
+    if type(self) is EagerTensor and not state.observers and not state.interpreters:
+        # Nobody records: NumPy's own indexing means the same, and takes a tenth of the time.
+        plain = _plain(key)
+        if plain is not None:
+            try:
+                return EagerTensor(self.array[plain].copy())
+            except (IndexError, ValueError):
+                pass  # what follows says what is wrong
     x = convert_to_tensor(self)
     if _is_mask(key):
         return boolean_mask(x, key)
     return _index(x, _expand(key if isinstance(key, tuple) else (key,), x.ndim))
+
+
+def _plain(key: Any) -> tuple[Any, ...] | None:
+    """The key with a final '...', if it has ints and slices of ints only; else None."""
+    keys = key if type(key) is tuple else (key,)
+    for k in keys:
+        if type(k) is slice:
+            for bound in (k.start, k.stop, k.step):
+                if bound is not None and type(bound) is not int:
+                    return None
+        elif type(k) is not int:
+            return None
+    return (*keys, ...)
 
 
 def _is_mask(key: Any) -> bool:

@@ -72,9 +72,10 @@ class Arguments:
     """
 
     def __init__(self, signature: inspect.Signature, args: Any, kwargs: dict[str, Any]):
-        bound = signature.bind(*args, **kwargs)
-        given: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
+        given = _by_name(signature, args, kwargs) or {}
+        # What is not plain, wrong calls among it, is left to `inspect`.
+        rest = {} if given else signature.bind(*args, **kwargs).arguments
+        for name, value in rest.items():
             kind = signature.parameters[name].kind
             if kind is inspect.Parameter.VAR_KEYWORD:
                 given.update(value)
@@ -95,6 +96,23 @@ class Arguments:
             for name, value in self.tensors.items()
             if name not in ("mask", "training") and not name.endswith("_mask")
         }
+
+
+def _by_name(signature: inspect.Signature, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Arguments by name where all parameters are plain ones; None for any other call."""
+    given: dict[str, Any] = {}
+    for position, (name, parameter) in enumerate(signature.parameters.items()):
+        if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            return None
+        if position < len(args):
+            given[name] = args[position]
+            if name in kwargs:
+                return None
+        elif name in kwargs:
+            given[name] = kwargs[name]
+        elif parameter.default is inspect.Parameter.empty:
+            return None
+    return given if len(given) == len(args) + len(kwargs) else None
 
 
 def _shape(x: Any) -> Any:

@@ -7,7 +7,7 @@ is searched here; the layer answers for what it holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from distflow.base import shapes
@@ -16,25 +16,28 @@ from distflow.core.variable import Variable
 _CONTAINERS = (list, tuple, set, frozenset, Mapping)
 
 
-def tracked(holder: Any) -> Iterator[Any]:
-    """Yields each distinct variable and tracked object in the attributes of `holder`."""
+def tracked(holder: Any) -> list[Any]:
+    """Returns each distinct variable and tracked object in the attributes of `holder`."""
+    found: list[Any] = []
     seen = {id(holder)}
     skipped = type(holder)._untracked_attributes
     for name, value in list(vars(holder).items()):
-        if name not in skipped:
-            yield from _search(value, seen)
+        # Each training step asks: most attributes are plain values, known by their type.
+        if _kinds.get(type(value)) != "" and name not in skipped:
+            _search(value, seen, found)
+    return found
 
 
-def _search(value: Any, seen: set[int]) -> Iterator[Any]:
-    found = kind(value)
-    if not found or id(value) in seen:
+def _search(value: Any, seen: set[int], found: list[Any]) -> None:
+    what = kind(value)
+    if not what or id(value) in seen:
         return
     seen.add(id(value))
-    if found != "container":
-        yield value
+    if what != "container":
+        found.append(value)
         return
     for child in value.values() if isinstance(value, Mapping) else value:
-        yield from _search(child, seen)
+        _search(child, seen, found)
 
 
 def kind(value: Any) -> str:

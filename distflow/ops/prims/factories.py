@@ -49,7 +49,10 @@ def check_axes(name: str, axes: Sequence[int], shape: Sequence[Any]) -> None:
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a reference that gives IEEE results (inf, NaN) without NumPy's warnings, as TF."""
+    """Returns a reference that gives IEEE results (inf, NaN) without NumPy's warnings, as TF.
+
+    `__wrapped__` is the bare one, for programs that keep NumPy quiet all along.
+    """
 
     @functools.wraps(function)
     def call(*args: Any, **attributes: Any) -> Any:
@@ -73,9 +76,9 @@ def unary(
     def dtype_rule(x: dtypes.DType) -> dtypes.DType:
         return out if check_dtype(name, accepts, x) and out is not None else x
 
+    @quiet
     def reference(x: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return keep_dtype(ref(x), x.dtype if out is None else out.numpy)
+        return keep_dtype(ref(x), x.dtype if out is None else out.numpy)
 
     return Primitive(
         name,
@@ -108,9 +111,9 @@ def binary(
         gx, gy = grad(g, z, x, y)
         return unbroadcast(gx, x, y), unbroadcast(gy, y, x)
 
+    @quiet
     def reference(x: Any, y: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return keep_dtype(ref(x, y), x.dtype if out is None else out.numpy)
+        return keep_dtype(ref(x, y), x.dtype if out is None else out.numpy)
 
     return Primitive(
         name,
