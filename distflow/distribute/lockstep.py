@@ -35,7 +35,10 @@ class Lockstep:
         self._count = count
         self.names = names
         self.timeout_seconds = timeout_seconds
-        self._changed = threading.Condition()
+        # One condition a thread, so that a turn wakes nobody but the next.
+        lock = threading.Lock()
+        self._news = [threading.Condition(lock) for _ in range(count)]
+        self._lock = lock
         self._waiting = set(range(count))
         self._holder: int | None = None
         self._arrived: dict[int, tuple[str, Any]] = {}
@@ -50,22 +53,23 @@ class Lockstep:
 
     def take_turn(self, index: int) -> None:
         """Blocks until it is this thread's turn to run Python code."""
-        with self._changed:
+        with self._lock:
             self._waiting.add(index)
             while self._holder is not None or min(self._waiting) != index:
                 self._raise_if_failed()
-                self._changed.wait(1.0)
+                self._news[index].wait(1.0)
             self._raise_if_failed()
             self._holder = index
             self._waiting.discard(index)
 
     def end_turn(self, index: int) -> None:
         """Lets another thread run Python code."""
-        with self._changed:
+        with self._lock:
             if self._holder == index:
                 self._holder = None
             self._waiting.discard(index)
-            self._changed.notify_all()
+            if self._waiting:
+                self._news[min(self._waiting)].notify()
 
     @contextlib.contextmanager
     def outside_python(self, index: int) -> Iterator[None]:
@@ -105,7 +109,7 @@ class Lockstep:
                 self._slots.acquire()
 
     def _meet(self, index: int, what: str, value: Any, action: Callable[[list[Any]], Any]) -> Any:
-        with self._changed:
+        with self._lock:
             self._raise_if_failed()
             self._check_same(index, what)
             self._arrived[index] = (what, value)
@@ -119,11 +123,11 @@ class Lockstep:
         except BaseException as error:
             self.fail(error)
             raise
-        with self._changed:
+        with self._lock:
             self._result = result
             self._arrived = {}
             self._round += 1
-            self._changed.notify_all()
+            self._wake_all()
             return result
 
     def _wait(self, index: int, what: str) -> Any:
@@ -139,9 +143,9 @@ class Lockstep:
                     "Set DISTFLOW_TIMEOUT (seconds) if a step really takes that long."
                 )
                 self.failure = error
-                self._changed.notify_all()
+                self._wake_all()
                 raise error
-            self._changed.wait(1.0)
+            self._news[index].wait(1.0)
         return self._result
 
     def _check_same(self, index: int, what: str) -> None:
@@ -160,23 +164,29 @@ class Lockstep:
             "Do not let the replica's number or data decide whether it reduces or assigns."
         )
         self.failure = self.failure or error
-        self._changed.notify_all()
+        self._wake_all()
         raise error
 
     # -- ends ----------------------------------------------------------------------------
 
     def finish(self, index: int) -> None:
         """Notes that a thread has returned from the replica function."""
-        with self._changed:
+        with self._lock:
             self._finished.add(index)
+            if self._arrived:
+                self._wake_all()
         self.end_turn(index)
 
     def fail(self, error: BaseException) -> None:
         """Notes the first failure and wakes everybody."""
-        with self._changed:
+        with self._lock:
             if self.failure is None and not isinstance(error, Aborted):
                 self.failure = error
-            self._changed.notify_all()
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for news in self._news:
+            news.notify()
 
     def _raise_if_failed(self) -> None:
         if self.failure is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ from distflow.distribute import input as inputs
 from distflow.distribute.lockstep import Aborted, Lockstep
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
 from distflow.distribute.replica import ReplicaContext
+from distflow.distribute.threads import ReplicaThreads, close_all
 
 # How long a replica may go on after another one has failed, before it is left behind.
 STOP_SECONDS = 1.0
@@ -53,6 +56,8 @@ class Strategy:
         self._communicator = communicator
         self.local_replicas: tuple[int, ...] = tuple(communicator.local_replicas)
         self._names_made = 0
+        self._idle: list[ReplicaThreads] = []
+        weakref.finalize(self, close_all, self._idle)
 
     # -- what it is ----------------------------------------------------------------------
 
@@ -163,15 +168,16 @@ class Strategy:
             except BaseException as error:  # noqa: BLE001 - raised again by the caller
                 lockstep.fail(error)
                 lockstep.end_turn(position)
+            finally:
+                # The thread stays; what it holds must not.
+                core_context.state.creators, core_context.state.replica = [], None
 
-        threads = [
-            threading.Thread(target=work, args=(i,), name=lockstep.names[i], daemon=True)
-            for i in range(len(bodies))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            _join(thread, lockstep)
+        # Calls from several threads at once get threads of their own.
+        threads = self._idle.pop() if self._idle else ReplicaThreads(lockstep.names)
+        if _have_ended(threads.start(work), lockstep):
+            self._idle.append(threads)
+        else:
+            threads.close()
         if lockstep.failure is not None:
             with self._told_to_others():
                 raise lockstep.failure
@@ -364,13 +370,17 @@ def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[], Any]:
     return lambda: fn(*args, **kwargs)
 
 
-def _join(thread: threading.Thread, lockstep: Lockstep) -> None:
-    """Waits for a replica; after a failure only briefly, as user code may hang in it."""
-    while thread.is_alive():
-        failed = lockstep.failure is not None
-        thread.join(STOP_SECONDS if failed else 0.5)
-        if failed:
-            return
+def _have_ended(done: threading.Semaphore, lockstep: Lockstep) -> bool:
+    """Waits for all replicas; after a failure only briefly, as user code may hang in one."""
+    left, over = len(lockstep.names), float("inf")
+    while left:
+        if done.acquire(timeout=0.1):
+            left -= 1
+        elif time.monotonic() > over:
+            return False
+        elif lockstep.failure is not None:
+            over = min(over, time.monotonic() + STOP_SECONDS)
+    return True
 
 
 def _one_blas_thread() -> None:
