@@ -14,15 +14,10 @@ import pytest
 
 FILES = (
     "tensors", "gradients", "functions", "datasets", "modules", "models", "training", "loops",
-    "strategies",
+    "strategies", "autograph", "everyday",
 )  # fmt: skip
 # What waits for the room that it belongs to: name of the program or mistake -> why.
-WAITING = {
-    "training.gan_with_two_optimizers": "fit asks for call() although train_step is overridden",
-    "metrics_as_loss_weights": "compile takes loss_weights=['accuracy']",
-    "fit_without_labels": "the error speaks of losses, not of the missing y",
-    "class_weight_missing": "class_weight='balanced' is an AttributeError",
-}
+WAITING: dict[str, str] = {}
 GOLDEN = Path(__file__).with_name("golden.json")
 RTOL, ATOL = 2e-4, 2e-5
 

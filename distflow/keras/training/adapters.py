@@ -187,6 +187,15 @@ def split(
     return tuple(cut(p, before) for p in parts), tuple(cut(p, after) for p in parts)  # type: ignore[return-value]
 
 
+def check_class_weight(class_weight: Any) -> None:
+    """Raises InvalidArgumentError unless it is None or a dict from class to weight."""
+    if class_weight is not None and not isinstance(class_weight, dict):
+        raise errors.invalid(
+            "fit", "class_weight must be a dict {class: weight}", repr(class_weight),
+            "sklearn.utils.class_weight.compute_class_weight computes balanced ones.",
+        )  # fmt: skip
+
+
 def weights_by_class(y: Any, class_weight: dict[int, float]) -> Any:
     """Returns the sample weights of a batch from the weight of each class.
 

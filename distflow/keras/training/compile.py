@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from distflow.base import errors, nest
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import losses as losses_module
@@ -23,6 +25,9 @@ class CompileLoss:
 
     def __init__(self, loss: Any, loss_weights: Any = None, output_names: Any = None):
         self._given, self._weights, self._output_names = loss, loss_weights, output_names
+        for weight in nest.flatten(loss_weights):
+            if weight is not None and not isinstance(weight, int | float | np.number):
+                raise errors.invalid("compile", "loss_weights must be numbers", repr(weight))
         self._losses: list[Any] | None = None
         self.metrics: list[Any] = []
 
@@ -42,6 +47,11 @@ class CompileLoss:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns the weighted sum of the losses of all outputs, a scalar tensor."""
+        if y_true is None:
+            raise errors.invalid(
+                "fit", "targets y are needed, as compile was given a loss", "none",
+                "Give fit(x, y), or a data set of (x, y).",
+            )  # fmt: skip
         if self._losses is None:
             self.build(y_true, y_pred)
         assert self._losses is not None

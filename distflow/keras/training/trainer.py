@@ -200,7 +200,13 @@ class Trainer(Steps):
             return
         with self.distribute_strategy.scope():
             x_spec = nest.map_structure(_any_rows, x)
-            y_pred = output_specs(converted(model), x_spec)
+            try:
+                y_pred = output_specs(converted(model), x_spec)
+            except NotImplementedError:
+                # A model without `call` (a GAN, say) that says itself what a step is.
+                if type(self).train_step is Steps.train_step:
+                    raise
+                return
             if not metrics_ready:
                 assert self.compile_metrics is not None
                 losses = None
@@ -254,6 +260,7 @@ class Trainer(Steps):
           InvalidArgumentError: for data of unequal lengths, labels out of range, a NaN loss.
         """
         self._require_compiled("fit")
+        adapters.check_class_weight(class_weight)
         self._require_scope("fit")
         if not isinstance(epochs, int) or epochs < 0:
             raise errors.invalid("fit", "epochs must be an int >= 0", repr(epochs))
