@@ -21,9 +21,8 @@ class Flag:
 
 
 def _boolean(text: str) -> bool:
-    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
-        text.strip().lower()
-    ]
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    return words[text.strip().lower()]
 
 
 def _positive(text: str) -> int:
@@ -38,6 +37,14 @@ def _seconds(text: str) -> float:
     if not value > 0:
         raise ValueError(text)
     return value
+
+
+_EXPECTED: dict[Callable[[str], Any], str] = {
+    _boolean: "1 or 0",
+    _positive: "an integer from 1",
+    _seconds: "a number of seconds above 0",
+    int: "an integer",
+}
 
 
 FLAGS: dict[str, Flag] = {
@@ -81,10 +88,13 @@ def get(name: str) -> Any:
         return flag.default
     try:
         return flag.parse(text)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError):
         raise errors.invalid(
-            "environment", f"{name} must be a valid value ({flag.help})", repr(text)
-        ) from error
+            "environment",
+            f"{name} must be {_EXPECTED[flag.parse]}",
+            repr(text),
+            f"It sets: {flag.help}.",
+        ) from None
 
 
 @contextlib.contextmanager

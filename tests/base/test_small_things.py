@@ -59,13 +59,16 @@ def test_flag_comes_from_an_override_else_the_environment_else_its_default(monke
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
-    [("DISTFLOW_REPLICAS", "0"), ("DISTFLOW_REPLICAS", "many"), ("DISTFLOW_TIMEOUT", "-1"),
-     ("DISTFLOW_RANK", "first")],
+    ("name", "text", "expected"),
+    [("DISTFLOW_REPLICAS", "0", "an integer from 1"),
+     ("DISTFLOW_REPLICAS", "many", "an integer from 1"),
+     ("DISTFLOW_TIMEOUT", "-1", "a number of seconds above 0"),
+     ("DISTFLOW_RANK", "first", "an integer"), ("DISTFLOW_PRINT_PASSES", "maybe", "1 or 0")],
 )  # fmt: skip
-def test_malformed_flag_is_refused_by_name(monkeypatch, name, text):
+def test_malformed_flag_is_refused_by_name(monkeypatch, name, text, expected):
     monkeypatch.setenv(name, text)
-    with pytest.raises(errors.InvalidArgumentError, match=rf"environment: {name} must be .*{text}"):
+    message = f"environment: {name} must be {expected}; received '{text}'"
+    with pytest.raises(errors.InvalidArgumentError, match=message):
         flags.get(name)
 
 
