@@ -5,7 +5,7 @@ import grpc
 import numpy as np
 import pytest
 
-from distflow.base import errors
+from distflow.base import errors, log
 from distflow.comm import Communicator
 from distflow.comm.transport import frames
 from distflow.comm.transport.grpc import GrpcServer, GrpcTransport, split_address
@@ -72,6 +72,26 @@ def test_other_addresses_need_a_token():
 def test_tokens_that_metadata_cannot_hold_are_refused():
     with pytest.raises(errors.InvalidArgumentError, match="ASCII"):
         GrpcServer(token="é")
+
+
+def test_a_port_of_localhost_is_in_use_if_another_program_has_it():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(errors.UnavailableError, match="port is in use"):
+            GrpcServer("localhost", other.getsockname()[1])
+
+
+def test_a_long_wait_for_a_peer_says_who_is_missing(monkeypatch, caplog):
+    monkeypatch.setattr("distflow.comm.transport.grpc._NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(log.get_logger(), "propagate", True)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        server = GrpcServer()
+        with pytest.raises(errors.WorkerLateError, match="DISTFLOW_JOIN_TIMEOUT"):
+            server.connect(0, [server.address, address], connect_timeout_seconds=1.0)
+    assert f"rank 0 waits for rank 1 at {address}, for " in caplog.text
 
 
 def test_a_port_in_use_is_one_clear_error():

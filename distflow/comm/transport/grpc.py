@@ -37,6 +37,7 @@ _WELCOME = b"distflow-welcome-1"
 _MAX_STREAMS = 1024
 _CLOSE_SECONDS = 2.0
 _HANDSHAKE_SECONDS = 5.0
+_NOTICE_SECONDS = 5.0  # waiting longer for peers at the start is said: somebody may start them
 _BLAME = {  # status codes with which a peer refuses us for good
     grpc.StatusCode.UNAUTHENTICATED: errors.PermissionDeniedError,
     grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPreconditionError,
@@ -134,8 +135,10 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
         )
+        # gRPC takes ::1 alone for "localhost" if another program has the port of 127.0.0.1.
+        bound = "127.0.0.1" if host == "localhost" else _bracketed(host)
         try:
-            self.port = self._server.add_insecure_port(f"{_bracketed(host)}:{port}")
+            self.port = self._server.add_insecure_port(f"{bound}:{port}")
         except RuntimeError as error:
             self.port = 0
             cause: Exception | None = error
@@ -268,11 +271,17 @@ class GrpcTransport(base.Transport):
         self._closed = False
         timeout = connect_timeout_seconds or flags.get("DISTFLOW_JOIN_TIMEOUT")
         server.attach(self)
+        deadline = base.Deadline(timeout)
+        notice = threading.Timer(_NOTICE_SECONDS, self._say_who_is_missing, (deadline,))
+        notice.daemon = True
+        notice.start()
         try:
-            self._connect(base.Deadline(timeout))
+            self._connect(deadline)
         except BaseException:
             self._drop()
             raise
+        finally:
+            notice.cancel()
         atexit.register(self._close_at_exit)
 
     def _new_outbox(self) -> Outbox:
@@ -341,6 +350,16 @@ class GrpcTransport(base.Transport):
             detail = call.details() or "no details"
             self._inbox.mark_lost(peer, f"its connection broke: {code.name}, {detail[:200]}")
 
+    def _say_who_is_missing(self, deadline: base.Deadline) -> None:
+        missing = [p for p in self.peers if p not in self._admitted]
+        if missing:
+            log.get_logger().warning(
+                "rank %d waits for %s, for %.0f s more (DISTFLOW_JOIN_TIMEOUT)",
+                self.rank,
+                ", ".join(f"rank {p} at {self._addresses[p]}" for p in missing),
+                deadline.remaining,
+            )
+
     def _never_came(self, peer: int, deadline: base.Deadline) -> errors.WorkerLateError:
         text = (
             f"connect: rank {peer} at {self._addresses[peer]} has not come; "
@@ -351,6 +370,7 @@ class GrpcTransport(base.Transport):
             text += f"\nNothing has come from ranks {absent} either."
         if self._server.refused:
             text += f"\nRefused meanwhile: {'; '.join(self._server.refused)}"
+        text += "\nStart all workers, or set DISTFLOW_JOIN_TIMEOUT to more seconds."
         return errors.WorkerLateError(text, peer)
 
     def admit(self, peer: int) -> bool:
