@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 import time
 from typing import Any
@@ -10,6 +12,7 @@ from distflow.keras.callbacks.base import Callback
 
 WIDTH = 20
 REDRAW_SECONDS = 0.05
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ProgbarLogger(Callback):
@@ -50,6 +53,8 @@ class ProgbarLogger(Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Moves the bar."""
         self._seen = batch + 1
+        # Validation that follows is no part of the steps' time.
+        self._ended = time.monotonic()
         self._draw(logs)
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -91,6 +96,7 @@ class ProgbarLogger(Callback):
 
     def _begin(self) -> None:
         self._started, self._drawn, self._seen = time.monotonic(), 0.0, 0
+        self._ended: float | None = None
 
     def _draw(self, logs: Any) -> None:
         now = time.monotonic()
@@ -107,7 +113,7 @@ class ProgbarLogger(Callback):
             _write(f"{title}{self._line(logs, final=True, bar=False)}\n")
 
     def _line(self, logs: Any, final: bool, bar: bool = True) -> str:
-        elapsed = time.monotonic() - self._started
+        elapsed = (self._ended or time.monotonic()) - self._started
         per_step = elapsed / max(self._seen, 1)
         total = str(self._steps) if self._steps else "?"
         parts = [f"{self._seen:>{len(total)}}/{total}"]
@@ -119,7 +125,21 @@ class ProgbarLogger(Callback):
             parts.append(f"{_duration(per_step * (self._steps - self._seen))} left "
                          f"{_short(per_step)}/step")  # fmt: skip
         numbers = [f"{name}: {_number(value)}" for name, value in (logs or {}).items()]
+        if not final:
+            numbers = _that_fit(numbers, parts)
         return " - ".join([" ".join(parts), *numbers])
+
+
+def _that_fit(numbers: list[str], parts: list[str]) -> list[str]:
+    """Returns the numbers that fit beside the bar: a wrapped line could not be rewritten."""
+    room = shutil.get_terminal_size().columns - len(_COLOUR.sub("", " ".join(parts))) - 1
+    fitting = []
+    for text in numbers:
+        room -= len(text) + 3
+        if room < 0:
+            break
+        fitting.append(text)
+    return fitting
 
 
 def _bar(seen: int, steps: int | None) -> str:

@@ -148,5 +148,30 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert out.count("\n") == 4
 
 
+def test_a_bar_that_is_rewritten_never_wraps(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    out = fit_output(monkeypatch, True, 1)
+    drawn = re.findall(r"\r([^\r\n]*)\x1b\[K(?!\n)", out)
+    assert drawn
+    for line in drawn:
+        assert len(re.sub(r"\x1b\[[0-9;]*m", "", line)) < 50
+    assert "loss: " in out
+
+
+def test_the_time_of_a_step_is_without_validation(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("distflow.keras.callbacks.progress.time.monotonic", lambda: now[0])
+    logger = keras.callbacks.ProgbarLogger()
+    logger.set_params({"verbose": 2, "epochs": 1, "steps": 2, "phase": "fit"})
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    logger.on_epoch_begin(0)
+    now[0] = 4.0
+    logger.on_train_batch_end(1, {})
+    now[0] = 100.0
+    logger.on_epoch_end(0, {"loss": 1.0})
+    assert "2/2 4s 2.0s/step" in stream.getvalue()
+
+
 def test_verbose_zero_is_silent(monkeypatch):
     assert fit_output(monkeypatch, True, 0) == ""
