@@ -37,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the `distflow` command; returns its exit code."""
     parser = _build_parser()
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        print("distflow: error: expected a COMMAND; received none.", file=sys.stderr)
+        return USAGE_ERROR
     if options.command == "doctor":
         return doctor.run()
     return _run(options)
@@ -93,7 +97,7 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog="`distflow COMMAND --help` tells more, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"distflow {version()}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_run(
         commands.add_parser(
             "run",

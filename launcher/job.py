@@ -198,12 +198,15 @@ class Job:
             copy = self.plan.log_dir / f"rank-{owner.number}.{kind}"
         name = f"rank {owner.number}" if owner is not None else "mpirun"
         keep = owner.keep if owner is not None and kind == "err" else None
-        # Once a rank has failed mpirun says so in ten lines; the report says it better.
-        is_muted = (lambda: self._first is not None) if owner is None else (lambda: False)
+        # Once a rank has failed, or after Ctrl-C, mpirun says so in ten lines; ours say it better.
+        is_muted = self._has_been_told if owner is None else (lambda: False)
         self._streams[fd] = Stream(name, fd, 1 if kind == "out" else 2, copy, keep, is_muted)
         self._outputs.register(fd, selectors.EVENT_READ)
         if owner is not None and kind == "err":
             self._errors[owner.number] = fd
+
+    def _has_been_told(self) -> bool:
+        return self._first is not None or self._interrupted is not None
 
     def listen(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls back from the loop when there is something to read at `fd`."""

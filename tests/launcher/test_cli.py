@@ -1,3 +1,4 @@
+import importlib.metadata
 import re
 
 import pytest
@@ -81,6 +82,22 @@ def test_doctor_fails_only_if_something_needed_is_missing(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", (("a", lambda: [good]), ("b", lambda: [bad])))
     assert doctor.run() == 1
     assert capsys.readouterr().out.endswith("MISSING numpy\n        -> pip install numpy\n")
+
+
+def test_doctor_says_what_an_optional_package_is_for(monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    notes = [finding.text for finding in doctor.check_versions() if finding.state == "note"]
+    assert any("h5py is not installed (for .keras" in note for note in notes)
+    assert any('mpi4py is not installed (for jobs over MPI: pip install "distflow[mpi]")' in note
+               for note in notes)  # fmt: skip
+
+
+def test_no_command_shows_the_commands(capsys):
+    assert cli.main([]) == cli.USAGE_ERROR
+    assert "start the workers of a job" in capsys.readouterr().err
 
 
 @pytest.mark.spawn

@@ -47,6 +47,15 @@ def test_a_second_signal_kills_at_once(run, backend, all_gone):
     assert all_gone(workers, 0.5)
 
 
+def test_mpirun_says_nothing_of_a_job_that_was_interrupted(run, mpi, all_gone):
+    job = run(["-n", "2", "--backend", "mpi"], "hang")
+    workers = job.wait_for("ready", 2)
+    job.process.send_signal(signal.SIGINT)
+    assert job.end() == 130
+    assert "[mpirun]" not in job.err
+    assert all_gone(workers, 0.5)
+
+
 @pytest.mark.parametrize("mode", ["hang", "stubborn", "grandchild"])
 def test_nothing_is_left_two_seconds_after_kill_9_of_the_launcher(run, backend, all_gone, mode):
     job = run(["-n", "2", "--backend", backend], mode)
