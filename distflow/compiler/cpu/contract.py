@@ -1,0 +1,113 @@
+"""A contraction as a callable: its machine code, panels of B where they pay, and its threads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from distflow.compiler.cpu import isa, jit
+from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
+from distflow.compiler.cpu.packing import Step, emit_copy
+
+# Rows that must share a panel before copying B into panels pays (Xeon with AVX-512, 2026-11).
+_ROWS_FOR_PANELS = 128
+# Below this B stays in the first-level cache however it lies.
+_BYTES_FOR_PANELS = 1 << 14
+_GROUP = [ctypes.c_int64] * 2
+
+
+def contraction(
+    dtype: str, rows: Sequence[Axis], inner: Sequence[Axis], columns: Axis
+) -> Contraction:
+    """Returns the compiled contraction C += A·B; the same arguments give the same object.
+
+    Args:
+      dtype: "float32" or "float64".
+      rows: axes of C other than the columns; those with a stride in B are batch axes.
+      inner: summed axes, slowest first: the order of additions.
+      columns: the axis contiguous in C and absent from A; any stride in B.
+    """
+    nest = Nest(dtype, collapse(tuple(rows)), collapse(tuple(inner)), columns.extent)
+    if not nest.inner:
+        nest = replace(nest, inner=(Axis(1),))
+    return _made(nest, columns.b if columns.extent > 1 else 1, isa.current())
+
+
+@functools.lru_cache(maxsize=4096)
+def _made(nest: Nest, column_stride: int, target: isa.Target) -> Contraction:
+    return Contraction(nest, column_stride, target)
+
+
+class Contraction:
+    """Machine code for one Nest. Calls may overlap in time."""
+
+    def __init__(self, nest: Nest, column_stride: int, target: isa.Target):
+        cut = plan(nest, target)
+        module = ir.Module("contraction")
+        products = math.prod(axis.extent for axis in nest.inner)
+        sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
+        self._scratch: list[np.ndarray] = []
+        self._num_panels = 0
+        if column_stride != 1 or (
+            nest.columns > cut.width
+            and sharing >= _ROWS_FOR_PANELS
+            and products * nest.columns * nest.item_bytes > _BYTES_FOR_PANELS
+        ):
+            nest = self._add_panels(module, nest, column_stride, cut.width)
+            cut = replace(plan(nest, target), width=cut.width)
+        self.nest, self.plan = nest, cut
+        emit(module, "contract", nest, cut, target)
+        code = jit.compile_module(module, "contraction")
+        self._contract = code.function("contract", None, *[ctypes.c_void_p] * 3, *_GROUP)
+        if self._num_panels:
+            self._pack = code.function("pack", None, *[ctypes.c_void_p] * 2, *_GROUP)
+        self._num_groups = cut.num_groups(nest)
+
+    def _add_panels(self, module: Any, nest: Nest, column_stride: int, width: int) -> Nest:
+        """Adds the copy of B to panels [column tile, *batch, *inner, width]; returns its nest."""
+        self._num_panels = -(-nest.columns // width)
+        width = min(width, nest.columns)
+        strides = []
+        size = width
+        for axis in reversed((*(a for a in nest.rows if a.b), *nest.inner)):
+            strides.append(size)
+            size *= axis.extent
+        moved = iter(reversed(strides))
+        steps, rows, inner = [Step(self._num_panels, width * column_stride, size)], [], []
+        for axis in nest.rows:
+            rows.append(replace(axis, b=next(moved)) if axis.b else axis)
+            if axis.b:
+                steps.append(Step(axis.extent, axis.b, rows[-1].b))
+        for axis in nest.inner:
+            inner.append(replace(axis, b=next(moved)))
+            steps.append(Step(axis.extent, axis.b, inner[-1].b))
+        steps.append(Step(width, column_stride, 1))
+        tail = nest.columns - (self._num_panels - 1) * width
+        emit_copy(module, "pack", nest.dtype, steps, tail)
+        self._panel_shape = self._num_panels * size, nest.dtype
+        return replace(nest, rows=tuple(rows), inner=collapse(tuple(inner)) or (Axis(1),),
+                       panel=size)  # fmt: skip
+
+    def __call__(self, c: int, a: int, b: int) -> None:
+        """Writes C. The three are addresses of the first elements."""
+        if not self._num_panels:
+            run(self._contract, self._num_groups, c, a, b)
+            return
+        # Popping and appending are atomic: calls at the same time use different buffers.
+        scratch = self._scratch.pop() if self._scratch else np.empty(*self._panel_shape)
+        panels = scratch.ctypes.data
+        run(self._pack, self._num_panels, panels, b)
+        run(self._contract, self._num_groups, c, a, panels)
+        self._scratch.append(scratch)
+
+
+def run(function: Any, count: int, *pointers: int) -> None:
+    """Runs positions 0..count of a compiled loop."""
+    function(*pointers, 0, count)

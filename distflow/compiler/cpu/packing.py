@@ -1,0 +1,74 @@
+"""Copies between strided arrays as LLVM IR: panels for the microkernel, padding, transposition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from distflow.compiler.cpu.microkernel import loop
+
+_I64, _PTR = ir.IntType(64), ir.PointerType()
+
+
+@dataclass(frozen=True)
+class Step:
+    """An axis of a copy: its extent, and its strides in source and target in elements."""
+
+    extent: int
+    source: int
+    target: int
+
+
+def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: int = 0) -> None:
+    """Adds `void name(target, source, begin, end)`: copies positions begin..end of the first axis.
+
+    Args:
+      module: the llvmlite module.
+      name: of the function.
+      dtype: "float32" or "float64".
+      axes: slowest first; at least two. Extents are at least 1.
+      tail: extent of the last axis at the last position of the first one; 0: as elsewhere.
+    """
+    element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+    kind = ir.FunctionType(ir.VoidType(), [_PTR, _PTR, _I64, _I64])
+    function = ir.Function(module, kind, name)
+    target, source, begin, end = function.args
+    target.add_attribute("noalias")
+    source.add_attribute("noalias")
+    first, *others = axes
+
+    def at(builder: Any, pointer: Any, index: Any, stride: int) -> Any:
+        offset = builder.mul(index, _I64(stride))
+        return builder.gep(pointer, [offset], inbounds=True, source_etype=element)
+
+    def nest(builder: Any, to: Any, of: Any, axes: Sequence[Step]) -> None:
+        if not axes:
+            builder.store(builder.load(of, typ=element), to)
+            return
+        axis, *rest = axes
+
+        def body(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            nest(builder, at(builder, to, i, axis.target), at(builder, of, i, axis.source), rest)
+            return []
+
+        loop(builder, _I64(0), _I64(axis.extent), [], body)
+
+    def outermost(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+        here = at(builder, target, i, first.target), at(builder, source, i, first.source)
+        if not tail or tail == others[-1].extent:
+            nest(builder, *here, others)
+            return []
+        is_last = builder.icmp_unsigned("==", i, _I64(first.extent - 1))
+        with builder.if_else(is_last) as (then, other):
+            with then:
+                nest(builder, *here, [*others[:-1], Step(tail, others[-1].source, 1)])
+            with other:
+                nest(builder, *here, others)
+        return []
+
+    builder = ir.IRBuilder(function.append_basic_block("start"))
+    loop(builder, begin, end, [], outermost)
+    builder.ret_void()

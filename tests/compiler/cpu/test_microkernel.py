@@ -1,0 +1,126 @@
+import math
+
+import numpy as np
+import pytest
+from llvmlite import ir
+
+from distflow.compiler.cpu import isa, jit, microkernel
+from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
+from distflow.compiler.cpu.packing import Step, emit_copy
+
+POINTERS = [np.ctypeslib.ctypes.c_void_p] * 3
+RANGE = [np.ctypeslib.ctypes.c_int64] * 2
+
+
+def fma(a, b, c):
+    """a * b + c rounded once to float32: the product of two float32 is exact in long double."""
+    assert np.finfo(np.longdouble).nmant >= 63
+    return np.float32(np.longdouble(a) * np.longdouble(b) + np.longdouble(c))
+
+
+def in_order(a, b, order=None):
+    """A @ B in float32 by one fused multiply-add after the other, k as in `order`."""
+    c = np.zeros((a.shape[0], b.shape[1]), np.float32)
+    for k in range(a.shape[1]) if order is None else order:
+        c = fma(a[:, k, None], b[None, k, :], c)
+    return c
+
+
+def run(nest, c, a, b, cut=None, begin=0, end=None):
+    target = isa.current()
+    cut = cut or plan(nest, target)
+    module = ir.Module("test")
+    emit(module, "contract", nest, cut, target)
+    function = jit.compile_module(module, "test").function("contract", None, *POINTERS, *RANGE)
+    end = cut.num_groups(nest) if end is None else end
+    function(c.ctypes.data, a.ctypes.data, b.ctypes.data, begin, end)
+    return c
+
+
+def matmul_nest(m, k, n, dtype="float32"):
+    return Nest(dtype, (Axis(m, k, 0, n),), (Axis(k, 1, n, 0),), n)
+
+
+def normal(seed, *shape, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def test_bits_are_those_of_fused_multiply_adds_with_k_ascending():
+    a, b = normal(0, 9, 101), normal(1, 101, 37)
+    c = run(matmul_nest(9, 101, 37), np.full((9, 37), np.nan, np.float32), a, b)
+    np.testing.assert_array_equal(c, in_order(a, b))
+    assert (c != in_order(a, b, reversed(range(101)))).any()  # another order would be seen
+
+
+@pytest.mark.parametrize("tile", [1, 2, 5, 7, 13])
+@pytest.mark.parametrize("vectors", [1, 2])
+@pytest.mark.parametrize("block", [1, 7, 50, 101])
+def test_tile_group_and_block_do_not_change_bits(tile, vectors, block):
+    a, b = normal(0, 23, 101), normal(1, 101, 37)
+    nest = matmul_nest(23, 101, 37)
+    width = vectors * isa.current().lanes(4)
+    cut = microkernel.Plan((), nest.rows, (tile,), width, (2, 2), block)
+    c = run(nest, np.full((23, 37), np.nan, np.float32), a, b, cut)
+    np.testing.assert_array_equal(c, in_order(a, b))
+
+
+def test_groups_write_their_own_elements_only():
+    nest = matmul_nest(40, 8, 70)
+    cut = plan(nest, isa.current())
+    groups = cut.num_groups(nest)
+    assert groups > 1
+    a, b = normal(0, 40, 8), normal(1, 8, 70)
+    whole = run(nest, np.zeros((40, 70), np.float32), a, b)
+    count = np.zeros((40, 70), int)
+    for g in range(groups):
+        part = run(nest, np.full((40, 70), np.nan, np.float32), a, b, cut, g, g + 1)
+        np.testing.assert_array_equal(part[~np.isnan(part)], whole[~np.isnan(part)])
+        count += ~np.isnan(part)
+    assert (count == 1).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 65])
+def test_ragged_tiles_leave_their_surroundings_alone(n):
+    a, b = normal(0, 3, 4), normal(1, 4, n)
+    canary = np.full(3 * n + 128, 7, np.float32)
+    nest = matmul_nest(3, 4, n)
+    run(nest, canary[64:], a, b)
+    np.testing.assert_array_equal(canary[64 : 64 + 3 * n].reshape(3, n), in_order(a, b))
+    assert (canary[:64] == 7).all()
+    assert (canary[64 + 3 * n :] == 7).all()
+
+
+def test_two_row_axes_share_a_tile():
+    nest = Nest("float32", (Axis(4, 300, 0, 40), Axis(5, 20, 0, 8)), (Axis(20, 1, 8, 0),), 8)
+    cut = plan(nest, isa.current())
+    assert math.prod(cut.tile) > 5
+    x, b = normal(0, 4, 15, 20), normal(1, 20, 8)
+    c = run(nest, np.zeros((4, 5, 8), np.float32), x, b)
+    np.testing.assert_array_equal(c.reshape(20, 8), in_order(x[:, :5].reshape(20, 20), b))
+
+
+def test_nested_sums_go_slowest_axis_first():
+    nest = Nest("float32", (Axis(3, 77, 0, 5),), (Axis(7, 1, 5, 0), Axis(11, 7, 35, 0)), 5)
+    a, b = normal(0, 3, 77), normal(1, 77, 5)
+    c = run(nest, np.zeros((3, 5), np.float32), a, b)
+    order = [j * 7 + i for i in range(7) for j in range(11)]
+    np.testing.assert_array_equal(c, in_order(a, b, order))
+    assert (c != in_order(a, b)).any()
+
+
+def test_collapse_joins_only_what_lies_as_one():
+    assert collapse((Axis(3, 20, 0, 8), Axis(4, 5, 0, 2))) == (Axis(12, 5, 0, 2),)
+    assert len(collapse((Axis(3, 21, 0, 8), Axis(4, 5, 0, 2)))) == 2
+    assert collapse((Axis(1, 9, 9, 9),)) == ()
+
+
+def test_copy_makes_panels_with_a_narrow_last_one():
+    source = np.arange(5 * 7, dtype=np.float64).reshape(5, 7)
+    target = np.full((3, 5, 3), -1.0)
+    module = ir.Module("copy")
+    emit_copy(module, "copy", "float64", [Step(3, 3, 15), Step(5, 7, 3), Step(3, 1, 1)], tail=1)
+    function = jit.compile_module(module, "copy").function("copy", None, *POINTERS[:2], *RANGE)
+    function(target.ctypes.data, source.ctypes.data, 0, 3)
+    np.testing.assert_array_equal(target[0], source[:, :3])
+    np.testing.assert_array_equal(target[2, :, 0], source[:, 6])
+    assert (target[2, :, 1:] == -1).all()
