@@ -40,7 +40,7 @@ def build():
     )
 
 
-def train(strategy, steps=STEPS):
+def train(strategy, steps=STEPS, run_eagerly=False):
     """Returns the SHA-256 of weights and slots after training under a strategy."""
     images, labels = data()
     with strategy.scope():
@@ -48,6 +48,7 @@ def train(strategy, steps=STEPS):
         model.compile(
             optimizer=tf.keras.optimizers.Adam(1e-2, name="adam"),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            run_eagerly=run_eagerly,
         )
     model.fit(images, labels, batch_size=BATCH, steps_per_epoch=steps, shuffle=False, verbose=0)
     return digest([*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)])

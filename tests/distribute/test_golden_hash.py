@@ -73,6 +73,11 @@ def test_training_twice_gives_the_same_hash(golden):
     assert golden_job.train(MirroredStrategy(logical_replicas=golden_job.REPLICAS)) == golden
 
 
+def test_eager_steps_give_the_same_bits_as_compiled_ones(golden):
+    strategy = MirroredStrategy(logical_replicas=golden_job.REPLICAS)
+    assert golden_job.train(strategy, run_eagerly=True) == golden
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_workers_as_threads_give_the_golden_hash(golden, world_size):
