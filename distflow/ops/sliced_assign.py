@@ -26,7 +26,7 @@ _SCATTER = {
 
 def getitem(self: Any, key: Any) -> Any:
     """Returns a part of a variable: a tensor with `assign`, `assign_add` and `assign_sub`."""
-    part = slicing.getitem(self, key)
+    part = slicing.getitem(self.value(), key)
     for name in _SCATTER:
         setattr(part, name, functools.partial(_write, self, key, name))
     return part

@@ -194,17 +194,15 @@ def if_exp(cond: Any, if_true: Callable[[], Any], if_false: Callable[[], Any], t
 
 
 def zeros_like(value: Any) -> Any:
-    """Returns zeros of a value's type, of size 0 along unknown dimensions."""
+    """Returns zeros (or empty strings) of a value's type, of size 0 along unknown dimensions."""
     spec = value if isinstance(value, Tensor) else convert.convert_to_tensor(value)
-    if spec.dtype is dtypes.string:
-        raise errors.invalid("loop", "numbers", "strings")
+    zero = b"" if spec.dtype is dtypes.string else 0
     dims = tuple(0 if d is None else d for d in spec.shape)
-    zeros = EagerTensor(np.zeros(dims, spec.dtype.numpy))
     if None not in spec.shape:
-        return zeros
+        return EagerTensor(np.full(dims, zero, spec.dtype.numpy))
     target = EagerTensor(np.asarray(dims, np.int32))
     return movement.broadcast_to(
-        EagerTensor(np.zeros((), spec.dtype.numpy)), target, shape=tuple(spec.shape)
+        EagerTensor(np.full((), zero, spec.dtype.numpy)), target, shape=tuple(spec.shape)
     )
 
 
