@@ -359,3 +359,39 @@ def test_a_function_loops_over_a_distributed_data_set(workers):
 
     for result in on_threads(workers, 2, work):
         np.testing.assert_allclose(result, [X[:7].sum()] * 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("on_rank", [None, 0, 1])
+def test_batch_logs_are_read_by_all_workers_or_by_none(on_rank):
+    """Reading metrics is collective: one worker's callback makes all of them read."""
+
+    class Seen(tf.keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.losses = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.losses.append(logs["loss"])
+
+    def work(strategy):
+        seen = Seen()
+        callbacks = [seen] if strategy.worker_rank == on_rank else []
+        model = compiled(strategy)
+        model.fit(X, Y, batch_size=16, verbose=0, callbacks=callbacks)
+        return len(seen.losses), strategy.communicator._sequence
+
+    results = on_threads(2, 2, work)
+    assert [count for count, _ in results] == [4 if rank == on_rank else 0 for rank in range(2)]
+    calls = {sequence for _, sequence in results}
+    assert len(calls) == 1
+
+
+def test_predict_gives_shuffles_one_order_on_all_workers():
+    def work(strategy):
+        model = compiled(strategy)
+        data = tf.data.Dataset.from_tensor_slices(X).shuffle(50).batch(16)
+        return np.sort(model.predict(data, verbose=0), axis=0)
+
+    expected = work(mirrored(2))
+    for rows in on_threads(2, 2, work):
+        np.testing.assert_allclose(rows, expected, rtol=1e-5)

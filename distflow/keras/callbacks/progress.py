@@ -28,6 +28,7 @@ class ProgbarLogger(Callback):
         self._started = self._drawn = 0.0
         self._seen = 0
         self._steps: int | None = None
+        self._ended: float | None = None
         self._mode = 0
 
     def set_params(self, params: Any) -> None:
@@ -96,7 +97,7 @@ class ProgbarLogger(Callback):
 
     def _begin(self) -> None:
         self._started, self._drawn, self._seen = time.monotonic(), 0.0, 0
-        self._ended: float | None = None
+        self._ended = None
 
     def _draw(self, logs: Any) -> None:
         now = time.monotonic()

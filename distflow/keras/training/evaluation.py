@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from distflow.base import errors, nest
+from distflow.distribute import ReduceOp
 from distflow.keras.callbacks import CallbackList, ProgbarLogger
 from distflow.keras.training import adapters, loop
 from distflow.keras.training.compiled import Compiled
@@ -38,11 +41,12 @@ class Evaluation(Compiled):
         self.reset_metrics()
         hooks.call("on_test_begin", None)
         results, logs = None, {}
+        batch_logs = self._batch_logs(hooks)
         for step, batch in enumerate(data.batches(0, steps)):
             self._build_for(batch, training=False)
             hooks.call("on_test_batch_begin", step, None)
             results = self._runner("test_step")(batch)
-            if self._batch_logs(hooks):
+            if batch_logs:
                 logs = loop.read_logs(self, results)
             hooks.call("on_test_batch_end", step, logs)
         if results is None:
@@ -135,10 +139,13 @@ class Evaluation(Compiled):
     # -- for fit as well -----------------------------------------------------------------
 
     def _batch_logs(self, hooks: Any) -> bool:
-        """Whether logs of each batch are wanted: workers must agree, as reading is collective."""
-        if self.distribute_strategy.num_workers > 1:
-            return True
-        return any(_wants_batches(c) for c in hooks.callbacks)
+        """Whether a callback of any worker sees logs of batches: all read them, or none does."""
+        strategy = self.distribute_strategy
+        wanted = any(_wants_batches(c) for c in hooks.callbacks)
+        if strategy.num_workers == 1:
+            return wanted
+        rows = [[np.asarray(wanted)]] * len(strategy.local_replicas)
+        return bool(strategy.reduce_rows(rows, ReduceOp.MAX, "callbacks that see batches")[0])
 
     def _distributed(self, source: adapters.Source) -> adapters.Source:
         """The source, with one order of shuffles on all workers."""

@@ -53,13 +53,14 @@ class Trainer(Evaluation):
         self.check_numerics = not any(isinstance(c, TerminateOnNaN) for c in hooks.callbacks)
         epoch_data = loop.Epoch(self, source, class_weight)
         self.stop_training = False
+        batch_logs = self._batch_logs(hooks)
         hooks.call("on_train_begin", None)
         validation: Any = None
         logs: dict[str, Any] = {}
         for epoch in range(initial_epoch, epochs):
             self.reset_metrics()
             hooks.call("on_epoch_begin", epoch, None)
-            logs = self._train_epoch(epoch_data, epoch, steps_per_epoch, hooks)
+            logs = self._train_epoch(epoch_data, epoch, steps_per_epoch, hooks, batch_logs)
             if validation_data is not None and _is_due(epoch, validation_freq):
                 if validation is None:
                     validation = self._validation_source(
@@ -73,13 +74,15 @@ class Trainer(Evaluation):
         hooks.call("on_train_end", logs)
         return self.history
 
-    def _train_epoch(self, data: loop.Epoch, epoch: int, steps: Any, hooks: Any) -> dict[str, Any]:
+    def _train_epoch(
+        self, data: loop.Epoch, epoch: int, steps: Any, hooks: Any, batch_logs: bool
+    ) -> dict[str, Any]:
         results, logs, count = None, {}, 0
         for step, batch in enumerate(data.batches(epoch, steps)):
             self._build_for(batch, training=True)
             hooks.call("on_train_batch_begin", step, None)
             results = self._runner("train_step")(batch)
-            if self._batch_logs(hooks):
+            if batch_logs:
                 logs = loop.read_logs(self, results)
             hooks.call("on_train_batch_end", step, logs)
             count = step + 1
