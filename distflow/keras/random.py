@@ -28,6 +28,17 @@ from distflow.random import (
     stateless_uniform,
 )
 
+
+def _load_rich() -> None:
+    """Imports rich, which then draws from Python's `random`: that must not move later seeds."""
+    state = _python.getstate()
+    try:
+        import rich.style  # noqa: F401
+    finally:
+        _python.setstate(state)
+
+
+_load_rich()
 _global_generator: list[SeedGenerator] = []
 
 
