@@ -59,3 +59,12 @@ def test_a_strategy_set_by_hand_inside_a_scope_is_refused():
     strategy = tf.distribute.MirroredStrategy(logical_replicas=2)
     with strategy.scope(), pytest.raises(RuntimeError, match="inside a scope"):
         tf.distribute.experimental_set_strategy(None)
+
+
+def test_a_cluster_spec_describes_a_cluster_to_a_resolver():
+    spec = tf.train.ClusterSpec({"worker": ["localhost:2222"]})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=0
+    )
+    assert resolver.cluster_spec().as_dict() == {"worker": ["localhost:2222"]}
+    assert tf.distribute.MultiWorkerMirroredStrategy(resolver).num_workers == 1
