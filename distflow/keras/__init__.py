@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from distflow.base.errors import UnimplementedError
+from distflow.keras.not_there import NotThereYetError
 
 _ROOMS = (
     "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
@@ -36,10 +36,6 @@ _NOT_THERE = frozenset({
     "quantizers", "remat", "tree", "version", "visualization", "wrappers",
 })  # fmt: skip
 __all__ = [*_ROOMS, *_NAMES]
-
-
-class NotThereYetError(UnimplementedError, AttributeError):
-    """A public name of Keras that this version lacks; `hasattr` says False."""
 
 
 def __getattr__(name: str) -> Any:

@@ -64,7 +64,7 @@ def unknown(kind: str, identifier: Any, names: Mapping[str, Any]) -> Exception:
     hint = f"Did you mean {', '.join(map(repr, near))}?" if near else ""
     return errors.invalid(
         f"keras.{_PLURALS.get(kind, kind + 's')}.get",
-        f"a {kind}: its name, class, config or an object",
+        f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}: its name, class, config or an object",
         repr(identifier),
         hint,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from distflow.base import errors
 from distflow.core.tensor import Tensor
 from distflow.keras.backend import clear_session
+from distflow.keras.not_there import lookup
 from distflow.keras.random import set_random_seed
 from distflow.keras.registry import (
     CustomObjectScope,
@@ -69,3 +70,6 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
     norms = np.atleast_1d(np.linalg.norm(array, order, axis))
     norms[norms == 0] = 1
     return array / np.expand_dims(norms, axis)
+
+
+__getattr__ = lookup("utils")

@@ -9,6 +9,7 @@ import pytest
 
 import distflow as tf
 from distflow._missing import NAMES
+from distflow.keras import not_there
 
 
 @pytest.mark.parametrize("space", NAMES)
@@ -18,12 +19,25 @@ def test_no_missing_name_is_there(space):
     assert not there & set(NAMES[space].split())
 
 
+@pytest.mark.parametrize("room", not_there.NAMES)
+def test_no_missing_name_of_keras_is_there(room):
+    module = importlib.import_module(f"distflow.keras.{room}")
+    assert [name for name in not_there.NAMES[room].split() if hasattr(module, name)] == []
+
+
 def test_a_missing_name_says_so():
     with pytest.raises(AttributeError, match=r"tf.linalg.svd is part of TensorFlow's API, but not"):
         _ = tf.linalg.svd
     with pytest.raises(tf.errors.UnimplementedError):
         _ = tf.linalg.svd
     assert not hasattr(tf.linalg, "svd")
+
+
+@pytest.mark.parametrize("name", ["layers.LSTM", "metrics.MeanIoU", "utils.pad_sequences"])
+def test_a_missing_name_of_keras_says_so(name):
+    space, _, last = name.rpartition(".")
+    with pytest.raises(AttributeError, match=rf"keras\.{name} is part of Keras's API"):
+        getattr(getattr(tf.keras, space), last)
 
 
 def test_a_misspelt_name_is_a_plain_error():

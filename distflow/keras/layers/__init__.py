@@ -119,6 +119,7 @@ from distflow.keras.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from distflow.keras.not_there import lookup
 
 __all__ = [
     "DenseFeatures",
@@ -220,3 +221,5 @@ __all__ = [
     "multiply",
     "subtract",
 ]
+
+__getattr__ = lookup("layers")

@@ -50,6 +50,7 @@ from distflow.keras.losses.regression import (
     mean_squared_logarithmic_error,
     poisson,
 )
+from distflow.keras.not_there import lookup
 
 _FUNCTIONS = (
     binary_crossentropy, binary_focal_crossentropy, categorical_crossentropy,
@@ -147,3 +148,5 @@ __all__ = [
     "squared_hinge",
     "tversky",
 ]
+
+__getattr__ = lookup("losses")

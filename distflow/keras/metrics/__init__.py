@@ -75,6 +75,7 @@ from distflow.keras.metrics.losses import (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
+from distflow.keras.not_there import lookup
 
 _CLASSES = (
     AUC, Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy,
@@ -177,3 +178,5 @@ __all__ = [
     "squared_hinge",
     "top_k_categorical_accuracy",
 ]
+
+__getattr__ = lookup("metrics")

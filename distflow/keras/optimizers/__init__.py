@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.keras import by_name, serialization
+from distflow.keras.not_there import lookup
 from distflow.keras.optimizers import schedules
 from distflow.keras.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from distflow.keras.optimizers.adaptive import Adadelta, Adagrad, Ftrl, RMSprop
@@ -36,3 +37,5 @@ __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam",
     "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize",
 ]  # fmt: skip
+
+__getattr__ = lookup("optimizers")

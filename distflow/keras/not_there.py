@@ -1,0 +1,73 @@
+"""Names of Keras that are not there yet: asking for one says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distflow.base.errors import UnimplementedError
+
+
+class NotThereYetError(UnimplementedError, AttributeError):
+    """A public name of Keras that this version lacks; `hasattr` says False."""
+
+
+def lookup(room: str) -> Callable[[str], Any]:
+    """Returns the `__getattr__` of a room of `keras`."""
+    known = frozenset(NAMES[room].split())
+
+    def __getattr__(name: str) -> Any:
+        if name in known:
+            raise NotThereYetError(
+                f"keras.{room}.{name} is part of Keras's API, but not there yet."
+            )
+        raise AttributeError(f"module 'distflow.keras.{room}' has no attribute {name!r}")
+
+    return __getattr__
+
+
+# A name leaves its row when it arrives; tests/house/test_missing.py checks that none is in both.
+NAMES = {
+    "layers": """
+        AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
+        AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D AdditiveAttention
+        AlphaDropout Attention AugMix AutoContrast Bidirectional CategoryEncoding CenterCrop
+        ContrastLimitedAdaptiveHistogramEqualization ConvLSTM1D ConvLSTM2D ConvLSTM3D CutMix
+        Discretization EinsumDense Equalization FlaxLayer GRU GRUCell GroupNormalization
+        GroupQueryAttention HashedCrossing Hashing IntegerLookup JaxLayer LSTM LSTMCell
+        MaxNumBoundingBoxes MelSpectrogram MixUp MultiHeadAttention Normalization Pipeline
+        RMSNormalization RNN RandAugment RandomBrightness RandomColorDegeneration
+        RandomColorJitter RandomContrast RandomCrop RandomElasticTransform RandomErasing
+        RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert
+        RandomPerspective RandomPosterization RandomRotation RandomSaturation
+        RandomSharpness RandomShear RandomTranslation RandomZoom Resizing
+        ReversibleEmbedding STFTSpectrogram SimpleRNN SimpleRNNCell Solarization
+        SpectralNormalization StackedRNNCells StringLookup TFSMLayer TextVectorization
+        TimeDistributed TorchModuleWrapper Wrapper deserialize serialize
+    """,
+    "losses": """
+        CTC CategoricalGeneralizedCrossEntropy Circle categorical_generalized_cross_entropy
+        circle ctc
+    """,
+    "metrics": """
+        BinaryIoU ConcordanceCorrelation F1Score FBetaScore IoU MeanIoU OneHotIoU
+        OneHotMeanIoU PearsonCorrelation PrecisionAtRecall R2Score RecallAtPrecision
+        SensitivityAtSpecificity SpecificityAtSensitivity concordance_correlation
+        pearson_correlation
+    """,
+    "optimizers": """
+        Adafactor Lamb LossScaleOptimizer MultiOptimizer Muon ScheduleFreeAdamW legacy
+    """,
+    "utils": """
+        Config FeatureSpace Progbar PyDataset Sequence array_to_img
+        audio_dataset_from_directory disable_interactive_logging enable_interactive_logging
+        get_file get_source_inputs image_dataset_from_directory img_to_array
+        is_interactive_logging_enabled is_keras_tensor legacy load_img model_to_dot
+        pack_x_y_sample_weight pad_sequences plot_model save_img split_dataset
+        standardize_dtype text_dataset_from_directory timeseries_dataset_from_array
+        unpack_x_y_sample_weight
+    """,
+    "datasets": """
+        boston_housing california_housing cifar10 cifar100 fashion_mnist imdb reuters
+    """,
+}
