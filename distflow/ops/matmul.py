@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
+
 from distflow.base import errors, shapes
 from distflow.core import convert
 from distflow.core.tensor import Tensor
 from distflow.ops.prims import movement
 from distflow.ops.prims.contraction import dot_general
-from distflow.ops.prims.elementwise import conj
+from distflow.ops.prims.elementwise import conj, select
 from distflow.ops.prims.reduction import reduce_sum
 
 
@@ -96,8 +98,8 @@ def _as_list(axes: Any) -> Any:
 def einsum(equation: str, *inputs: Any, **unused: Any) -> Tensor:
     """Returns the Einstein sum, e.g. einsum("bij,bjk->bik", a, b); "..." broadcasts.
 
-    Operands are combined from left to right; repeated labels within one operand are not
-    supported.
+    Operands are combined from left to right; a label that one operand repeats ("ii->i") takes its
+    diagonal.
 
     Raises:
       InvalidArgumentError: if the equation does not fit the operands.
@@ -105,6 +107,9 @@ def einsum(equation: str, *inputs: Any, **unused: Any) -> Tensor:
     operands = list(convert.match("einsum", inputs, None))
     terms, output = _parse(equation, operands)
     _check_sizes(equation, terms, operands)
+    for position, term in enumerate(terms):
+        if len(set(term)) < len(term):
+            operands[position], terms[position] = _diagonal(operands[position], term)
     value, labels = _sum_lone(operands[0], terms[0], [*terms[1:], output])
     for position in range(1, len(operands)):
         later = [*terms[position + 1 :], output]
@@ -134,9 +139,9 @@ def _parse(equation: str, operands: list[Any]) -> tuple[list[str], str]:
         if "..." in term:
             count = tensor.ndim - len(term) + 3
             term = term.replace("...", ellipsis[len(ellipsis) - count :])
-        if len(term) != tensor.ndim or len(set(term)) != len(term):
+        if len(term) != tensor.ndim:
             raise errors.invalid(
-                "einsum", f"term {term!r} needs one distinct label for each dimension",
+                "einsum", f"term {term!r} needs one label for each dimension",
                 f"shape {shapes.text(tensor.shape)}",
             )  # fmt: skip
         full.append(term)
@@ -162,6 +167,22 @@ def _check_sizes(equation: str, terms: list[str], operands: list[Any]) -> None:
                 " and ".join(shapes.text(x.shape) for x in operands),
             )  # fmt: skip
         sizes[label] = size if known is None else known
+
+
+def _diagonal(x: Any, labels: str) -> tuple[Any, str]:
+    """Keeps the entries at which all axes of one label have the same index."""
+    for label in dict.fromkeys(labels):
+        while labels.count(label) > 1:
+            first, last = labels.index(label), labels.rindex(label)
+            size = x.shape[first]
+            if size is None or x.shape[last] != size:
+                raise errors.invalid("einsum", f"equal known sizes for the repeated {label!r}",
+                                     shapes.text(x.shape))  # fmt: skip
+            shape = tuple(size if axis in (first, last) else 1 for axis in range(x.ndim))
+            on_it = convert.constant(np.eye(size, dtype=bool).reshape(shape))
+            x = reduce_sum(select(on_it, x, 0), axes=(last,))
+            labels = labels[:last] + labels[last + 1 :]
+    return x, labels
 
 
 def _sum_lone(value: Any, labels: str, others: list[str]) -> tuple[Any, str]:

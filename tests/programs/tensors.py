@@ -138,7 +138,8 @@ def products(tf, np):
         tf.matmul(m, m, transpose_b=True), tf.linalg.matvec(m, [1.0, 1.0]),
         tf.linalg.diag([1.0, 2.0]),
         tf.linalg.trace(m), tf.linalg.band_part(m, 0, -1), tf.linalg.matmul(m, m, transpose_a=True),
-        tf.linalg.norm(m, ord=1), tf.linalg.diag_part(m),
+        tf.linalg.norm(m, ord=1), tf.linalg.diag_part(m), tf.einsum("ii", m),
+        tf.einsum("bii,ij->bj", a[:, :, :2], m),
     ]  # fmt: skip
 
 
