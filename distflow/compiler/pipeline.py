@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from distflow.base import errors, flags, log
+from distflow.compiler.cpu.executor import CpuExecutable
 from distflow.compiler.executable import Executable
 from distflow.compiler.numpy_backend import NumpyExecutable
 from distflow.compiler.passes.dedup import remove_dead, share_equal
@@ -23,6 +24,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
 # Executors by the name that DISTFLOW_EXECUTOR gives.
 EXECUTORS: dict[str, Callable[[Graph], Executable]] = {
     "numpy": NumpyExecutable,
+    "cpu": CpuExecutable,
 }
 
 

@@ -82,7 +82,10 @@ def _binding() -> Any:
     try:
         import llvmlite.binding as llvm
     except ImportError as error:
-        raise errors.missing_extra("llvmlite", "cpu", "the cpu executor") from error
+        raise errors.MissingExtraError(
+            "the cpu executor needs the package 'llvmlite', which is not installed. "
+            "Run: pip install llvmlite, or leave DISTFLOW_EXECUTOR at numpy."
+        ) from error
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm

@@ -1,0 +1,182 @@
+"""A thin vocabulary over LLVM IR text: typed values, operations on vectors of 16 virtual lanes.
+
+The IR is the same for every CPU: a vector has `LANES` elements whatever the registers hold, and
+LLVM splits it. So the order of additions is the program's own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+LANES = 16
+# dtype's name -> type of a value in registers, and in memory.
+REGISTER = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i1"}
+MEMORY = {**REGISTER, "bool": "i8"}
+ITEM_BYTES = {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}
+_SHORT = {"float": "f32", "double": "f64"}
+
+
+class Operand(NamedTuple):
+    """A value of the IR: its text and the type of one element."""
+
+    text: str
+    kind: str
+
+
+class Code:
+    """The text of one module: functions, and what they need declared."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._tables: dict[tuple[str, tuple[float, ...]], str] = {}
+        self._declared: dict[str, None] = {}
+        self._functions: list[str] = []
+
+    def fresh(self, prefix: str = "v") -> str:
+        """Returns a name that nothing else has."""
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def declare(self, text: str) -> None:
+        """Adds a declaration, once."""
+        self._declared[text] = None
+
+    def table(self, numbers: Sequence[float]) -> str:
+        """Returns the name of a constant array of float64."""
+        key = ("double", tuple(numbers))
+        if key not in self._tables:
+            self._tables[key] = f"@table{len(self._tables)}"
+        return self._tables[key]
+
+    def add(self, function: str) -> None:
+        """Adds a function."""
+        self._functions.append(function)
+
+    def text(self) -> str:
+        """Returns the module."""
+        tables = [
+            f"{name} = private unnamed_addr constant [{len(numbers)} x {kind}] ["
+            + ", ".join(f"{kind} {literal(kind, v)}" for v in numbers) + "], align 64"
+            for (kind, numbers), name in self._tables.items()
+        ]  # fmt: skip
+        return "\n".join([*tables, *self._declared, *self._functions, ""])
+
+
+class Block:
+    """Straight-line operations on values of `width` lanes; appends lines to `lines`."""
+
+    def __init__(self, code: Code, lines: list[str], width: int):
+        self.code = code
+        self.lines = lines
+        self.width = width
+
+    def type(self, kind: str) -> str:
+        """The IR type of a value of that element type."""
+        return kind if self.width == 1 else f"<{self.width} x {kind}>"
+
+    def constant(self, kind: str, value: float) -> Operand:
+        """Returns the same number in all lanes."""
+        return self.splat(kind, literal(kind, value))
+
+    def splat(self, kind: str, text: str) -> Operand:
+        """Returns the same literal in all lanes."""
+        if self.width > 1:
+            text = "<" + ", ".join([f"{kind} {text}"] * self.width) + ">"
+        return Operand(text, kind)
+
+    def op(self, name: str, x: Operand, y: Operand) -> Operand:
+        """Returns `name x, y` (fadd, mul, and, shl ...)."""
+        return self._let(f"{name} {self.type(x.kind)} {x.text}, {y.text}", x.kind)
+
+    def compare(self, name: str, x: Operand, y: Operand) -> Operand:
+        """Returns the truth of a comparison: `fcmp olt`, `icmp eq` ..."""
+        return self._let(f"{name} {self.type(x.kind)} {x.text}, {y.text}", "i1")
+
+    def select(self, condition: Operand, x: Operand, y: Operand) -> Operand:
+        """Returns x where the condition holds, else y."""
+        kind = self.type(x.kind)
+        return self._let(
+            f"select {self.type('i1')} {condition.text}, {kind} {x.text}, {kind} {y.text}", x.kind
+        )
+
+    def negate(self, x: Operand) -> Operand:
+        """Returns -x of a floating value, the sign bit flipped."""
+        return self._let(f"fneg {self.type(x.kind)} {x.text}", x.kind)
+
+    def convert(self, name: str, x: Operand, kind: str) -> Operand:
+        """Returns x in another type by `fpext`, `fptrunc`, `sitofp`, `bitcast` ..."""
+        return self._let(f"{name} {self.type(x.kind)} {x.text} to {self.type(kind)}", kind)
+
+    def intrinsic(self, name: str, x: Operand) -> Operand:
+        """Returns `llvm.name(x)` of a floating value: sqrt, fabs, floor ..."""
+        kind, short = self.type(x.kind), _SHORT[x.kind]
+        full = f"@llvm.{name}.{short if self.width == 1 else f'v{self.width}{short}'}"
+        self.code.declare(f"declare {kind} {full}({kind})")
+        return self._let(f"call {kind} {full}({kind} {x.text})", x.kind)
+
+    def look_up(self, table: str, length: int, index: Operand) -> Operand:
+        """Returns table[index] in each lane (float64; the index is an i64 inside of the table)."""
+        array = f"[{length} x double]"
+        result = Operand("poison", "double")
+        for lane in range(self.width):
+            at = index.text
+            if self.width > 1:
+                at = self._let(
+                    f"extractelement {self.type('i64')} {index.text}, i32 {lane}", "i64"
+                ).text
+            place = self._let(f"getelementptr {array}, ptr {table}, i64 0, i64 {at}", "ptr").text
+            one = self._let(f"load double, ptr {place}, align 8", "double")
+            if self.width == 1:
+                return one
+            result = self._let(
+                f"insertelement {self.type('double')} {result.text}, double {one.text}, i32 {lane}",
+                "double",
+            )
+        return result
+
+    def load(self, dtype: str, address: str, stride: int) -> Operand:
+        """Returns the elements at an address: `width` neighbours, or one for all where stride=0."""
+        kind = MEMORY[dtype]
+        align = ITEM_BYTES[kind]
+        if stride == 0 and self.width > 1:
+            one = self._let(f"load {kind}, ptr {address}, align {align}", kind)
+            first = self._let(
+                f"insertelement {self.type(kind)} poison, {kind} {one.text}, i32 0", kind
+            )
+            value = self._let(
+                f"shufflevector {self.type(kind)} {first.text}, {self.type(kind)} poison, "
+                f"<{self.width} x i32> zeroinitializer", kind,
+            )  # fmt: skip
+        else:
+            value = self._let(f"load {self.type(kind)}, ptr {address}, align {align}", kind)
+        if dtype == "bool":
+            return self.compare("icmp ne", value, self.constant("i8", 0))
+        return value
+
+    def store(self, dtype: str, value: Operand, address: str) -> None:
+        """Writes `width` neighbouring elements."""
+        if dtype == "bool":
+            value = self.convert("zext", value, "i8")
+        align = ITEM_BYTES[value.kind]
+        self.lines.append(
+            f"store {self.type(value.kind)} {value.text}, ptr {address}, align {align}"
+        )
+
+    def _let(self, text: str, kind: str) -> Operand:
+        name = f"%{self.code.fresh()}"
+        self.lines.append(f"{name} = {text}")
+        return Operand(name, kind)
+
+
+def literal(kind: str, value: float) -> str:
+    """Returns a number as LLVM writes it: floats by their bits (of float64, also for float)."""
+    if kind in _SHORT:
+        number = float(np.float32(value)) if kind == "float" else float(value)
+        return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
+    if kind == "i1":
+        return "true" if value else "false"
+    return str(int(value))
