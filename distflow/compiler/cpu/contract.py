@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from distflow.compiler.cpu import isa, jit
+from distflow.compiler.cpu import isa, jit, threads
 from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
 from distflow.compiler.cpu.packing import Step, emit_copy
 
@@ -20,7 +20,6 @@ from distflow.compiler.cpu.packing import Step, emit_copy
 _ROWS_FOR_PANELS = 128
 # Below this B stays in the first-level cache however it lies.
 _BYTES_FOR_PANELS = 1 << 14
-_GROUP = [ctypes.c_int64] * 2
 
 
 def contraction(
@@ -32,9 +31,13 @@ def contraction(
       dtype: "float32" or "float64".
       rows: axes of C other than the columns; those with a stride in B are batch axes.
       inner: summed axes, slowest first: the order of additions.
-      columns: the axis contiguous in C and absent from A; any stride in B.
+      columns: the axis contiguous in C; any stride in B; absent from A, or contiguous there too.
     """
-    nest = Nest(dtype, collapse(tuple(rows)), collapse(tuple(inner)), columns.extent)
+    nest = Nest(
+        dtype, collapse(tuple(rows)), collapse(tuple(inner)), columns.extent,
+        by_column=bool(columns.a) and columns.extent > 1,
+    )  # fmt: skip
+    assert columns.a in (0, 1) or columns.extent == 1, "columns of A must be contiguous"
     if not nest.inner:
         nest = replace(nest, inner=(Axis(1),))
     return _made(nest, columns.b if columns.extent > 1 else 1, isa.current())
@@ -65,10 +68,13 @@ class Contraction:
         self.nest, self.plan = nest, cut
         emit(module, "contract", nest, cut, target)
         code = jit.compile_module(module, "contraction")
-        self._contract = code.function("contract", None, *[ctypes.c_void_p] * 3, *_GROUP)
+        self._contract = function(code, "contract")
         if self._num_panels:
-            self._pack = code.function("pack", None, *[ctypes.c_void_p] * 2, *_GROUP)
+            self._pack = function(code, "pack")
         self._num_groups = cut.num_groups(nest)
+        # A multiply-add of a whole vector is one operation.
+        rows = math.prod(axis.extent for axis in nest.rows)
+        self._work = rows * products * -(-nest.columns // target.lanes(nest.item_bytes))
 
     def _add_panels(self, module: Any, nest: Nest, column_stride: int, width: int) -> Nest:
         """Adds the copy of B to panels [column tile, *batch, *inner, width]; returns its nest."""
@@ -98,16 +104,22 @@ class Contraction:
     def __call__(self, c: int, a: int, b: int) -> None:
         """Writes C. The three are addresses of the first elements."""
         if not self._num_panels:
-            run(self._contract, self._num_groups, c, a, b)
+            run(self._contract, self._num_groups, self._work, c, a, b)
             return
         # Popping and appending are atomic: calls at the same time use different buffers.
         scratch = self._scratch.pop() if self._scratch else np.empty(*self._panel_shape)
         panels = scratch.ctypes.data
-        run(self._pack, self._num_panels, panels, b)
-        run(self._contract, self._num_groups, c, a, panels)
+        run(self._pack, self._num_panels, scratch.size, panels, b)
+        run(self._contract, self._num_groups, self._work, c, a, panels)
         self._scratch.append(scratch)
 
 
-def run(function: Any, count: int, *pointers: int) -> None:
-    """Runs positions 0..count of a compiled loop."""
-    function(*pointers, 0, count)
+def function(code: jit.Module, name: str) -> Any:
+    """Returns a ranged function of a module."""
+    return code.function(name, None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def run(function: Any, units: int, work: int, *pointers: int) -> None:
+    """Runs a ranged function over all its units, on as many threads as its work pays for."""
+    arguments = (ctypes.c_void_p * len(pointers))(*pointers)
+    threads.parallel_for(function, ctypes.addressof(arguments), units, work)

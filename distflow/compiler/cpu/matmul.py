@@ -6,7 +6,6 @@ layout, the number of rows or the target.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 import math
@@ -131,13 +130,11 @@ def _swapped(rows: list[Axis], inner: list[Axis], column: Axis, dtype: str) -> A
     code = contract.contraction(dtype, [Axis(n, column.b, 0, m)], turned, Axis(m, 0, row.a, 1))
     module = ir.Module("transpose")
     emit_copy(module, "transpose", dtype, [Step(m, 1, n), Step(n, m, 1)])
-    transpose = jit.compile_module(module, "transpose").function(
-        "transpose", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
-    )
+    transpose = contract.function(jit.compile_module(module, "transpose"), "transpose")
 
     def call(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
         other = np.empty((n, m), dtype)
         code(other.ctypes.data, b.ctypes.data, a.ctypes.data)
-        contract.run(transpose, m, c.ctypes.data, other.ctypes.data)
+        contract.run(transpose, m, m * n, c.ctypes.data, other.ctypes.data)
 
     return call

@@ -50,7 +50,8 @@ class Nest:
       dtype: "float32" or "float64", of A, B and C.
       rows: axes of C; those that do not move in B share the vectors of B that a tile holds.
       inner: axes that are summed, slowest first. They do not move in C.
-      columns: elements along the one axis that is contiguous in B and C, and absent from A.
+      columns: elements along the one axis that is contiguous in B and C, and absent from A
+        unless `by_column`: then it is contiguous in A as well (depthwise convolution).
       panel: distance of two column tiles in B in elements; 0: they are neighbours.
     """
 
@@ -59,6 +60,7 @@ class Nest:
     inner: tuple[Axis, ...]
     columns: int
     panel: int = 0
+    by_column: bool = False
 
     @property
     def item_bytes(self) -> int:
@@ -177,7 +179,7 @@ def _cycles(nest: Nest, row_tiles: int, rows: int, nvec: int, lanes: int) -> flo
 
 
 def emit(module: Any, name: str, nest: Nest, cut: Plan, target: Target) -> None:
-    """Adds `void name(C, A, B, begin, end)` to a module: the groups begin..end of a contraction.
+    """Adds a ranged function on (C, A, B): the groups begin..end of a contraction.
 
     C need not be cleared before. Different groups write different elements.
     """
@@ -195,6 +197,7 @@ class _Emitter:
         self.attributes = f'"prefer-vector-width"="{8 * target.vector_bytes}"'
         suffix = f"v{self.lanes}f{8 * nest.item_bytes}"
         self.fma = _declare(module, f"llvm.fma.{suffix}", self.vector, [self.vector] * 3)
+        self.tiles = self.all_tiles()
 
     def at(self, builder: Any, pointer: Any, *offsets: Any) -> Any:
         """Returns pointer + offsets, in elements."""
@@ -286,11 +289,16 @@ class _Emitter:
         ]
         result = []
         for i, row in enumerate(rows):
-            scalar = builder.load(self.at(builder, a, row), typ=self.element)
-            broadcast = self.broadcast(builder, scalar)
+            if not self.nest.by_column:
+                scalar = builder.load(self.at(builder, a, row), typ=self.element)
+                left = self.broadcast(builder, scalar)
             for j, vector in enumerate(vectors):
+                if self.nest.by_column:
+                    v = j * self.lanes
+                    n = min(self.lanes, columns - v)
+                    left = self.load(builder, self.at(builder, a, row, v), n)
                 old = sums[i * len(vectors) + j]
-                result.append(builder.call(self.fma, [broadcast, vector, old]))
+                result.append(builder.call(self.fma, [left, vector, old]))
         return result
 
     def broadcast(self, builder: Any, scalar: Any) -> Any:
@@ -321,58 +329,59 @@ class _Emitter:
     # -- the loops around the tiles --
 
     def driver(self) -> None:
-        """Adds the function that walks the groups."""
-        nest, cut = self.nest, self.cut
-        kind = ir.FunctionType(ir.VoidType(), [_PTR, _PTR, _PTR, _I64, _I64])
-        function = ir.Function(self.module, kind, self.name)
-        c, a, b, begin, end = function.args
-        row_tiles, column_tiles = cut.tiles(nest)
-        first, k = cut.tiled[0], nest.inner[0]
-        tiles = self.tiles()
+        """Adds the function that walks the groups, block of k by block of k.
 
-        def group(builder: Any, index: Any, _: list[Any]) -> list[Any]:
-            index, columns = _split(builder, index, -(-column_tiles // cut.group[1]))
-            index, rows = _split(builder, index, -(-row_tiles // cut.group[0]))
-            here = [c, a, b]
-            for axis in reversed(cut.outer):
-                index, position = _split(builder, index, axis.extent)
-                here = self.move(builder, here, position, axis)
-            row, row_end = _range(builder, rows, cut.group[0], row_tiles)
-            column, column_end = _range(builder, columns, cut.group[1], column_tiles)
+        Blocks are outermost, so that what they read of A and B serves all groups of a thread.
+        """
+        k, cut = self.nest.inner[0], self.cut
+        builder, pointers, begin, end = ranged(self.module, self.name, 3)
 
-            def block(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-                done, until = _range(builder, i, cut.block, k.extent)
-                count = builder.sub(until, done)
-                more = builder.icmp_unsigned("!=", i, _I64(0))
-                inside = self.move(builder, here, done, k)
+        def block(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            done, until = _range(builder, i, cut.block, k.extent)
+            more = builder.icmp_unsigned("!=", i, _I64(0))
+            here = self.move(builder, pointers, done, k)
+            how = builder.sub(until, done), more
+            return loop(builder, begin, end, [], lambda b, g, _: self.group(b, g, here, how))
 
-                def one_column(builder: Any, column: Any, _: list[Any]) -> list[Any]:
-                    pc, pa, pb = inside
-                    pc = self.at(builder, pc, builder.mul(column, _I64(cut.width)))
-                    pb = self.at(builder, pb, builder.mul(column, _I64(nest.panel or cut.width)))
-
-                    def one_row(builder: Any, row: Any, _: list[Any]) -> list[Any]:
-                        step = builder.mul(row, _I64(cut.tile[0]))
-                        arguments = (*self.move(builder, [pc, pa, pb], step, first), count, more)
-                        is_last = (
-                            builder.icmp_unsigned("==", row, _I64(row_tiles - 1)),
-                            builder.icmp_unsigned("==", column, _I64(column_tiles - 1)),
-                        )
-                        _choose(builder, tiles, is_last, arguments)
-                        return []
-
-                    return loop(builder, row, row_end, [], one_row)
-
-                return loop(builder, column, column_end, [], one_column)
-
-            return loop(builder, _I64(0), _I64(-(-k.extent // cut.block)), [], block)
-
-        builder = ir.IRBuilder(function.append_basic_block("start"))
-        loop(builder, begin, end, [], group)
+        loop(builder, _I64(0), _I64(-(-k.extent // cut.block)), [], block)
         builder.ret_void()
 
-    def tiles(self) -> dict[tuple[bool, ...], Any]:
-        """Returns the tile functions by (last row tile?, last column tile?)."""
+    def group(self, builder: Any, index: Any, here: list[Any], how: tuple[Any, Any]) -> list[Any]:
+        """Calls the tiles of one group: column by column, so that B's tile serves all rows."""
+        nest, cut = self.nest, self.cut
+        row_tiles, column_tiles = cut.tiles(nest)
+        tiles = self.tiles
+        index, columns = _split(builder, index, -(-column_tiles // cut.group[1]))
+        index, rows = _split(builder, index, -(-row_tiles // cut.group[0]))
+        for axis in reversed(cut.outer):
+            index, position = _split(builder, index, axis.extent)
+            here = self.move(builder, here, position, axis)
+        row, row_end = _range(builder, rows, cut.group[0], row_tiles)
+        column, column_end = _range(builder, columns, cut.group[1], column_tiles)
+
+        def one_column(builder: Any, column: Any, _: list[Any]) -> list[Any]:
+            c, a, b = here
+            c = self.at(builder, c, builder.mul(column, _I64(cut.width)))
+            b = self.at(builder, b, builder.mul(column, _I64(nest.panel or cut.width)))
+            if nest.by_column:
+                a = self.at(builder, a, builder.mul(column, _I64(cut.width)))
+
+            def one_row(builder: Any, row: Any, _: list[Any]) -> list[Any]:
+                step = builder.mul(row, _I64(cut.tile[0]))
+                is_last = (
+                    builder.icmp_unsigned("==", row, _I64(row_tiles - 1)),
+                    builder.icmp_unsigned("==", column, _I64(column_tiles - 1)),
+                )
+                arguments = (*self.move(builder, [c, a, b], step, cut.tiled[0]), *how)
+                _choose(builder, tiles, is_last, arguments)
+                return []
+
+            return loop(builder, row, row_end, [], one_row)
+
+        return loop(builder, column, column_end, [], one_column)
+
+    def all_tiles(self) -> dict[tuple[bool, ...], Any]:
+        """Adds the tile functions; returns them by (last row tile?, last column tile?)."""
         made: dict[Any, Any] = {}
         result = {}
         row_tiles, column_tiles = self.cut.tiles(self.nest)
@@ -400,7 +409,22 @@ class _Emitter:
         ]
 
 
-# -- loops in IR ---------------------------------------------------------------------------
+# -- functions and loops in IR -------------------------------------------------------------
+
+
+def ranged(module: Any, name: str, count: int) -> tuple[Any, list[Any], Any, Any]:
+    """Adds `void name(pointers, begin, end)`, as `threads.parallel_for` runs it.
+
+    Returns (builder, the `count` pointers, begin, end).
+    """
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_PTR, _I64, _I64]), name)
+    arguments, begin, end = function.args
+    builder = ir.IRBuilder(function.append_basic_block("start"))
+    pointers = [
+        builder.load(builder.gep(arguments, [_I64(i)], source_etype=_PTR), typ=_PTR)
+        for i in range(count)
+    ]
+    return builder, pointers, begin, end
 
 
 def _declare(module: Any, name: str, result: Any, arguments: list[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from distflow.compiler.cpu.microkernel import loop
+from distflow.compiler.cpu.microkernel import loop, ranged
 
 _I64, _PTR = ir.IntType(64), ir.PointerType()
 
@@ -23,7 +23,7 @@ class Step:
 
 
 def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: int = 0) -> None:
-    """Adds `void name(target, source, begin, end)`: copies positions begin..end of the first axis.
+    """Adds a ranged function on (target, source): copies positions begin..end of the first axis.
 
     Args:
       module: the llvmlite module.
@@ -33,8 +33,10 @@ def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: in
       tail: extent of the last axis at the last position of the first one; 0: as elsewhere.
     """
     element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+    # A function of its own, so that LLVM knows that source and target are apart.
     kind = ir.FunctionType(ir.VoidType(), [_PTR, _PTR, _I64, _I64])
-    function = ir.Function(module, kind, name)
+    function = ir.Function(module, kind, f"{name}_range")
+    function.linkage = "internal"
     target, source, begin, end = function.args
     target.add_attribute("noalias")
     source.add_attribute("noalias")
@@ -71,4 +73,7 @@ def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: in
 
     builder = ir.IRBuilder(function.append_basic_block("start"))
     loop(builder, begin, end, [], outermost)
+    builder.ret_void()
+    builder, pointers, begin, end = ranged(module, name, 2)
+    builder.call(function, [*pointers, begin, end])
     builder.ret_void()

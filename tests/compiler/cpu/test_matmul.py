@@ -156,3 +156,15 @@ def test_sixteen_bit_floats_are_summed_in_float32_and_rounded_once():
 
 def test_integers_have_no_kernel():
     assert matmul.prepare(PLAIN, [(2, 2), (2, 2)], [np.dtype(np.int32)] * 2) is None
+
+
+@pytest.mark.parametrize("shape", [(700, 400, 90), (1, 3000, 1500), (90, 1300, 600)], ids=str)
+def test_number_of_threads_does_not_change_bits(shape, monkeypatch):
+    m, k, n = shape
+    a, b = normal(0, m, k), normal(1, k, n)
+    results = []
+    for count in ("1", "2", "3"):
+        monkeypatch.setenv("DISTFLOW_THREADS", count)
+        results.append(dot(a, b))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])

@@ -1,15 +1,13 @@
+import ctypes
 import math
 
 import numpy as np
 import pytest
 from llvmlite import ir
 
-from distflow.compiler.cpu import isa, jit, microkernel
+from distflow.compiler.cpu import contract, isa, jit, microkernel
 from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
 from distflow.compiler.cpu.packing import Step, emit_copy
-
-POINTERS = [np.ctypeslib.ctypes.c_void_p] * 3
-RANGE = [np.ctypeslib.ctypes.c_int64] * 2
 
 
 def fma(a, b, c):
@@ -31,9 +29,10 @@ def run(nest, c, a, b, cut=None, begin=0, end=None):
     cut = cut or plan(nest, target)
     module = ir.Module("test")
     emit(module, "contract", nest, cut, target)
-    function = jit.compile_module(module, "test").function("contract", None, *POINTERS, *RANGE)
+    function = contract.function(jit.compile_module(module, "test"), "contract")
     end = cut.num_groups(nest) if end is None else end
-    function(c.ctypes.data, a.ctypes.data, b.ctypes.data, begin, end)
+    pointers = (ctypes.c_void_p * 3)(c.ctypes.data, a.ctypes.data, b.ctypes.data)
+    function(ctypes.addressof(pointers), begin, end)
     return c
 
 
@@ -119,8 +118,8 @@ def test_copy_makes_panels_with_a_narrow_last_one():
     target = np.full((3, 5, 3), -1.0)
     module = ir.Module("copy")
     emit_copy(module, "copy", "float64", [Step(3, 3, 15), Step(5, 7, 3), Step(3, 1, 1)], tail=1)
-    function = jit.compile_module(module, "copy").function("copy", None, *POINTERS[:2], *RANGE)
-    function(target.ctypes.data, source.ctypes.data, 0, 3)
+    function = contract.function(jit.compile_module(module, "copy"), "copy")
+    contract.run(function, 3, 1, target.ctypes.data, source.ctypes.data)
     np.testing.assert_array_equal(target[0], source[:, :3])
     np.testing.assert_array_equal(target[2, :, 0], source[:, 6])
     assert (target[2, :, 1:] == -1).all()
