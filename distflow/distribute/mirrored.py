@@ -27,6 +27,7 @@ class MirroredStrategy(Strategy):
         cross_device_ops: Any = None,
         logical_replicas: int | None = None,
     ):
+        _check_devices(devices)
         count = devices if isinstance(devices, int) or devices is None else len(devices)
         replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS") or count or 1
         check_replicas("MirroredStrategy", replicas)
@@ -37,3 +38,14 @@ def check_replicas(where: str, replicas: Any) -> None:
     """Raises InvalidArgumentError unless the number of logical replicas is an int >= 1."""
     if not isinstance(replicas, int) or replicas < 1:
         raise errors.invalid(where, "the number of logical replicas must be >= 1", repr(replicas))
+
+
+def _check_devices(devices: Any) -> None:
+    """Raises InvalidArgumentError for a device that is not the host's CPU."""
+    names = devices if isinstance(devices, list | tuple) else []
+    unknown = [name for name in names if "cpu" not in str(name).lower()]
+    if unknown:
+        raise errors.invalid(
+            "MirroredStrategy", "devices must be a number, or CPUs such as '/cpu:0'",
+            ", ".join(map(repr, unknown)), "distflow computes on the host's CPU.",
+        )  # fmt: skip

@@ -341,9 +341,13 @@ class Strategy:
 
     def __repr__(self) -> str:
         return (
-            f"<{type(self).__name__}: {self.num_replicas_in_sync} replicas on "
-            f"{self.num_workers} workers, this one holds {list(self.local_replicas)}>"
+            f"<{type(self).__name__}: {_count(self.num_replicas_in_sync, 'replica')} on "
+            f"{_count(self.num_workers, 'worker')}, this one holds {list(self.local_replicas)}>"
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class _Leaf:

@@ -53,7 +53,9 @@ def install(exits: bool) -> None:
 
     def hook(kind: Any, error: BaseException, trace: TracebackType | None) -> None:
         is_echo = isinstance(error, ECHOES)
-        if is_echo and not log.get_logger().isEnabledFor(logging.DEBUG):
+        if isinstance(error, KeyboardInterrupt):
+            sys.stderr.write("interrupted\n")
+        elif is_echo and not log.get_logger().isEnabledFor(logging.DEBUG):
             sys.stderr.write(shortened(error))
         else:
             before(kind, error, trace)

@@ -87,7 +87,7 @@ class MirroredStorage:
     def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
         """Assigns; inside a replica the values of all replicas are aggregated before."""
         replica = context.state.replica
-        if replica is None:
+        if replica is None or replica.num_replicas_in_sync == 1:
             self._array = combine(self._array, value, mode)
             return
         if self._aggregation is VariableAggregation.NONE:

@@ -249,3 +249,16 @@ def test_v_follows_the_environment(monkeypatch):
 def test_a_number_of_replicas_below_one_is_refused():
     with pytest.raises(errors.InvalidArgumentError, match=">= 1"):
         MirroredStrategy(logical_replicas=-1)
+
+
+def test_devices_that_are_not_the_cpu_are_refused():
+    with pytest.raises(errors.InvalidArgumentError, match="/gpu:0"):
+        MirroredStrategy(["/gpu:0", "/gpu:1"])
+
+
+def test_one_replica_assigns_without_an_aggregation():
+    strategy = mirrored(1)
+    with strategy.scope():
+        v = Variable(1.0)
+    strategy.run(lambda: v.assign_add(2.0))
+    assert float(v) == 3.0

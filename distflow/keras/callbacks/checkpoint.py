@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 from typing import Any
 
@@ -59,6 +60,11 @@ class ModelCheckpoint(Callback):
                 repr(save_freq),
             )  # fmt: skip
         self.needs_batches = save_freq != "epoch"
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Checks that files can be written, before any work is done."""
+        if importlib.util.find_spec("h5py") is None:
+            raise errors.missing_extra("h5py", "keras-io", "ModelCheckpoint")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes the epoch for the file's name."""

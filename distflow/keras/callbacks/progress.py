@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -173,6 +174,9 @@ def _short(seconds: float) -> str:
 
 
 def _is_terminal() -> bool:
+    # Open MPI gives rank 0 a terminal of its own, whatever mpirun's output goes to.
+    if "OMPI_COMM_WORLD_RANK" in os.environ:
+        return False
     return hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
 
 

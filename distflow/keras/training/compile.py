@@ -27,7 +27,10 @@ class CompileLoss:
         self._given, self._weights, self._output_names = loss, loss_weights, output_names
         for weight in nest.flatten(loss_weights):
             if weight is not None and not isinstance(weight, int | float | np.number):
-                raise errors.invalid("compile", "loss_weights must be numbers", repr(weight))
+                raise errors.invalid(
+                    "compile", "loss_weights must be numbers", repr(weight),
+                    "Metrics go by name: compile(optimizer, loss, metrics=[...]).",
+                )  # fmt: skip
         self._losses: list[Any] | None = None
         self.metrics: list[Any] = []
 
@@ -150,11 +153,17 @@ class CompileMetrics:
 
     def named(self) -> list[tuple[str, Any]]:
         """Returns (name in the logs, metric) pairs."""
-        return [
-            (prefix + metric.name, metric)
-            for prefix, row in zip(self._prefixes, self._per_output or [])
-            for metric, _ in row
-        ]
+        found: dict[str, Any] = {}
+        for prefix, row in zip(self._prefixes, self._per_output or []):
+            for metric, weighted in row:
+                name = prefix + metric.name
+                if name in found and weighted:
+                    name = f"{prefix}weighted_{metric.name}"
+                base, number = name, 1
+                while name in found:
+                    name, number = f"{base}_{number}", number + 1
+                found[name] = metric
+        return list(found.items())
 
 
 def _resolve(item: Any, truth: Any, prediction: Any, loss: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distflow.base import errors
+from distflow.base import errors, flags, log
 from distflow.keras.callbacks import CallbackList, ProgbarLogger, TerminateOnNaN
 from distflow.keras.training import adapters, loop
 from distflow.keras.training.evaluation import Evaluation
@@ -39,6 +39,7 @@ class Trainer(Evaluation):
                 x, y, sample_weight, validation_split
             )
         strategy = self.distribute_strategy
+        warn_if_alone(strategy)
         seed = strategy.agree(adapters.fresh_seed(), "seed of fit")
         source = adapters.make_source(
             x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, seed=seed
@@ -109,6 +110,16 @@ class Trainer(Evaluation):
         self._build_for(batch, training=True)
         logs = loop.read_logs(self, self._runner("train_step")(batch))
         return logs if return_dict else self._in_order(logs)
+
+
+def warn_if_alone(strategy: Any) -> None:
+    """Warns where a job of several workers trains a model that belongs to no strategy."""
+    workers = flags.get("DISTFLOW_WORLD_SIZE") or 1
+    if workers > 1 and not hasattr(strategy, "run_replicas"):
+        log.get_logger().warning(
+            "fit: the job has %d workers, but this model was made outside of strategy.scope(), so "
+            "each worker trains its own.", workers,
+        )  # fmt: skip
 
 
 def _is_due(epoch: int, frequency: Any) -> bool:

@@ -188,6 +188,23 @@ def test_two_outputs_with_their_own_losses_weights_and_metrics():
     assert {"a_accuracy", "b_mae"} <= set(logs)
 
 
+def test_a_weighted_metric_of_the_same_name_keeps_its_own_entry():
+    x, y = data()
+    model = classifier(weighted_metrics=["accuracy"])
+    weights = (y == 0).astype("float32")
+    logs = model.fit(x, y, sample_weight=weights, verbose=0).history
+    assert sorted(logs) == ["accuracy", "loss", "weighted_accuracy"]
+
+
+def test_a_model_without_a_strategy_in_a_job_of_several_workers_warns(monkeypatch, caplog):
+    monkeypatch.setenv("DISTFLOW_WORLD_SIZE", "2")
+    logger = tf.get_logger()
+    monkeypatch.setattr(logger, "propagate", True)
+    x, y = data()
+    classifier().fit(x, y, verbose=0)
+    assert "each worker trains its own" in caplog.text
+
+
 def test_a_model_may_override_train_step():
     class Doubled(keras.Model):
         def __init__(self):
@@ -280,6 +297,8 @@ def test_bad_arguments_are_clear_errors():
     invalid = errors.InvalidArgumentError
     refused(invalid, "same number of samples", lambda: model.fit(x, y[:-1], verbose=0))
     refused(invalid, "batch_size", lambda: model.fit(x, y, batch_size=0, verbose=0))
+    refused(invalid, r"metrics=\[", lambda: model.compile("sgd", "mse", ["accuracy"]))
+    model = classifier()
     refused(invalid, "epochs", lambda: model.fit(x, y, epochs="3", verbose=0))
     refused(invalid, "validation_split", lambda: model.fit(x, y, validation_split=1.5))
     refused(
