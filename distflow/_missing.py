@@ -8,27 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distflow.base.errors import UnimplementedError
-
-
-class NotThereYetError(UnimplementedError, AttributeError):
-    """A public name of TensorFlow that this version lacks; `hasattr` says False."""
+from distflow.base import missing
 
 
 def lookup(namespace: str) -> Callable[[str], Any]:
     """Returns the `__getattr__` of a namespace ("" is `tf` itself)."""
     public = f"tf.{namespace}" if namespace else "tf"
     module = f"distflow.{namespace}" if namespace else "distflow"
-    known = frozenset(NAMES.get(namespace, "").split())
-
-    def __getattr__(name: str) -> Any:
-        if name in known:
-            raise NotThereYetError(
-                f"{public}.{name} is part of TensorFlow's API, but not there yet in distflow."
-            )
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
-
-    return __getattr__
+    return missing.lookup(public, module, NAMES.get(namespace, ""))
 
 
 NAMES = {

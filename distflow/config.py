@@ -6,8 +6,9 @@ import importlib
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from distflow._missing import NotThereYetError, lookup
+from distflow._missing import lookup
 from distflow.base import errors
+from distflow.base.missing import NotThereYetError
 
 
 class PhysicalDevice(NamedTuple):

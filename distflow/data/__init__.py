@@ -1,5 +1,6 @@
 """data: pipelines of tensors; a Dataset is a lazy description, each iteration runs it anew."""
 
+from distflow.base import missing
 from distflow.data import experimental
 from distflow.data.dataset import Dataset
 from distflow.data.iterator import Iterator, NumpyIterator
@@ -20,3 +21,11 @@ __all__ = [
     "ThreadingOptions",
     "experimental",
 ]
+
+__getattr__ = missing.lookup(
+    "tf.data",
+    __name__,
+    """
+    FixedLengthRecordDataset IteratorSpec TFRecordDataset TextLineDataset
+    """,
+)

@@ -1,5 +1,6 @@
 """Strategies: one program on many logical replicas, with the same bits on any number of workers."""
 
+from distflow.base import missing
 from distflow.distribute import cluster_resolver, experimental
 from distflow.distribute.context import (
     experimental_set_strategy,
@@ -37,3 +38,12 @@ __all__ = [
     "has_strategy",
     "in_cross_replica_context",
 ]
+
+__getattr__ = missing.lookup(
+    "tf.distribute",
+    __name__,
+    """
+    CrossDeviceOps HierarchicalCopyAllReduce InputOptions InputReplicationMode NcclAllReduce
+    ParameterServerStrategy ReductionToOneDevice RunOptions Server StrategyExtended TPUStrategy
+    """,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from distflow.keras.not_there import NotThereYetError
+from distflow.base.missing import NotThereYetError
 
 _ROOMS = (
     "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",

@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distflow.base.errors import UnimplementedError
-
-
-class NotThereYetError(UnimplementedError, AttributeError):
-    """A public name of Keras that this version lacks; `hasattr` says False."""
+from distflow.base import missing
 
 
 def lookup(room: str) -> Callable[[str], Any]:
     """Returns the `__getattr__` of a room of `keras`."""
-    known = frozenset(NAMES[room].split())
-
-    def __getattr__(name: str) -> Any:
-        if name in known:
-            raise NotThereYetError(
-                f"keras.{room}.{name} is part of Keras's API, but not there yet."
-            )
-        raise AttributeError(f"module 'distflow.keras.{room}' has no attribute {name!r}")
-
-    return __getattr__
+    return missing.lookup(f"keras.{room}", f"distflow.keras.{room}", NAMES[room], "Keras")
 
 
 # A name leaves its row when it arrives; tests/house/test_missing.py checks that none is in both.
@@ -44,6 +31,9 @@ NAMES = {
         ReversibleEmbedding STFTSpectrogram SimpleRNN SimpleRNNCell Solarization
         SpectralNormalization StackedRNNCells StringLookup TFSMLayer TextVectorization
         TimeDistributed TorchModuleWrapper Wrapper deserialize serialize
+    """,
+    "callbacks": """
+        BackupAndRestore BaseLogger OrbaxCheckpoint RemoteMonitor SwapEMAWeights TensorBoard
     """,
     "losses": """
         CTC CategoricalGeneralizedCrossEntropy Circle categorical_generalized_cross_entropy

@@ -33,11 +33,20 @@ def test_a_missing_name_says_so():
     assert not hasattr(tf.linalg, "svd")
 
 
-@pytest.mark.parametrize("name", ["layers.LSTM", "metrics.MeanIoU", "utils.pad_sequences"])
+@pytest.mark.parametrize(
+    "name", ["layers.LSTM", "metrics.MeanIoU", "utils.pad_sequences", "callbacks.TensorBoard"]
+)
 def test_a_missing_name_of_keras_says_so(name):
     space, _, last = name.rpartition(".")
     with pytest.raises(AttributeError, match=rf"keras\.{name} is part of Keras's API"):
         getattr(getattr(tf.keras, space), last)
+
+
+@pytest.mark.parametrize("name", ["data.TFRecordDataset", "distribute.TPUStrategy"])
+def test_a_missing_name_of_a_room_says_so(name):
+    room, _, last = name.partition(".")
+    with pytest.raises(AttributeError, match=rf"tf\.{name} is part of TensorFlow's API"):
+        getattr(getattr(tf, room), last)
 
 
 def test_a_misspelt_name_is_a_plain_error():

@@ -1,5 +1,6 @@
 """Callbacks: what happens around epochs and batches."""
 
+from distflow.keras import not_there
 from distflow.keras.callbacks.base import Callback, CallbackList, History
 from distflow.keras.callbacks.checkpoint import CSVLogger, ModelCheckpoint
 from distflow.keras.callbacks.control import (
@@ -24,3 +25,5 @@ __all__ = [
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]
+
+__getattr__ = not_there.lookup("callbacks")
