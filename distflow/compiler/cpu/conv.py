@@ -28,7 +28,6 @@ from distflow.compiler.cpu.microkernel import Axis
 from distflow.compiler.cpu.packing import Step, emit_copy
 from distflow.ops.prims import contraction as primitive
 
-
 # Window positions from which channels are the slowest axis of the sums: then the filter's gradient
 # reads image after image.
 _LARGE_WINDOW = 64

@@ -226,7 +226,8 @@ class _KernelRunner:
         self._reference = reference
 
     def __call__(self, slots: _Slots) -> None:
-        arrays = _operands(slots, self._inputs, self._expected)
+        # Kernels take arrays of any strides: a transposition before them copies nothing.
+        arrays = _operands(slots, self._inputs, self._expected, contiguous=False)
         if arrays is None:
             self._reference(slots)
         else:
@@ -263,7 +264,10 @@ class _LoopRunner:
 
 
 def _operands(
-    slots: _Slots, indices: Sequence[int], expected: Sequence[tuple[Any, Shape]]
+    slots: _Slots,
+    indices: Sequence[int],
+    expected: Sequence[tuple[Any, Shape]],
+    contiguous: bool = True,
 ) -> list[np.ndarray] | None:
     """Returns contiguous, aligned arrays; None if one has another dtype or shape than expected.
 
@@ -278,7 +282,7 @@ def _operands(
         if array.dtype != dtype or array.shape != shape:
             return None
         flags = array.flags
-        if not (flags.c_contiguous and flags.aligned):
+        if contiguous and not (flags.c_contiguous and flags.aligned):
             array = np.array(array, order="C")
         arrays.append(array)
     return arrays

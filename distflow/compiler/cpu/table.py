@@ -7,6 +7,7 @@ own, made for concrete shapes. What has no row runs on its NumPy reference.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,12 +17,24 @@ from distflow.compiler.cpu import math
 from distflow.compiler.cpu.emit import REGISTER, Block, Operand
 
 # A row of LIBRARY takes the node's attributes and the shapes and dtypes of its operands, and
-# returns a function from contiguous arrays (not to be written to) to the result, or None where
-# it has no kernel for them.
+# returns a function from arrays (of any strides, not to be written to) to the result, or None
+# where it has no kernel for them.
 Kernel = Callable[[Sequence[np.ndarray]], np.ndarray]
 Prepare = Callable[[dict[str, Any], Sequence[tuple[int, ...]], Sequence[np.dtype]], "Kernel | None"]
 
-LIBRARY: dict[str, Prepare] = {}
+
+def _kernel(file: str, function: str = "prepare") -> Prepare:
+    """A row that imports its kernel on first use: without llvmlite this table is still read."""
+
+    def prepare(attributes: Any, shapes: Any, dtypes: Any) -> Kernel | None:
+        module = importlib.import_module(f"distflow.compiler.cpu.{file}")
+        result: Kernel | None = getattr(module, function)(attributes, shapes, dtypes)
+        return result
+
+    return prepare
+
+
+LIBRARY: dict[str, Prepare] = {"dot_general": _kernel("matmul"), "conv": _kernel("conv")}
 
 Emit = Callable[..., Operand]  # (block, *operands, to=kind of the result) -> value
 
