@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
 
 from distflow.compiler.cpu.isa import Target
+from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop, part, ranged, split
 
 # Rows of A that one group of tiles covers, as bytes: half of a 1 MiB second-level cache.
 _GROUP_BYTES = 1 << 19
@@ -29,7 +30,6 @@ _BLOCK = 512
 _UNROLLED = 64
 # Groups wanted at least, for threads to share.
 _GROUPS = 6
-_I64, _PTR = ir.IntType(64), ir.PointerType()
 
 
 @dataclass(frozen=True)
@@ -186,27 +186,15 @@ def emit(module: Any, name: str, nest: Nest, cut: Plan, target: Target) -> None:
     _Emitter(module, name, nest, cut, target).driver()
 
 
-class _Emitter:
+class _Emitter(Vectors):
     """Writes the tiles that a contraction needs, and the loops around them."""
 
     def __init__(self, module: Any, name: str, nest: Nest, cut: Plan, target: Target):
+        super().__init__(nest.dtype, target)
         self.module, self.name, self.nest, self.cut = module, name, nest, cut
-        self.element = ir.FloatType() if nest.dtype == "float32" else ir.DoubleType()
-        self.lanes = target.lanes(nest.item_bytes)
-        self.vector = ir.VectorType(self.element, self.lanes)
-        self.attributes = f'"prefer-vector-width"="{8 * target.vector_bytes}"'
         suffix = f"v{self.lanes}f{8 * nest.item_bytes}"
-        self.fma = _declare(module, f"llvm.fma.{suffix}", self.vector, [self.vector] * 3)
+        self.fma = declare(module, f"llvm.fma.{suffix}", self.vector, [self.vector] * 3)
         self.tiles = self.all_tiles()
-
-    def at(self, builder: Any, pointer: Any, *offsets: Any) -> Any:
-        """Returns pointer + offsets, in elements."""
-        for offset in offsets:
-            if isinstance(offset, int):
-                offset = _I64(offset)
-            if not isinstance(offset, ir.Constant) or offset.constant:
-                pointer = builder.gep(pointer, [offset], inbounds=True, source_etype=self.element)
-        return pointer
 
     # -- one tile --
 
@@ -215,7 +203,7 @@ class _Emitter:
 
         If `more`, C is added to; else it is written.
         """
-        kind = ir.FunctionType(ir.VoidType(), [_PTR, _PTR, _PTR, _I64, ir.IntType(1)])
+        kind = ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64, ir.IntType(1)])
         function = ir.Function(self.module, kind, f"{self.name}_{math.prod(rows)}x{columns}")
         function.linkage = "internal"
         function.attributes.add("noinline")
@@ -270,14 +258,14 @@ class _Emitter:
         unroll = max(_UNROLLED // len(sums), 1) if last else 1
         state = [a, b, *sums]
         if level or self.cut.block == axis.extent:
-            count = _I64(axis.extent)
+            count = I64(axis.extent)
             if axis.extent <= unroll:
                 return steps(builder, axis.extent, state)[2:]
         if unroll > 1:
-            many = builder.udiv(count, _I64(unroll))
-            state = loop(builder, _I64(0), many, state, lambda b, _, s: steps(b, unroll, s))
-            count = builder.urem(count, _I64(unroll))
-        return loop(builder, _I64(0), count, state, lambda b, _, s: steps(b, 1, s))[2:]
+            many = builder.udiv(count, I64(unroll))
+            state = loop(builder, I64(0), many, state, lambda b, _, s: steps(b, unroll, s))
+            count = builder.urem(count, I64(unroll))
+        return loop(builder, I64(0), count, state, lambda b, _, s: steps(b, 1, s))[2:]
 
     def step(
         self, builder: Any, a: Any, b: Any, sums: list[Any], rows: list[int], columns: int
@@ -301,31 +289,6 @@ class _Emitter:
                 result.append(builder.call(self.fma, [left, vector, old]))
         return result
 
-    def broadcast(self, builder: Any, scalar: Any) -> Any:
-        """Returns a vector of one scalar."""
-        empty = ir.Constant(self.vector, ir.Undefined)
-        first = builder.insert_element(empty, scalar, ir.IntType(32)(0))
-        return builder.shuffle_vector(first, empty, self.lane_numbers([0] * self.lanes))
-
-    def load(self, builder: Any, pointer: Any, n: int) -> Any:
-        """Returns a vector of the n elements at a pointer and zeros; reads no further."""
-        if n == self.lanes:
-            return builder.load(pointer, typ=self.vector, align=self.nest.item_bytes)
-        part = ir.VectorType(self.element, n)
-        value = builder.load(pointer, typ=part, align=self.nest.item_bytes)
-        lanes = [min(i, n) for i in range(self.lanes)]
-        return builder.shuffle_vector(value, ir.Constant(part, None), self.lane_numbers(lanes))
-
-    def store(self, builder: Any, value: Any, pointer: Any, n: int) -> None:
-        """Writes the first n elements of a vector, and nothing behind them."""
-        if n < self.lanes:
-            value = builder.shuffle_vector(value, value, self.lane_numbers(list(range(n))))
-        builder.store(value, pointer, align=self.nest.item_bytes)
-
-    def lane_numbers(self, lanes: list[int]) -> Any:
-        """Returns the mask of a shuffle."""
-        return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-
     # -- the loops around the tiles --
 
     def driver(self) -> None:
@@ -337,13 +300,13 @@ class _Emitter:
         builder, pointers, begin, end = ranged(self.module, self.name, 3)
 
         def block(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-            done, until = _range(builder, i, cut.block, k.extent)
-            more = builder.icmp_unsigned("!=", i, _I64(0))
+            done, until = part(builder, i, cut.block, k.extent)
+            more = builder.icmp_unsigned("!=", i, I64(0))
             here = self.move(builder, pointers, done, k)
             how = builder.sub(until, done), more
             return loop(builder, begin, end, [], lambda b, g, _: self.group(b, g, here, how))
 
-        loop(builder, _I64(0), _I64(-(-k.extent // cut.block)), [], block)
+        loop(builder, I64(0), I64(-(-k.extent // cut.block)), [], block)
         builder.ret_void()
 
     def group(self, builder: Any, index: Any, here: list[Any], how: tuple[Any, Any]) -> list[Any]:
@@ -351,26 +314,26 @@ class _Emitter:
         nest, cut = self.nest, self.cut
         row_tiles, column_tiles = cut.tiles(nest)
         tiles = self.tiles
-        index, columns = _split(builder, index, -(-column_tiles // cut.group[1]))
-        index, rows = _split(builder, index, -(-row_tiles // cut.group[0]))
+        index, columns = split(builder, index, -(-column_tiles // cut.group[1]))
+        index, rows = split(builder, index, -(-row_tiles // cut.group[0]))
         for axis in reversed(cut.outer):
-            index, position = _split(builder, index, axis.extent)
+            index, position = split(builder, index, axis.extent)
             here = self.move(builder, here, position, axis)
-        row, row_end = _range(builder, rows, cut.group[0], row_tiles)
-        column, column_end = _range(builder, columns, cut.group[1], column_tiles)
+        row, row_end = part(builder, rows, cut.group[0], row_tiles)
+        column, column_end = part(builder, columns, cut.group[1], column_tiles)
 
         def one_column(builder: Any, column: Any, _: list[Any]) -> list[Any]:
             c, a, b = here
-            c = self.at(builder, c, builder.mul(column, _I64(cut.width)))
-            b = self.at(builder, b, builder.mul(column, _I64(nest.panel or cut.width)))
+            c = self.at(builder, c, builder.mul(column, I64(cut.width)))
+            b = self.at(builder, b, builder.mul(column, I64(nest.panel or cut.width)))
             if nest.by_column:
-                a = self.at(builder, a, builder.mul(column, _I64(cut.width)))
+                a = self.at(builder, a, builder.mul(column, I64(cut.width)))
 
             def one_row(builder: Any, row: Any, _: list[Any]) -> list[Any]:
-                step = builder.mul(row, _I64(cut.tile[0]))
+                step = builder.mul(row, I64(cut.tile[0]))
                 is_last = (
-                    builder.icmp_unsigned("==", row, _I64(row_tiles - 1)),
-                    builder.icmp_unsigned("==", column, _I64(column_tiles - 1)),
+                    builder.icmp_unsigned("==", row, I64(row_tiles - 1)),
+                    builder.icmp_unsigned("==", column, I64(column_tiles - 1)),
                 )
                 arguments = (*self.move(builder, [c, a, b], step, cut.tiled[0]), *how)
                 _choose(builder, tiles, is_last, arguments)
@@ -404,77 +367,9 @@ class _Emitter:
     def move(self, builder: Any, pointers: list[Any], position: Any, axis: Axis) -> list[Any]:
         """Returns (C, A, B) moved along an axis."""
         return [
-            self.at(builder, p, builder.mul(position, _I64(stride))) if stride else p
+            self.at(builder, p, builder.mul(position, I64(stride))) if stride else p
             for p, stride in zip(pointers, (axis.c, axis.a, axis.b))
         ]
-
-
-# -- functions and loops in IR -------------------------------------------------------------
-
-
-def ranged(module: Any, name: str, count: int) -> tuple[Any, list[Any], Any, Any]:
-    """Adds `void name(pointers, begin, end)`, as `threads.parallel_for` runs it.
-
-    Returns (builder, the `count` pointers, begin, end).
-    """
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_PTR, _I64, _I64]), name)
-    arguments, begin, end = function.args
-    builder = ir.IRBuilder(function.append_basic_block("start"))
-    pointers = [
-        builder.load(builder.gep(arguments, [_I64(i)], source_etype=_PTR), typ=_PTR)
-        for i in range(count)
-    ]
-    return builder, pointers, begin, end
-
-
-def _declare(module: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    if name in module.globals:
-        return module.globals[name]
-    return ir.Function(module, ir.FunctionType(result, arguments), name)
-
-
-def loop(
-    builder: Any, begin: Any, end: Any, state: list[Any],
-    body: Callable[[Any, Any, list[Any]], list[Any]],
-) -> list[Any]:  # fmt: skip
-    """Runs body(builder, index, state) -> state for begin <= index < end; returns the state."""
-    function = builder.function
-    entry = builder.block
-    head, inside = function.append_basic_block("head"), function.append_basic_block("body")
-    done = function.append_basic_block("done")
-    builder.branch(head)
-    builder.position_at_end(head)
-    index = builder.phi(_I64)
-    index.add_incoming(begin, entry)
-    phis = []
-    for value in state:
-        phi = builder.phi(value.type)
-        phi.add_incoming(value, entry)
-        phis.append(phi)
-    builder.cbranch(builder.icmp_unsigned("<", index, end), inside, done)
-    builder.position_at_end(inside)
-    new = body(builder, index, list(phis))
-    index.add_incoming(builder.add(index, _I64(1)), builder.block)
-    for phi, value in zip(phis, new):
-        phi.add_incoming(value, builder.block)
-    builder.branch(head)
-    builder.position_at_end(done)
-    return list(phis)
-
-
-def _split(builder: Any, index: Any, extent: int) -> tuple[Any, Any]:
-    """Returns (index / extent, index % extent)."""
-    if extent == 1:
-        return index, _I64(0)
-    return builder.udiv(index, _I64(extent)), builder.urem(index, _I64(extent))
-
-
-def _range(builder: Any, index: Any, size: int, total: int) -> tuple[Any, Any]:
-    """Returns where the part `index` of size `size` begins and ends, cut at the total."""
-    begin = builder.mul(index, _I64(size))
-    end = builder.add(begin, _I64(size))
-    beyond = builder.icmp_unsigned(">", end, _I64(total))
-    return begin, builder.select(beyond, _I64(total), end)
 
 
 def _choose(builder: Any, tiles: dict[Any, Any], is_last: Any, arguments: Any) -> None:

@@ -8,9 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from distflow.compiler.cpu.microkernel import loop, ranged
-
-_I64, _PTR = ir.IntType(64), ir.PointerType()
+from distflow.compiler.cpu.vectors import I64, PTR, loop, ranged
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: in
     """
     element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
     # A function of its own, so that LLVM knows that source and target are apart.
-    kind = ir.FunctionType(ir.VoidType(), [_PTR, _PTR, _I64, _I64])
+    kind = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64])
     function = ir.Function(module, kind, f"{name}_range")
     function.linkage = "internal"
     target, source, begin, end = function.args
@@ -43,7 +41,7 @@ def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: in
     first, *others = axes
 
     def at(builder: Any, pointer: Any, index: Any, stride: int) -> Any:
-        offset = builder.mul(index, _I64(stride))
+        offset = builder.mul(index, I64(stride))
         return builder.gep(pointer, [offset], inbounds=True, source_etype=element)
 
     def nest(builder: Any, to: Any, of: Any, axes: Sequence[Step]) -> None:
@@ -56,14 +54,14 @@ def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: in
             nest(builder, at(builder, to, i, axis.target), at(builder, of, i, axis.source), rest)
             return []
 
-        loop(builder, _I64(0), _I64(axis.extent), [], body)
+        loop(builder, I64(0), I64(axis.extent), [], body)
 
     def outermost(builder: Any, i: Any, _: list[Any]) -> list[Any]:
         here = at(builder, target, i, first.target), at(builder, source, i, first.source)
         if not tail or tail == others[-1].extent:
             nest(builder, *here, others)
             return []
-        is_last = builder.icmp_unsigned("==", i, _I64(first.extent - 1))
+        is_last = builder.icmp_unsigned("==", i, I64(first.extent - 1))
         with builder.if_else(is_last) as (then, other):
             with then:
                 nest(builder, *here, [*others[:-1], Step(tail, others[-1].source, 1)])

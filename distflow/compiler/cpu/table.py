@@ -34,7 +34,13 @@ def _kernel(file: str, function: str = "prepare") -> Prepare:
     return prepare
 
 
-LIBRARY: dict[str, Prepare] = {"dot_general": _kernel("matmul"), "conv": _kernel("conv")}
+LIBRARY: dict[str, Prepare] = {
+    "dot_general": _kernel("matmul"),
+    "conv": _kernel("conv"),
+    "reduce_window_max": _kernel("window", "prepare_max"),
+    "reduce_window_sum": _kernel("window", "prepare_sum"),
+    "select_and_scatter_add": _kernel("window", "prepare_scatter"),
+}
 
 Emit = Callable[..., Operand]  # (block, *operands, to=kind of the result) -> value
 
