@@ -269,7 +269,7 @@ def _operands(
     expected: Sequence[tuple[Any, Shape]],
     contiguous: bool = True,
 ) -> list[np.ndarray] | None:
-    """Returns contiguous, aligned arrays; None if one has another dtype or shape than expected.
+    """Returns aligned (and contiguous) arrays; None if one has not the dtype and shape expected.
 
     Machine code trusts the shapes it was made for; a rule that promises too much (a host function
     that returns another shape) must not make it read past the end.
@@ -282,7 +282,7 @@ def _operands(
         if array.dtype != dtype or array.shape != shape:
             return None
         flags = array.flags
-        if contiguous and not (flags.c_contiguous and flags.aligned):
+        if not (flags.aligned and (flags.c_contiguous or not contiguous)):
             array = np.array(array, order="C")
         arrays.append(array)
     return arrays

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,41 @@ def test_effects_keep_their_order():
     np.testing.assert_array_equal(before, [1, 2])
     np.testing.assert_array_equal(middle, [4, 6])
     np.testing.assert_allclose(after, np.exp([2.0, 3.0]), rtol=1e-6)
+
+
+def test_a_loop_that_waits_does_not_let_effects_pass():
+    # The loop of exp also computes the last sum, and so waits for cumsum, which comes after the
+    # second read: that one must wait all the same.
+    with flags.override(DISTFLOW_EXECUTOR="cpu"):
+        v = tf.Variable(np.zeros(5, np.float32))
+
+        @tf.function
+        def step(x):
+            e = tf.exp(x)
+            v.assign(e)
+            after = v + 0.0
+            return after, e + tf.cumsum(x)
+
+        after, _ = step(tf.constant(X[0, :5]))
+    np.testing.assert_allclose(after, np.exp(X[0, :5]), rtol=1e-6)
+
+
+def test_threads_may_run_one_executable_at_once():
+    graph = traced(lambda x: tf.reduce_sum(softmax(x) * x, axis=0), [X], [(None, 21)])
+    runs = CpuExecutable(graph)
+    inputs = [X[: n + 1] for n in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda x: runs([x])[0], inputs * 3))
+    for x, result in zip(inputs * 3, results):
+        assert_agree([result], NumpyExecutable(graph)([x]), 1e-5)
+
+
+def test_plans_unused_for_longest_are_let_go():
+    graph = traced(tf.exp, [X[0]], [(None,)])
+    runs = CpuExecutable(graph)
+    for n in range(executor._MOST_PLANS + 5):
+        runs([X.reshape(-1)[: n + 1]])
+    assert len(runs._plans) == executor._MOST_PLANS
 
 
 def test_control_flow_runs_its_bodies_natively():

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -196,6 +197,7 @@ def test_code_runs_and_compiles_after_a_fork(folder):
     new = fresh_text()
     child = os.fork()
     if child == 0:
+        signal.alarm(30)
         status = 1
         try:
             call(module, 1.0)

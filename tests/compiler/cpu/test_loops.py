@@ -171,20 +171,32 @@ def test_bools_are_read_and_written_as_bytes():
     np.testing.assert_array_equal(neither, ~(x & y))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "axes"), [((1 << 14,), ()), ((67, 129), (0,)), ((67, 129), (1,)),
                                              ((9, 5, 40), (1,)), ((4, 3000), ())])  # fmt: skip
-def test_bits_depend_neither_on_cuts_nor_on_the_vector_unit(shape, axes):
-    x = draw(shape)
+def test_bits_depend_neither_on_cuts_nor_on_the_vector_unit(shape, axes, dtype):
+    x = draw(shape, dtype)
     loop = Loop(
-        shape, (("float32", shape),), (Step("exp", (0,), "float32"),), () if axes else (1,),
-        (("reduce_sum", 1, "float32"),) if axes else (), axes,
+        shape, ((dtype, shape),), (Step("exp" if dtype == "float32" else "sqrt", (0,), dtype),),
+        () if axes else (1,), (("reduce_sum", 0, dtype),) if axes else (), axes,
     )  # fmt: skip
     found = []
     for level in isa.offered():
         with flags.override(DISTFLOW_CPU=level):
             for cuts in ([], [1], [1, 2, 5]):
-                found.append(run(loop, [x], cuts)[0].tobytes())
+                found.append(np.nan_to_num(run(loop, [x], cuts)[0]).tobytes())
     assert len(set(found)) == 1
+
+
+def test_order_of_additions_is_that_of_16_lanes():
+    x = draw((3, 53), "float64")
+    loop = Loop(x.shape, (("float64", x.shape),), (), (), (("reduce_sum", 0, "float64"),), (1,))
+    lanes = np.full((3, 16), -0.0)
+    for i in range(53):
+        lanes[:, i % 16] += x[:, i]
+    for half in (8, 4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half : 2 * half]
+    np.testing.assert_array_equal(run(loop, [x])[0], lanes[:, 0])
 
 
 def test_loop_for_aarch64_is_emitted():

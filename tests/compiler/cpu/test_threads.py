@@ -1,6 +1,7 @@
 """The pool: every unit runs once, whatever the number of threads; forks get a pool of their own."""
 
 import os
+import signal
 import threading
 
 import pytest
@@ -69,6 +70,7 @@ def test_works_after_a_fork():
     covered(10, 3)
     child = os.fork()
     if child == 0:
+        signal.alarm(30)
         status = 1
         try:
             status = 0 if covered(10, 3)[0] == list(range(10)) else 1
