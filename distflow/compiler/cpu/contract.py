@@ -20,6 +20,10 @@ from distflow.compiler.cpu.packing import Step, emit_copy
 _ROWS_FOR_PANELS = 128
 # Below this B stays in the first-level cache however it lies.
 _BYTES_FOR_PANELS = 1 << 14
+# Steps in A from which it is copied into panels too, if so many column tiles read them.
+_FAR_BYTES = 1 << 11
+_TILES_FOR_ROW_PANELS = 8
+_POINTERS = [ctypes.c_void_p * n for n in range(4)]
 
 
 def contraction(
@@ -57,6 +61,7 @@ class Contraction:
         products = math.prod(axis.extent for axis in nest.inner)
         sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
         self._scratch: list[np.ndarray] = []
+        self._row_scratch: list[np.ndarray] = []
         self._num_panels = 0
         if column_stride != 1 or (
             nest.columns > cut.width
@@ -65,12 +70,22 @@ class Contraction:
         ):
             nest = self._add_panels(module, nest, column_stride, cut.width)
             cut = replace(plan(nest, target), width=cut.width)
+        self._num_row_panels = 0
+        if (
+            len(cut.tiled) == 1 and not cut.outer and len(nest.inner) == 1
+            and nest.inner[0].a * nest.item_bytes >= _FAR_BYTES
+            and -(-nest.columns // cut.width) >= _TILES_FOR_ROW_PANELS
+        ):  # fmt: skip
+            nest = self._add_row_panels(module, nest, cut.tile[0])
+            cut = replace(plan(nest, target), tiled=nest.rows, tile=cut.tile, width=cut.width)
         self.nest, self.plan = nest, cut
         emit(module, "contract", nest, cut, target)
         code = jit.compile_module(module, "contraction")
         self._contract = function(code, "contract")
         if self._num_panels:
             self._pack = function(code, "pack")
+        if self._num_row_panels:
+            self._pack_rows = function(code, "pack_rows")
         self._num_groups = cut.num_groups(nest)
         # A multiply-add of a whole vector is one operation.
         rows = math.prod(axis.extent for axis in nest.rows)
@@ -101,17 +116,39 @@ class Contraction:
         return replace(nest, rows=tuple(rows), inner=collapse(tuple(inner)) or (Axis(1),),
                        panel=size)  # fmt: skip
 
+    def _add_row_panels(self, module: Any, nest: Nest, tile: int) -> Nest:
+        """Adds the copy of A to panels [row tile, inner, tile]; returns its nest."""
+        (row,), (inner,) = nest.rows, nest.inner
+        self._num_row_panels, size = -(-row.extent // tile), inner.extent * tile
+        self._row_panel_shape = self._num_row_panels * size, nest.dtype
+        steps = [
+            Step(self._num_row_panels, tile * row.a, size),
+            Step(inner.extent, inner.a, tile),
+            Step(tile, row.a, 1),
+        ]
+        emit_copy(module, "pack_rows", nest.dtype, steps, row.extent % tile)
+        return replace(
+            nest, rows=(replace(row, a=1),), inner=(replace(inner, a=tile),), row_panel=size
+        )
+
     def __call__(self, c: int, a: int, b: int) -> None:
         """Writes C. The three are addresses of the first elements."""
-        if not self._num_panels:
-            run(self._contract, self._num_groups, self._work, c, a, b)
-            return
         # Popping and appending are atomic: calls at the same time use different buffers.
-        scratch = self._scratch.pop() if self._scratch else np.empty(*self._panel_shape)
-        panels = scratch.ctypes.data
-        run(self._pack, self._num_panels, scratch.size, panels, b)
-        run(self._contract, self._num_groups, self._work, c, a, panels)
-        self._scratch.append(scratch)
+        used = []
+        if self._num_panels:
+            panels = self._scratch.pop() if self._scratch else np.empty(*self._panel_shape)
+            run(self._pack, self._num_panels, panels.size, panels.ctypes.data, b)
+            b = panels.ctypes.data
+            used.append((self._scratch, panels))
+        if self._num_row_panels:
+            free = self._row_scratch
+            panels = free.pop() if free else np.empty(*self._row_panel_shape)
+            run(self._pack_rows, self._num_row_panels, panels.size, panels.ctypes.data, a)
+            a = panels.ctypes.data
+            used.append((free, panels))
+        run(self._contract, self._num_groups, self._work, c, a, b)
+        for free, panels in used:
+            free.append(panels)
 
 
 def function(code: jit.Module, name: str) -> Any:
@@ -123,5 +160,5 @@ def function(code: jit.Module, name: str) -> Any:
 
 def run(function: Any, units: int, work: int, *pointers: int) -> None:
     """Runs a ranged function over all its units, on as many threads as its work pays for."""
-    arguments = (ctypes.c_void_p * len(pointers))(*pointers)
+    arguments = _POINTERS[len(pointers)](*pointers)
     threads.parallel_for(function, ctypes.addressof(arguments), units, work)

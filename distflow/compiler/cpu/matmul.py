@@ -62,6 +62,8 @@ def computed_in(dtype: np.dtype) -> np.dtype | None:
 
 def element_strided(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Returns x in a dtype, its elements aligned and a whole number of elements apart."""
+    if x.dtype == dtype and x.flags.carray:
+        return x
     x = x.astype(dtype, copy=False)
     if not x.flags.aligned or any(stride % x.itemsize for stride in x.strides):
         return np.ascontiguousarray(x) if x.flags.aligned else x.copy()

@@ -53,6 +53,7 @@ class Nest:
       columns: elements along the one axis that is contiguous in B and C, and absent from A
         unless `by_column`: then it is contiguous in A as well (depthwise convolution).
       panel: distance of two column tiles in B in elements; 0: they are neighbours.
+      row_panel: distance of two row tiles in A in elements; 0: that of their first rows.
     """
 
     dtype: str
@@ -60,6 +61,7 @@ class Nest:
     inner: tuple[Axis, ...]
     columns: int
     panel: int = 0
+    row_panel: int = 0
     by_column: bool = False
 
     @property
@@ -335,7 +337,10 @@ class _Emitter(Vectors):
                     builder.icmp_unsigned("==", row, I64(row_tiles - 1)),
                     builder.icmp_unsigned("==", column, I64(column_tiles - 1)),
                 )
-                arguments = (*self.move(builder, [c, a, b], step, cut.tiled[0]), *how)
+                to, of, by = self.move(builder, [c, a, b], step, cut.tiled[0])
+                if nest.row_panel:
+                    of = self.at(builder, a, builder.mul(row, I64(nest.row_panel)))
+                arguments = (to, of, by, *how)
                 _choose(builder, tiles, is_last, arguments)
                 return []
 

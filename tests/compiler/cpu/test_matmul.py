@@ -168,3 +168,11 @@ def test_number_of_threads_does_not_change_bits(shape, monkeypatch):
         results.append(dot(a, b))
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_panels_of_a_transposed_left_operand_do_not_change_bits():
+    # Far apart in memory and read by many column tiles: copied into panels; few columns: not.
+    a, b = normal(0, 600, 1030), normal(1, 600, 700)
+    result = dot(a, b, ((0,), (0,)))
+    np.testing.assert_array_equal(dot(a, b[:, :20], ((0,), (0,))), result[:, :20])
+    np.testing.assert_array_equal(dot(a.T.copy(), b), result)
