@@ -380,6 +380,27 @@ def test_golden_job_has_one_hash_for_any_number_of_threads(golden, count):
     assert run_job([str(JOB)], DISTFLOW_THREADS=count) == {golden}
 
 
+COUNTING = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+from distflow.compiler.cpu import jit
+print("sha256=" + format(jit.counts()["compiled"], "064d"))
+"""
+
+
+@pytest.mark.spawn
+def test_second_start_of_a_job_compiles_nothing(tmp_path):
+    # Another hash seed as well: the text of the IR must not hang on the order of a set.
+    first, second = (
+        max(run_job(["-c", COUNTING, str(JOB)], DISTFLOW_CACHE_DIR=str(tmp_path),
+                    PYTHONHASHSEED=seed), key=lambda found: found.startswith("0" * 50))
+        for seed in ("1", "2")
+    )  # fmt: skip
+    assert int(first) > 0
+    assert int(second) == 0
+
+
 # -- without llvmlite ----------------------------------------------------------------------
 
 
