@@ -55,7 +55,10 @@ class Module:
           result: ctypes type that it returns, or None.
           arguments: ctypes types that it takes.
         """
-        return ctypes.CFUNCTYPE(result, *arguments)(self.address(symbol))
+        found = ctypes.CFUNCTYPE(result, *arguments)(self.address(symbol))
+        # The code lives as long as its Module: a function that is kept must keep it.
+        found.module = self  # type: ignore[attr-defined]
+        return found
 
 
 def compile_module(module: Any, name: str) -> Module:
