@@ -1,4 +1,4 @@
-"""A contraction as a callable: its machine code, panels of B where they pay, and its threads."""
+"""A contraction as calls: its machine code, and copies of B and A into panels where they pay."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from llvmlite import ir
 from distflow.compiler.cpu import isa, jit, threads
 from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
 from distflow.compiler.cpu.packing import Step, emit_copy
+from distflow.compiler.cpu.task import Call, Scratch
 
 # Rows that must share a panel before copying B into panels pays (Xeon with AVX-512, 2026-11).
 _ROWS_FOR_PANELS = 128
@@ -23,7 +24,12 @@ _BYTES_FOR_PANELS = 1 << 14
 # Steps in A from which it is copied into panels too, if so many column tiles read them.
 _FAR_BYTES = 1 << 11
 _TILES_FOR_ROW_PANELS = 8
+# Nanoseconds of a multiply-add of one element, as parts; elements copied in one.
+_PRODUCTS_PER_NS, _COPIES_PER_NS = 50, 2
 _POINTERS = [ctypes.c_void_p * n for n in range(4)]
+
+# (number, offset in bytes): see task.Call.
+Operand = tuple[int, int]
 
 
 def contraction(
@@ -60,8 +66,6 @@ class Contraction:
         module = ir.Module("contraction")
         products = math.prod(axis.extent for axis in nest.inner)
         sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
-        self._scratch: list[np.ndarray] = []
-        self._row_scratch: list[np.ndarray] = []
         self._num_panels = 0
         if column_stride != 1 or (
             nest.columns > cut.width
@@ -87,9 +91,44 @@ class Contraction:
         if self._num_row_panels:
             self._pack_rows = function(code, "pack_rows")
         self._num_groups = cut.num_groups(nest)
-        # A multiply-add of a whole vector is one operation.
         rows = math.prod(axis.extent for axis in nest.rows)
-        self._work = rows * products * -(-nest.columns // target.lanes(nest.item_bytes))
+        self._work = rows * products * nest.columns // _PRODUCTS_PER_NS
+
+    def calls(
+        self, c: Operand, a: Operand, b: Operand, scratch: int
+    ) -> tuple[list[Call], list[Scratch]]:
+        """Returns the calls that write C, and the scratch buffers that they need.
+
+        Args:
+          c, a, b: (operand, offset in bytes) of the first elements.
+          scratch: number that the first of the scratch buffers has as an operand.
+        """
+        calls, buffers = [], []
+        if self._num_panels:
+            calls.append(
+                Call(self._pack, ((scratch, 0), b), (scratch,), self._num_panels,
+                     self._panel_size // _COPIES_PER_NS)
+            )  # fmt: skip
+            buffers.append(Scratch(self._panel_size * self.nest.item_bytes))
+            b, scratch = (scratch, 0), scratch + 1
+        if self._num_row_panels:
+            calls.append(
+                Call(self._pack_rows, ((scratch, 0), a), (scratch,), self._num_row_panels,
+                     self._row_panel_size // _COPIES_PER_NS)
+            )  # fmt: skip
+            buffers.append(Scratch(self._row_panel_size * self.nest.item_bytes))
+            a = (scratch, 0)
+        calls.append(Call(self._contract, (c, a, b), (c[0],), self._num_groups, self._work))
+        return calls, buffers
+
+    def __call__(self, c: int, a: int, b: int) -> None:
+        """Writes C. The three are addresses of the first elements."""
+        calls, scratch = self.calls((0, 0), (1, 0), (2, 0), 3)
+        buffers = [np.empty(s.num_bytes, np.uint8) for s in scratch]
+        addresses = [c, a, b, *(x.ctypes.data for x in buffers)]
+        for call in calls:
+            pointers = (addresses[i] + offset for i, offset in call.arguments)
+            run(call.function, call.units, call.work, *pointers)
 
     def _add_panels(self, module: Any, nest: Nest, column_stride: int, width: int) -> Nest:
         """Adds the copy of B to panels [column tile, *batch, *inner, width]; returns its nest."""
@@ -112,7 +151,7 @@ class Contraction:
         steps.append(Step(width, column_stride, 1))
         tail = nest.columns - (self._num_panels - 1) * width
         emit_copy(module, "pack", nest.dtype, steps, tail)
-        self._panel_shape = self._num_panels * size, nest.dtype
+        self._panel_size = self._num_panels * size
         return replace(nest, rows=tuple(rows), inner=collapse(tuple(inner)) or (Axis(1),),
                        panel=size)  # fmt: skip
 
@@ -120,7 +159,7 @@ class Contraction:
         """Adds the copy of A to panels [row tile, inner, tile]; returns its nest."""
         (row,), (inner,) = nest.rows, nest.inner
         self._num_row_panels, size = -(-row.extent // tile), inner.extent * tile
-        self._row_panel_shape = self._num_row_panels * size, nest.dtype
+        self._row_panel_size = self._num_row_panels * size
         steps = [
             Step(self._num_row_panels, tile * row.a, size),
             Step(inner.extent, inner.a, tile),
@@ -130,25 +169,6 @@ class Contraction:
         return replace(
             nest, rows=(replace(row, a=1),), inner=(replace(inner, a=tile),), row_panel=size
         )
-
-    def __call__(self, c: int, a: int, b: int) -> None:
-        """Writes C. The three are addresses of the first elements."""
-        # Popping and appending are atomic: calls at the same time use different buffers.
-        used = []
-        if self._num_panels:
-            panels = self._scratch.pop() if self._scratch else np.empty(*self._panel_shape)
-            run(self._pack, self._num_panels, panels.size, panels.ctypes.data, b)
-            b = panels.ctypes.data
-            used.append((self._scratch, panels))
-        if self._num_row_panels:
-            free = self._row_scratch
-            panels = free.pop() if free else np.empty(*self._row_panel_shape)
-            run(self._pack_rows, self._num_row_panels, panels.size, panels.ctypes.data, a)
-            a = panels.ctypes.data
-            used.append((free, panels))
-        run(self._contract, self._num_groups, self._work, c, a, b)
-        for free, panels in used:
-            free.append(panels)
 
 
 def function(code: jit.Module, name: str) -> Any:

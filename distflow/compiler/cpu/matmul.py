@@ -7,7 +7,6 @@ layout, the number of rows or the target.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,40 +14,95 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from distflow.compiler.cpu import contract, jit
+from distflow.compiler.cpu import contract, isa, jit
+from distflow.compiler.cpu.contract import Operand
 from distflow.compiler.cpu.microkernel import Axis, collapse
-from distflow.compiler.cpu.packing import Step, emit_copy
+from distflow.compiler.cpu.packing import Step, emit_copy, emit_zeros
+from distflow.compiler.cpu.rounding import ITEM_BYTES
+from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch, contiguous, layout_of, run
+from distflow.ops.prims import contraction
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) -> Kernel | None:
+    """Returns the kernel of a dot_general, or None for dtypes without one (integers, complex)."""
+    dtype = result.dtype
+    if dtype not in ITEM_BYTES:
+        return None
+    work = _Work()
+    if not result.size:
+        return Kernel(())
+    a, b = inputs
+    contracted, batch = attributes["contract"], attributes["batch"]
+    free_a, free_b = (
+        [i for i in range(len(x.shape)) if i not in (*contracted[s], *batch[s])]
+        for s, x in enumerate(inputs)
+    )
+    if not all(a.shape[i] for i in contracted[0]):
+        work.zeros(dtype, result.size)
+        return work.kernel()
+    places = [(0, 0), (1, 0), (2, 0)]
+    if ITEM_BYTES[dtype] == 2:
+        for i, x in enumerate(inputs):
+            places[i] = work.copy(x, contiguous("float32", x.shape), (i, 0))
+        a, b = (contiguous("float32", x.shape) for x in inputs)
+        places[2] = work.buffer("float32", result.size)
+    of_c = contiguous("float32", result.shape).strides
+    n, m = len(batch[0]), len(batch[0]) + len(free_a)
+    if (
+        len(collapse(tuple(Axis(b.shape[j], 0, b.strides[j], c) for j, c in zip(free_b, of_c[m:]))))
+        > 1
+    ):
+        # B's free axes do not lie as one: a copy in the order of the result.
+        order = (*batch[1], *contracted[1], *free_b)
+        copied = contiguous(b.dtype, [b.shape[j] for j in order])
+        moved = dict(zip(order, copied.strides))
+        to = Layout(b.dtype, b.shape, tuple(moved[j] for j in range(len(order))))
+        places[1], b = work.copy(b, to, places[1]), to
+    lead = [Axis(a.shape[i], a.strides[i], b.strides[j], c) for i, j, c in zip(*batch, of_c)]
+    rows = [Axis(a.shape[i], a.strides[i], 0, c) for i, c in zip(free_a, of_c[n:])]
+    inner = [Axis(a.shape[i], a.strides[i], b.strides[j], 0) for i, j in zip(*contracted)]
+    columns = collapse(
+        tuple(Axis(b.shape[j], 0, b.strides[j], c) for j, c in zip(free_b, of_c[m:]))
+    )
+    column = columns[0] if columns else Axis(1, 0, 1, 1)
+    compute = a.dtype
+    if lead or not _swapped(work, rows, inner, column, compute, places):
+        work.contract(contract.contraction(compute, [*lead, *rows], inner, column), *places)
+    if ITEM_BYTES[dtype] == 2:
+        flat = (result.size,)
+        work.copy(contiguous("float32", flat), contiguous(dtype, flat), places[2], (2, 0))
+    return work.kernel()
 
 
 def prepare(
     attributes: dict[str, Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
 ) -> Callable[[Sequence[np.ndarray]], np.ndarray] | None:
-    """Returns the kernel of a dot_general, or None for dtypes without one (integers, complex)."""
+    """Returns the kernel of a dot_general as a function of arrays with any strides, or None."""
     dtype = np.dtype(dtypes[0])
-    compute = computed_in(dtype)
-    if compute is None:
+    if computed_in(dtype) is None:
         return None
-    order = _order(len(shapes[0]), len(shapes[1]), attributes["contract"], attributes["batch"])
-    batch, free_a, free_b, inner = order
-    a_shape, b_shape = shapes
-    out = (*(a_shape[i] for i, _ in batch), *(a_shape[i] for i in free_a),
-           *(b_shape[j] for j in free_b))  # fmt: skip
-    if not math.prod(out) or not all(a_shape[i] for i, _ in inner):
-        return lambda arrays: np.zeros(out, dtype)
+    out = contraction._dot_shape(*shapes, **attributes)
+    result = contiguous(dtype.name, out)
 
     @functools.lru_cache(maxsize=64)
-    def variant(a_strides: tuple[int, ...], b_strides: tuple[int, ...]) -> Any:
-        return _variant(order, (a_shape, b_shape), (a_strides, b_strides), out, compute)
+    def variant(inputs: tuple[Layout, ...], target: Any) -> Kernel:
+        kernel = lower(attributes, inputs, result)
+        assert kernel is not None
+        return kernel
 
     def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        a, b = (element_strided(np.asarray(x), compute) for x in arrays)
-        result = np.empty(out, compute)
-        variant(a.strides, b.strides)(result, a, b)
-        return result if compute == dtype else result.astype(dtype)
+        arrays = [_nonnegative(np.asarray(x)) for x in arrays]
+        y = np.empty(out, dtype)
+        layouts = [layout_of(x) for x in arrays]
+        run(variant(tuple(x for x in layouts if x), isa.current()), [*arrays, y])
+        return y
 
     return kernel
+
+
+def _nonnegative(x: np.ndarray) -> np.ndarray:
+    layout = layout_of(x)
+    return x.copy() if layout is None or min(layout.strides, default=0) < 0 else x
 
 
 def computed_in(dtype: np.dtype) -> np.dtype | None:
@@ -70,73 +124,68 @@ def element_strided(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return x
 
 
-def _order(rank_a: int, rank_b: int, contracted: Pair, batch: Pair) -> Any:
-    free_a = [i for i in range(rank_a) if i not in (*contracted[0], *batch[0])]
-    free_b = [j for j in range(rank_b) if j not in (*contracted[1], *batch[1])]
-    return list(zip(*batch)), free_a, free_b, list(zip(*contracted))
+class _Work:
+    """The calls and buffers of a kernel with two inputs, as they come."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.scratch: list[Scratch] = []
+
+    def kernel(self) -> Kernel:
+        """Returns what was collected."""
+        return Kernel(tuple(self.calls), tuple(self.scratch))
+
+    def buffer(self, dtype: str, size: int) -> Operand:
+        """Returns a new scratch buffer."""
+        self.scratch.append(Scratch(size * ITEM_BYTES[dtype]))
+        return 2 + len(self.scratch), 0
+
+    def zeros(self, dtype: str, size: int) -> None:
+        """Clears the result."""
+        module = ir.Module("zeros")
+        emit_zeros(module, "zeros", dtype)
+        function = contract.function(jit.compile_module(module, "zeros"), "zeros")
+        self.calls.append(Call(function, ((2, 0),), (2,), size, size // 8))
+
+    def contract(self, code: contract.Contraction, a: Operand, b: Operand, c: Operand) -> None:
+        """Adds a contraction."""
+        calls, scratch = code.calls(c, a, b, 3 + len(self.scratch))
+        self.calls += calls
+        self.scratch += scratch
+
+    def copy(self, source: Layout, to: Layout, of: Operand, place: Operand = (-1, 0)) -> Operand:
+        """Copies an array, into a new buffer if no place is given; returns where it is."""
+        if place[0] < 0:
+            place = self.buffer(to.dtype, to.size)
+        order = sorted(range(len(to.shape)), key=lambda i: -to.strides[i])
+        steps = [Step(to.shape[i], source.strides[i], to.strides[i]) for i in order]
+        module = ir.Module("copy")
+        emit_copy(module, "copy", to.dtype, steps or [Step(1, 1, 1)], source=source.dtype)
+        function = contract.function(jit.compile_module(module, "copy"), "copy")
+        units = steps[0].extent if steps else 1
+        self.calls.append(Call(function, (place, of), (place[0],), units, to.size // 2))
+        return place
 
 
-def _variant(order: Any, shapes: Any, strides: Any, out: tuple[int, ...], dtype: np.dtype) -> Any:
-    """Returns a function (result, a, b) for arrays with these strides in bytes."""
-    batch, free_a, free_b, inner = order
-    size = dtype.itemsize
-    of_a, of_b = ([s // size for s in row] for row in strides)
-    of_c = list(itertools.accumulate(reversed((*out[1:], 1)), lambda x, y: x * y))[::-1]
-    n = len(batch)
-    lead = [Axis(shapes[0][i], of_a[i], of_b[j], of_c[k]) for k, (i, j) in enumerate(batch)]
-    rows = [Axis(shapes[0][i], of_a[i], 0, of_c[n + k]) for k, i in enumerate(free_a)]
-    inner_axes = [Axis(shapes[0][i], of_a[i], of_b[j], 0) for i, j in inner]
-    m = n + len(free_a)
-    columns = collapse(
-        tuple(Axis(shapes[1][j], 0, of_b[j], of_c[m + k]) for k, j in enumerate(free_b))
-    )
-    if len(columns) > 1:
-        # B's free axes do not lie as one: a copy in the order of the result.
-        perm = (*(j for _, j in batch), *(j for _, j in inner), *free_b)
-        copied = _contiguous(tuple(shapes[1][j] for j in perm), size)
-        moved = [0] * len(perm)
-        for j, stride in zip(perm, copied):
-            moved[j] = stride
-        run = _variant(order, shapes, (strides[0], tuple(moved)), out, dtype)
-        return lambda c, a, b: run(c, a, np.ascontiguousarray(b.transpose(perm)))
-    column = columns[0] if columns else Axis(1, 0, 1, 1)
-    swapped = None if lead else _swapped(rows, inner_axes, column, dtype.name)
-    if swapped is not None:
-        return swapped
-    code = contract.contraction(dtype.name, [*lead, *rows], inner_axes, column)
-    return lambda c, a, b: code(c.ctypes.data, a.ctypes.data, b.ctypes.data)
-
-
-def _contiguous(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-    strides = []
-    for extent in reversed(shape):
-        strides.append(size)
-        size *= extent
-    return tuple(reversed(strides))
-
-
-def _swapped(rows: list[Axis], inner: list[Axis], column: Axis, dtype: str) -> Any:
-    """Returns C by way of its transpose B'A', where that copies fewer elements; else None.
+def _swapped(
+    work: _Work, rows: list[Axis], inner: list[Axis], column: Axis, dtype: str,
+    places: Sequence[Operand],
+) -> bool:  # fmt: skip
+    """Adds C by way of its transpose B'A', where that copies fewer elements; else adds nothing.
 
     Where B must be transposed into panels (its columns are not contiguous) and A has few rows,
     making panels of A' and transposing C is less work. Products commute: the bits are the same.
     """
     joined = collapse(tuple(rows))
     if column.b == 1 or column.extent == 1 or len(joined) != 1:
-        return None
+        return False
     row, products = joined[0], math.prod(axis.extent for axis in inner)
     m, n = row.extent, column.extent
     if products * n <= (products * m if row.a != 1 else 0) + m * n:
-        return None
+        return False
     turned = [Axis(axis.extent, axis.b, axis.a, 0) for axis in inner]
     code = contract.contraction(dtype, [Axis(n, column.b, 0, m)], turned, Axis(m, 0, row.a, 1))
-    module = ir.Module("transpose")
-    emit_copy(module, "transpose", dtype, [Step(m, 1, n), Step(n, m, 1)])
-    transpose = contract.function(jit.compile_module(module, "transpose"), "transpose")
-
-    def call(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-        other = np.empty((n, m), dtype)
-        code(other.ctypes.data, b.ctypes.data, a.ctypes.data)
-        contract.run(transpose, m, m * n, c.ctypes.data, other.ctypes.data)
-
-    return call
+    other = work.buffer(dtype, m * n)
+    work.contract(code, places[1], places[0], other)
+    work.copy(Layout(dtype, (m, n), (1, m)), contiguous(dtype, (m, n)), other, places[2])
+    return True

@@ -8,6 +8,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from distflow.compiler.cpu import isa
+from distflow.compiler.cpu.rounding import convert, element_of
 from distflow.compiler.cpu.vectors import I64, PTR, loop, ranged
 
 
@@ -20,44 +22,53 @@ class Step:
     target: int
 
 
-def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: int = 0) -> None:
+def emit_copy(
+    module: Any, name: str, dtype: str, axes: Sequence[Step], tail: int = 0, source: str = ""
+) -> None:
     """Adds a ranged function on (target, source): copies positions begin..end of the first axis.
 
     Args:
       module: the llvmlite module.
       name: of the function.
-      dtype: "float32" or "float64".
-      axes: slowest first; at least two. Extents are at least 1.
+      dtype: of the target's elements.
+      axes: slowest first. Extents are at least 1.
       tail: extent of the last axis at the last position of the first one; 0: as elsewhere.
+      source: dtype of the source's elements; "": the same. One of the two is float32 then.
     """
-    element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+    from_type, to_type = element_of(source or dtype), element_of(dtype)
+    cpu = isa.current()
     # A function of its own, so that LLVM knows that source and target are apart.
     kind = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64])
     function = ir.Function(module, kind, f"{name}_range")
     function.linkage = "internal"
-    target, source, begin, end = function.args
-    target.add_attribute("noalias")
-    source.add_attribute("noalias")
+    to, of, begin, end = function.args
+    to.add_attribute("noalias")
+    of.add_attribute("noalias")
     first, *others = axes
 
-    def at(builder: Any, pointer: Any, index: Any, stride: int) -> Any:
+    def at(builder: Any, pointer: Any, index: Any, stride: int, element: Any) -> Any:
         offset = builder.mul(index, I64(stride))
         return builder.gep(pointer, [offset], inbounds=True, source_etype=element)
 
     def nest(builder: Any, to: Any, of: Any, axes: Sequence[Step]) -> None:
         if not axes:
-            builder.store(builder.load(of, typ=element), to)
+            value = builder.load(of, typ=from_type)
+            builder.store(convert(builder, value, source or dtype, dtype, cpu), to)
             return
         axis, *rest = axes
 
         def body(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-            nest(builder, at(builder, to, i, axis.target), at(builder, of, i, axis.source), rest)
+            there = at(builder, to, i, axis.target, to_type)
+            nest(builder, there, at(builder, of, i, axis.source, from_type), rest)
             return []
 
         loop(builder, I64(0), I64(axis.extent), [], body)
 
     def outermost(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-        here = at(builder, target, i, first.target), at(builder, source, i, first.source)
+        here = (
+            at(builder, to, i, first.target, to_type),
+            at(builder, of, i, first.source, from_type),
+        )
         if not tail or tail == others[-1].extent:
             nest(builder, *here, others)
             return []
@@ -74,4 +85,18 @@ def emit_copy(module: Any, name: str, dtype: str, axes: Sequence[Step], tail: in
     builder.ret_void()
     builder, pointers, begin, end = ranged(module, name, 2)
     builder.call(function, [*pointers, begin, end])
+    builder.ret_void()
+
+
+def emit_zeros(module: Any, name: str, dtype: str) -> None:
+    """Adds a ranged function on (target): its elements begin..end become zero."""
+    element = element_of(dtype)
+    builder, (target,), begin, end = ranged(module, name, 1)
+
+    def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+        to = builder.gep(target, [i], inbounds=True, source_etype=element)
+        builder.store(ir.Constant(element, None), to)
+        return []
+
+    loop(builder, begin, end, [], one)
     builder.ret_void()

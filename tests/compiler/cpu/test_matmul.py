@@ -1,7 +1,8 @@
+import ml_dtypes
 import numpy as np
 import pytest
 
-from distflow.compiler.cpu import isa, matmul
+from distflow.compiler.cpu import isa, matmul, task
 from distflow.ops.prims import contraction
 
 PLAIN = {"contract": ((1,), (0,)), "batch": ((), ())}
@@ -176,3 +177,40 @@ def test_panels_of_a_transposed_left_operand_do_not_change_bits():
     result = dot(a, b, ((0,), (0,)))
     np.testing.assert_array_equal(dot(a, b[:, :20], ((0,), (0,))), result[:, :20])
     np.testing.assert_array_equal(dot(a.T.copy(), b), result)
+
+
+def lowered(a, b, contract=((1,), (0,)), batch=((), ())):
+    """The product by a kernel for the layouts of a and b as they lie."""
+    shape = contraction._dot_shape(a.shape, b.shape, contract=contract, batch=batch)
+    result = np.full(shape, np.nan, a.dtype)
+    inputs = [task.layout_of(x) for x in (a, b)]
+    kernel = matmul.lower({"contract": contract, "batch": batch}, inputs, task.layout_of(result))
+    task.run(kernel, [a, b, result])
+    return result
+
+
+def test_kernel_reads_repeated_elements_where_they_lie():
+    a, b = normal(0, 1, 30), normal(1, 30, 1)
+    repeated = np.broadcast_to(a, (20, 30)), np.broadcast_to(b, (30, 40))
+    expected = lowered(*(x.copy() for x in repeated))
+    np.testing.assert_array_equal(lowered(*repeated), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_kernel_of_16_bit_floats_takes_any_strides_and_free_axes(dtype):
+    a, b = normal(0, 7, 33).astype(dtype), normal(1, 3, 33, 5).astype(dtype)
+    expected = np.einsum("mk,ikj->mij", a.astype(float), b.astype(float))
+    for x in (a, in_layout(a, (1, 0))):
+        for y in (b, in_layout(b, (2, 1, 0)), np.repeat(b, 2, 2)[:, :, ::2]):
+            result = lowered(x, y, ((1,), (1,)))
+            np.testing.assert_allclose(result.astype(float), expected, rtol=0.02, atol=0.02)
+
+
+def test_kernel_says_which_operands_it_writes():
+    inputs = [task.contiguous("float32", (64, 900)), task.Layout("float32", (900, 64), (1, 900))]
+    kernel = matmul.lower(PLAIN, inputs, task.contiguous("float32", (64, 64)))
+    for call in kernel.calls:
+        assert call.writes
+        assert all(2 <= i < 3 + len(kernel.scratch) for i in call.writes)
+        assert all(i < 3 + len(kernel.scratch) for i, _ in call.arguments)
+    assert 2 in kernel.calls[-1].writes

@@ -1,0 +1,124 @@
+"""What native work is made of: layouts of arrays, calls of ranged functions, kernels of calls.
+
+A kernel is made once for concrete layouts. It says which ranged functions run in which order on
+which buffers; it allocates nothing and knows no threads. A compiled step joins the calls of all
+its kernels and loops into one program; `run` does those of one kernel, for eager operations.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distflow.compiler.cpu import threads
+
+# Where scratch and the data behind it begin: a cache line, and a whole vector of any CPU.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an array lies in memory.
+
+    Attributes:
+      dtype: its name ("float32").
+      shape: of the array.
+      strides: distances of neighbours along each axis, in elements; 0 where an axis is repeated.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One ranged function over all its units: `function(pointers, begin, end)`.
+
+    Attributes:
+      function: from `jit.Module.function`: native, cannot fail, writes nothing outside of its
+        units' part of what it writes. Units may run in any order and at once.
+      arguments: (operand, offset in bytes) for each pointer that the function takes. Operands are
+        numbered: inputs of the kernel, then its result, then its scratch buffers.
+      writes: operands that it writes (result and scratch only).
+      units: number of units of work.
+      work: rough cost in nanoseconds of all units on one core.
+    """
+
+    function: Any
+    arguments: tuple[tuple[int, int], ...]
+    writes: tuple[int, ...]
+    units: int
+    work: int
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A buffer that a kernel needs besides its operands.
+
+    Attributes:
+      num_bytes: its size.
+      zeroed: whether it must hold zeros before the first call ever. The kernel then never writes
+        what has to stay zero, and keeps the buffer to itself from call to call.
+    """
+
+    num_bytes: int
+    zeroed: bool = False
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A primitive made ready: its calls, in an order in which each sees what those before wrote."""
+
+    calls: tuple[Call, ...]
+    scratch: tuple[Scratch, ...] = ()
+
+
+def contiguous(dtype: str, shape: Sequence[int]) -> Layout:
+    """Returns the layout of a C-contiguous array."""
+    strides, step = [0] * len(shape), 1
+    for i in reversed(range(len(shape))):
+        strides[i] = step
+        step *= shape[i]
+    return Layout(dtype, tuple(shape), tuple(strides))
+
+
+def layout_of(array: np.ndarray) -> Layout | None:
+    """Returns the layout of an array; None if it is unaligned or its strides are no whole items."""
+    size = array.itemsize
+    if not array.flags.aligned or any(s % size for s in array.strides):
+        return None
+    return Layout(array.dtype.name, array.shape, tuple(s // size for s in array.strides))
+
+
+def run(kernel: Kernel, arrays: Sequence[np.ndarray]) -> None:
+    """Runs a kernel by itself.
+
+    Args:
+      kernel: made for the layouts of `arrays`.
+      arrays: inputs, then the result.
+    """
+    buffers = [_aligned_bytes(s) for s in kernel.scratch]
+    addresses = [a.ctypes.data for a in arrays] + [b.ctypes.data for b in buffers]
+    for call in kernel.calls:
+        pointers = (ctypes.c_void_p * len(call.arguments))(
+            *[addresses[i] + offset for i, offset in call.arguments]
+        )
+        threads.parallel_for(call.function, ctypes.addressof(pointers), call.units, call.work)
+
+
+def _aligned_bytes(scratch: Scratch) -> np.ndarray:
+    make = np.zeros if scratch.zeroed else np.empty
+    raw = make(scratch.num_bytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + scratch.num_bytes]
