@@ -1,19 +1,26 @@
 """The pool: every unit runs once, whatever the number of threads; forks get a pool of their own."""
 
+import ctypes
 import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 
 from distflow.base import flags
-from distflow.compiler.cpu import threads
+from distflow.compiler.cpu import threads, worker
+
+pytest.importorskip("llvmlite")
+
+ranged = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 def covered(units, count, work=1 << 30):
     """The units that ran, and the number of ranges."""
     seen, ranges, lock = [], [], threading.Lock()
 
+    @ranged
     def function(arguments, begin, end):
         with lock:
             assert arguments == 1234
@@ -56,6 +63,7 @@ def test_several_callers_share_the_pool():
 def covered_plain(units):
     seen, lock = [], threading.Lock()
 
+    @ranged
     def function(arguments, begin, end):
         with lock:
             seen.extend(range(begin, end))
@@ -77,3 +85,75 @@ def test_works_after_a_fork():
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+# -- programs ------------------------------------------------------------------------------
+
+
+def program(*records):
+    words = [w for record in (*records, (worker.END, 0, 0, 0)) for w in record]
+    return (ctypes.c_int64 * len(words))(*words)
+
+
+def run(programs, alone=None, times=0):
+    threads.run(
+        [ctypes.addressof(p) for p in programs], ctypes.addressof(alone or programs[0]), times
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_nobody_passes_a_barrier_before_all_are_there(count):
+    rounds, here, errors = 200, [0] * count, []
+
+    def work(arguments, begin, end):
+        # begin: the thread, end: the round. All others have done the round before.
+        if min(here) < end:
+            errors.append((begin, end, list(here)))
+        here[begin] = end + 1
+
+    function = ranged(work)
+    address = threads.function_address(function)
+    barrier = (worker.BARRIER, 0, 0, 0)
+    run([
+        program(*[r for i in range(rounds) for r in ((address, 0, t, i), barrier)])
+        for t in range(count)
+    ])  # fmt: skip
+    assert not errors
+    assert here == [rounds] * count
+
+
+def test_repeat_goes_back_and_counts_anew_the_next_time():
+    seen = []
+    function = ranged(lambda arguments, begin, end: seen.append(begin))
+    address = threads.function_address(function)
+    counter = np.zeros(1, np.int64)
+    looped = program(
+        (address, 0, 1, 0), (address, 0, 2, 0), (worker.REPEAT, counter.ctypes.data, 3, 2),
+        (address, 0, 9, 0),
+    )  # fmt: skip
+    run([looped])
+    assert seen == [1, 2, 1, 2, 1, 2, 9]
+    run([looped])
+    assert seen[7:] == seen[:7]
+
+
+def test_times_of_records_are_added_up():
+    function = ranged(lambda arguments, begin, end: None)
+    address = threads.function_address(function)
+    times = np.zeros(4, np.int64)
+    timed = program((address, 0, 0, 0), (worker.BARRIER, 0, 0, 0), (address, 0, 0, 0))
+    run([timed, program((worker.BARRIER, 0, 0, 0))], timed, times.ctypes.data)
+    assert times[0] > 0
+    assert times[2] > 0
+    assert times[1] == times[3] == 0
+
+
+def test_threads_that_fell_asleep_wake_up():
+    ours = threading.Event()
+    function = ranged(lambda arguments, begin, end: None)
+    address = threads.function_address(function)
+    programs = [program((address, 0, 0, 0), (worker.BARRIER, 0, 0, 0)) for _ in range(2)]
+    for _ in range(20):
+        ours.wait(0.002)  # long enough to fall asleep; nothing is lost if they do not
+        threads.wake()
+        run(programs)
