@@ -3,7 +3,8 @@
 Under a tape both also return, stacked over the steps, what their gradient needs: the values that
 the body saves, and the carried values among them. The gradient of either is a scan over these
 records in reverse order, which carries the gradients of the loop's state and adds up those of
-what the body closes over.
+what the body closes over, from the last step to the first (`graph/step_sums.py` says which sums
+are made outside). What is the same in each step is done before the loop (`graph/invariants.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import numpy as np
 
 from distflow.autodiff.backward import zeros_like
 from distflow.base import dtypes, errors, shapes
-from distflow.base.specs import TensorSpec
 from distflow.core import context
 from distflow.core.primitive import Primitive
 from distflow.graph import evaluate
-from distflow.graph.build import inline, set_replay, trace_body
+from distflow.graph.build import set_replay
 from distflow.graph.control import check_operands
+from distflow.graph.invariants import lift_invariants
 from distflow.graph.ir import Graph
 from distflow.graph.split import Split, split_of_body
-from distflow.ops.prims.elementwise import add
+from distflow.graph.step_back import step_back
 
 # -- while_loop ----------------------------------------------------------------------------
 
@@ -36,12 +37,36 @@ def while_graphs(
     Both graphs take the loop variables, then the captured tensors and Variables.
     """
     count = len(variables)
-    history = split_of_body(body_graph, count) if context.state.observers else None
+    history = None
+    if context.state.observers:
+        made, cond_graph, body_graph = _lifted_while(captured, cond_graph, body_graph, count)
+        captured = [*captured, *made]
+        history = split_of_body(body_graph, count)
     outputs = while_loop(
         *variables, *captured, cond_graph=cond_graph,
         body_graph=history.forward if history else body_graph, num_vars=count, history=history,
     )  # fmt: skip
     return list(outputs[:count])
+
+
+def _lifted_while(
+    captured: Sequence[Any], cond_graph: Graph, body_graph: Graph, count: int
+) -> tuple[list[Any], Graph, Graph]:
+    """Returns what is done before the loop, and graphs that take it behind `captured`."""
+    lifted = lift_invariants(body_graph, count)
+    made = lifted.body.inputs[count + len(lifted.rest) :]
+    if not made:
+        return [], cond_graph, body_graph
+    key = ("while", id(cond_graph))
+    if key not in body_graph.derived:
+        cond = cond_graph.with_nodes(cond_graph.nodes)
+        cond.inputs = [*cond.inputs, *(v.like() for v in made)]
+        body = lifted.body.with_nodes(lifted.body.nodes)
+        body.inputs = [*body_graph.inputs, *made]
+        # The cond graph is kept with the result, so its id stays its own.
+        body_graph.derived[key] = (cond, body, cond_graph)
+    cond, body, _ = body_graph.derived[key]
+    return lifted.captured(captured)[len(lifted.rest) :], cond, body
 
 
 def _while_dtype(
@@ -134,12 +159,15 @@ def scan_graph(
 
     Args:
       sequences: at least one tensor; all have the same first dimension.
+      captured: tensors and Variables, the same in each step.
       reverse: from the last row to the first.
     """
     count = len(carried)
-    history = split_of_body(body_graph, count) if context.state.observers else None
+    lifted = lift_invariants(body_graph, count + len(sequences))
+    captured, body = lifted.captured(captured), lifted.body
+    history = split_of_body(body, count) if context.state.observers else None
     outputs = scan(
-        *carried, *sequences, *captured, body_graph=history.forward if history else body_graph,
+        *carried, *sequences, *captured, body_graph=history.forward if history else body,
         num_carried=count, num_sequences=len(sequences), reverse=reverse, history=history,
     )  # fmt: skip
     return list(outputs[: len(body_graph.outputs)])
@@ -245,64 +273,28 @@ def _loop_gradient(
     captured = [i for i in rest if i >= num_carried + num_sequences]
     key = ("gradient", arriving, tuple(rest), num_sequences)
     if key not in forward.derived:
-        forward.derived[key] = _backward_body(
+        forward.derived[key] = step_back(
             history, arriving, num_carried, num_sequences, carried, sequences, captured
         )
-    body = forward.derived[key]
+    step = forward.derived[key]
     state = [zeros_like(out[i]) if g[i] is None else g[i] for i in carried]
-    state += [zeros_like(inputs[i]) for i in captured]
+    state += [zeros_like(inputs[captured[i]]) for i in step.summed]
     rows = [g[i] for i in range(num_carried, len(g)) if arriving[i]]
     rows += inputs[num_carried : num_carried + num_sequences]
     rows += [*out[history.num_outputs :], steps]
+    closed = inputs[num_carried + num_sequences :]
     found = scan_graph(
-        state, rows, inputs[num_carried + num_sequences :], body, reverse=not reverse
-    )
+        state, [rows[i] for i in step.rows], [closed[i] for i in step.closed], step.body,
+        reverse=not reverse,
+    )  # fmt: skip
     result: list[Any] = [None] * len(inputs)
-    for position, gradient in zip([*carried, *captured, *sequences], found):
+    summed = [captured[i] for i in step.summed]
+    for position, gradient in zip([*carried, *summed, *sequences], found):
         result[position] = gradient
+    stack = dict(zip(step.stacked, [*rows, *found[len(carried) + len(summed) :]]))
+    for i, total in step.totals.items():
+        result[captured[i]] = total.formula(stack)
     return tuple(result)
-
-
-def _backward_body(
-    history: Split, arriving: Sequence[bool], num_carried: int, num_sequences: int,
-    carried: Sequence[int], sequences: Sequence[int], captured: Sequence[int],
-) -> Graph:  # fmt: skip
-    """One step backwards: (state gradients, sums) x (row gradients, rows, saved, step)."""
-    forward = history.forward
-    half = history.backward(arriving, [*carried, *sequences, *captured])
-    inputs = forward.inputs
-
-    def spec(value: Any) -> TensorSpec:
-        return TensorSpec(value.shape, value.dtype)
-
-    def body(
-        state: list[Any], sums: list[Any], g: list[Any], rows: list[Any], saved: list[Any],
-        step: Any, closed: list[Any],
-    ) -> Any:  # fmt: skip
-        found = dict(zip(half.positions, inline(half.graph, [*state, *g, *rows, *closed, *saved])))
-        new_state = [found[i] if i in found else zeros_like(s) for i, s in zip(carried, state)]
-        new_sums = [add(s, found[i]) if i in found else s for i, s in zip(captured, sums)]
-        of_rows = [found[i] if i in found else zeros_like(rows[i - num_carried]) for i in sequences]
-        return [new_state, new_sums, of_rows]
-
-    args = [
-        [spec(inputs[i]) for i in carried],
-        [spec(inputs[i]) for i in captured],
-        [spec(v) for i, v in enumerate(forward.outputs) if i >= num_carried and arriving[i]],
-        [spec(v) for v in inputs[num_carried : num_carried + num_sequences]],
-        [spec(v) for v in history.saved],
-        _step_spec(forward, num_carried, num_sequences),
-        list(inputs[num_carried + num_sequences :]),
-    ]
-    return trace_body(f"{forward.name}_backward", body, args, closed=True)[0].graph
-
-
-def _step_spec(forward: Graph, num_carried: int, num_sequences: int) -> TensorSpec:
-    """The row type of `steps`: the first sequence's, or an index for a while_loop."""
-    if num_sequences:
-        first = forward.inputs[num_carried]
-        return TensorSpec(first.shape, first.dtype)
-    return TensorSpec((), dtypes.int32)
 
 
 def _replay_while(inputs: list[Any], attributes: dict[str, Any]) -> Any:
