@@ -111,12 +111,13 @@ class Block:
         """Returns x in another type by `fpext`, `fptrunc`, `sitofp`, `bitcast` ..."""
         return self._let(f"{name} {self.type(x.kind)} {x.text} to {self.type(kind)}", kind)
 
-    def intrinsic(self, name: str, x: Operand) -> Operand:
-        """Returns `llvm.name(x)` of a floating value: sqrt, fabs, floor ..."""
+    def intrinsic(self, name: str, x: Operand, *more: Operand) -> Operand:
+        """Returns `llvm.name(x, ...)` of floating values: sqrt, fabs, floor, fma ..."""
         kind, short = self.type(x.kind), _SHORT[x.kind]
         full = f"@llvm.{name}.{short if self.width == 1 else f'v{self.width}{short}'}"
-        self.code.declare(f"declare {kind} {full}({kind})")
-        return self._let(f"call {kind} {full}({kind} {x.text})", x.kind)
+        self.code.declare(f"declare {kind} {full}({', '.join([kind] * (1 + len(more)))})")
+        given = ", ".join(f"{kind} {y.text}" for y in (x, *more))
+        return self._let(f"call {kind} {full}({given})", x.kind)
 
     def look_up(self, table: str, length: int, index: Operand) -> Operand:
         """Returns table[index] in each lane (float64; the index is an i64 inside of the table)."""
