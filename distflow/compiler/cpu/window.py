@@ -115,9 +115,9 @@ def _geometry(
     """Returns the windows, and where the operand lies in the padded array."""
     window, strides = attributes["window"], attributes["strides"]
     dilation = attributes.get("dilation") or (1,) * len(shape)
-    out = primitive._window_shape(shape, **attributes)
+    out = primitive.window_shape(shape, **attributes)
     spread = tuple(contraction.dilated(n, d) for n, d in zip(shape, dilation))
-    pads = primitive._pads(spread, window, strides, attributes["padding"])
+    pads = primitive.window_padding(spread, window, strides, attributes["padding"])
     plain_channels = len(shape) > 1 and (
         (window[-1], strides[-1], dilation[-1], tuple(pads[-1])) == (1, 1, 1, (0, 0))
     )

@@ -18,7 +18,8 @@ from distflow.ops.prims.elementwise import and_, cast, eq, logical_not, mul, or_
 from distflow.ops.prims.factories import check_dtype, check_same, quiet
 
 
-def _window_shape(x: Any, *, window: Any, strides: Any, padding: Any, dilation: Any = None) -> Any:
+def window_shape(x: Any, *, window: Any, strides: Any, padding: Any, dilation: Any = None) -> Any:
+    """Returns how many windows there are along each dimension; None where it is unknown."""
     if not len(x) == len(window) == len(strides):
         raise errors.invalid(
             "reduce_window", f"one window size and stride for each of {len(x)} dimensions",
@@ -38,7 +39,8 @@ def _window_shape(x: Any, *, window: Any, strides: Any, padding: Any, dilation: 
     return out
 
 
-def _pads(shape: Any, window: Any, strides: Any, padding: Any) -> Any:
+def window_padding(shape: Any, window: Any, strides: Any, padding: Any) -> Any:
+    """Returns the ((low, high), ...) of all dimensions; None if sizes are missing."""
     return contraction.resolve_padding(padding, shape, window, strides, (1,) * len(shape))
 
 
@@ -76,14 +78,14 @@ def _sum_ref(x: Any, *, window: Any, strides: Any, padding: Any, dilation: Any) 
     if any(a != 1 for a in dilation):
         config = tuple((0, 0, a - 1) for a in dilation)
         x = movement._pad_ref(x, np.zeros((), x.dtype), config=config)
-    return _reduce(x, window, strides, _pads(x.shape, window, strides, padding), 0, np.add)
+    return _reduce(x, window, strides, window_padding(x.shape, window, strides, padding), 0, np.add)
 
 
 def _sum_grad(
     g: Any, y: Any, x: Any, *, window: Any, strides: Any, padding: Any, dilation: Any
 ) -> Any:
     spatial = tuple(contraction.dilated(d, a) for d, a in zip(x.shape, dilation))
-    pads = _pads(spatial, window, strides, padding)
+    pads = window_padding(spatial, window, strides, padding)
     back, _ = contraction.gradient_padding("pooling", spatial, window, g.shape, strides, pads)
     gx = reduce_window_sum(g, window=window, strides=dilation, padding=back, dilation=strides)
     return (gx,)
@@ -92,7 +94,7 @@ def _sum_grad(
 reduce_window_sum = Primitive(
     "reduce_window_sum",
     lambda x, **attributes: check_dtype("reduce_window_sum", NUMERIC, x),
-    _window_shape,
+    window_shape,
     _sum_ref,
     _sum_grad,
     family="window",
@@ -102,7 +104,7 @@ reduce_window_sum = Primitive(
 
 
 def _max_ref(x: Any, *, window: Any, strides: Any, padding: Any) -> Any:
-    pads = _pads(x.shape, window, strides, padding)
+    pads = window_padding(x.shape, window, strides, padding)
     return _reduce(x, window, strides, pads, _lowest(x.dtype), np.maximum)
 
 
@@ -113,7 +115,7 @@ def _max_grad(g: Any, y: Any, x: Any, **attributes: Any) -> Any:
 reduce_window_max = Primitive(
     "reduce_window_max",
     lambda x, **attributes: check_dtype("reduce_window_max", REAL, x),
-    _window_shape,
+    window_shape,
     _max_ref,
     _max_grad,
     family="window",
@@ -124,7 +126,7 @@ reduce_window_max = Primitive(
 
 def _scatter_ref(x: Any, g: Any, *, window: Any, strides: Any, padding: Any) -> Any:
     """Adds each g to the position in x of its window's maximum (the first one, if tied)."""
-    pads = _pads(x.shape, window, strides, padding)
+    pads = window_padding(x.shape, window, strides, padding)
     config = tuple((lo, hi, 0) for lo, hi in pads)
     padded = movement._pad_ref(x, np.asarray(_lowest(x.dtype), x.dtype), config=config)
     best = _reduce(padded, window, strides, ((0, 0),) * x.ndim, 0, np.maximum)
@@ -144,7 +146,7 @@ def _add(view: Any, part: Any) -> None:
 
 
 def _scatter_shape(x: Any, g: Any, **attributes: Any) -> Any:
-    shapes.merge("select_and_scatter_add", _window_shape(x, **attributes), g)
+    shapes.merge("select_and_scatter_add", window_shape(x, **attributes), g)
     return tuple(x)
 
 
@@ -152,7 +154,7 @@ def _scatter_grad(
     h: Any, out: Any, x: Any, g: Any, *, window: Any, strides: Any, padding: Any
 ) -> Any:
     # The gradient of g is h read where the maxima are; x only chooses, so it has none.
-    pads = _pads(x.shape, window, strides, padding)
+    pads = window_padding(x.shape, window, strides, padding)
     contraction.gradient_padding("pooling", x.shape, window, g.shape, strides, pads)
     config = tuple((lo, hi, 0) for lo, hi in pads)
     lowest = np.asarray(_lowest(x.dtype.numpy), x.dtype.numpy)

@@ -55,7 +55,7 @@ def test_scatter_is_the_reference_s(case, dtype):
     # Few distinct values: windows with ties, where the first maximum counts.
     x = np.round(normal(0, CASES[case][0], dtype))
     attributes = attributes_of(case)
-    g = normal(1, primitive._window_shape(x.shape, **attributes), dtype)
+    g = normal(1, primitive.window_shape(x.shape, **attributes), dtype)
     expected = primitive._scatter_ref(x, g, **attributes)
     is_equal(run(window.prepare_scatter, attributes, x, g), expected)
 
@@ -84,7 +84,7 @@ def test_nan_and_inf_behave_as_in_the_reference():
 def test_vector_unit_does_not_change_bits(level, monkeypatch):
     x = normal(0, CASES["overlapping"][0])
     attributes = attributes_of("overlapping")
-    g = normal(1, primitive._window_shape(x.shape, **attributes))
+    g = normal(1, primitive.window_shape(x.shape, **attributes))
     monkeypatch.setenv("DISTFLOW_CPU", level)
     is_equal(run(window.prepare_max, attributes, x), primitive._max_ref(x, **attributes))
     expected = primitive._scatter_ref(x, g, **attributes)
