@@ -7,22 +7,21 @@ import subprocess
 import sys
 
 
-def parse(description):
-    """Returns [(name, python)], distflow first, from `--peer name=python` arguments."""
+def parser(description):
+    """Returns the parser of the options that all scripts have: --peer and --rounds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--peer", action="append", default=[], metavar="NAME=PYTHON",
-        help="another framework (tensorflow) and the interpreter that has it; repeatable",
+        "--peer", action="append", default=[], metavar="NAME=PYTHON", type=_peer,
+        help="a framework (tensorflow, torch, jax) and the interpreter that has it; repeatable",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
-    arguments = parser.parse_args()
-    peers = [("distflow", sys.executable)]
-    for item in arguments.peer:
-        name, found, python = item.partition("=")
-        if not found:
-            parser.error(f"--peer needs NAME=PYTHON; received {item!r}")
-        peers.append((name, python))
-    return peers, arguments.rounds
+    return parser
+
+
+def parse(description):
+    """Returns ([(name, python)], rounds), distflow first, from the command line."""
+    arguments = parser(description).parse_args()
+    return [("distflow", sys.executable), *arguments.peer], arguments.rounds
 
 
 def run(python, code, *arguments):
@@ -57,3 +56,10 @@ def table(results):
             for key in keys
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _peer(text):
+    name, found, python = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected NAME=PYTHON; received {text!r}")
+    return name, python
