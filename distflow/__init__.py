@@ -30,6 +30,7 @@ from distflow import (
 )
 from distflow._missing import lookup as _lookup
 from distflow.autodiff import GradientTape, UnconnectedGradients, custom_gradient, recompute_grad
+from distflow.base import flags as _flags
 from distflow.base.dtypes import (
     DType,
     as_dtype,
@@ -55,6 +56,7 @@ from distflow.base.names import current_scope as get_current_name_scope
 from distflow.base.names import name_scope
 from distflow.base.shapes import TensorShape
 from distflow.base.specs import TensorSpec, TypeSpec
+from distflow.core import native as _native
 from distflow.core.context import device, executing_eagerly, init_scope, variable_creator_scope
 from distflow.core.convert import constant, convert_to_tensor, register_tensor_conversion_function
 from distflow.core.module import Module
@@ -258,6 +260,18 @@ __all__ = [
 ]  # fmt: skip
 
 _not_there = _lookup("")
+
+
+def _first_kernel(*call: _Any) -> _Any:
+    """Loads the kernels of eager operations, which then come in this function's place."""
+    if _flags.get("DISTFLOW_EXECUTOR") != "cpu":
+        return None
+    eager = _importlib.import_module("distflow.compiler.cpu.eager")
+    eager.install()
+    return _native.run(*call)
+
+
+_native.set_run(_first_kernel)
 
 
 def __getattr__(name: str) -> _Any:

@@ -26,7 +26,7 @@ class UnconnectedGradients(enum.Enum):
     ZERO = "zero"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # not frozen: it is made for each operation, fast
 class Record:
     """One operation as a tape saw it."""
 
@@ -56,12 +56,12 @@ def sweep(
         _accumulate(gradients, target, gradient)
     wanted = {id(source) for source in sources}
     for record in reversed(records):
-        arrived = [gradients.get(id(output)) for output in record.outputs]
+        arrived = []
+        for output in record.outputs:
+            key = id(output)
+            arrived.append(gradients.get(key) if key in wanted else gradients.pop(key, None))
         if all(g is None for g in arrived):
             continue
-        for output in record.outputs:
-            if id(output) not in wanted:
-                gradients.pop(id(output), None)
         for value, gradient in zip(record.inputs, _input_gradients(record, arrived, tracked)):
             if gradient is not None and id(value) in tracked:
                 _check(record, value, gradient)
@@ -73,13 +73,19 @@ def _input_gradients(record: Record, arrived: list[Any], tracked: Any) -> Sequen
     rule = record.primitive.gradient
     if rule is None:
         return (None,) * len(record.inputs)
-    if record.primitive.family == "control":
+    primitive = record.primitive
+    if primitive.selective:
+        wanted = tuple([id(value) in tracked for value in record.inputs])
+        return rule(
+            arrived[0], record.outputs[0], *record.inputs, wanted=wanted, **record.attributes
+        )
+    if primitive.family == "control":
         # Bodies are differentiated for what is wanted only, and know absent gradients from zeros.
-        wanted = tuple(id(value) in tracked for value in record.inputs)
+        wanted = tuple([id(value) in tracked for value in record.inputs])
         return rule(
             tuple(arrived), record.outputs, *record.inputs, wanted=wanted, **record.attributes
         )
-    if not _takes_tuples(record.primitive):
+    if not _takes_tuples(primitive):
         return rule(arrived[0], record.outputs[0], *record.inputs, **record.attributes)
     filled = tuple(
         zeros_like(output) if g is None else g for g, output in zip(arrived, record.outputs)
@@ -93,6 +99,9 @@ def _takes_tuples(primitive: Any) -> bool:
 
 
 def _check(record: Record, value: Any, gradient: Any) -> None:
+    if type(value) is EagerTensor is type(gradient):
+        if value._array.shape == gradient._array.shape:
+            return
     shape = shapes.TensorShape(gradient.shape)
     assert shape.is_compatible_with(value.shape), (
         f"gradient of {record.primitive.name} has shape {shape}, its input {value.shape}"

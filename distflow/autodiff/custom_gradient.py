@@ -20,6 +20,7 @@ class Custom:
 
     family = "custom"
     name = "custom_gradient"
+    selective = False
 
     def __init__(self, gradient: Callable[..., Any]):
         self.gradient = gradient

@@ -14,7 +14,7 @@ from distflow.autodiff.backward import Record, UnconnectedGradients
 from distflow.autodiff.jacobian import jacobian_of_rows
 from distflow.base import errors, log, nest
 from distflow.core import context, convert
-from distflow.core.tensor import Tensor
+from distflow.core.tensor import EagerTensor, Tensor
 
 
 class GradientTape:
@@ -69,6 +69,8 @@ class GradientTape:
         for value in inputs:
             if id(value) in tracked:
                 depends = True
+            elif type(value) is EagerTensor:
+                continue
             elif self._watch_accessed and _is_variable(value) and value.trainable:
                 self._watch(value)
                 depends = True

@@ -18,6 +18,9 @@ from distflow.core.tensor import EagerTensor, Tensor
 
 _KIND_ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3, "s": 9}
 
+# Classes that no conversion is registered for.
+_PLAIN = frozenset({int, float, bool, np.ndarray})
+
 # Classes of rooms above that know how to become a tensor: class -> function(value, dtype).
 _conversions: list[tuple[type, Callable[[Any, Any], Any]]] = []
 
@@ -119,6 +122,10 @@ def match(
     where: str, inputs: tuple[Any, ...], positions: tuple[int, ...] | None
 ) -> tuple[Any, ...]:
     """Converts the inputs of an operation; those at `positions` (None: all) share one dtype."""
+    if positions is None and len(inputs) == 2:
+        x, y = inputs
+        if isinstance(x, Tensor):
+            return inputs if isinstance(y, Tensor) else (x, _operand(where, y, x.dtype))
     chosen = range(len(inputs)) if positions is None else positions
     hint = None
     for position in chosen:
@@ -156,7 +163,7 @@ def _operand(where: str, value: Any, hint: dtypes.DType | None) -> Tensor:
     if type(value) in (float, int) and hint is not None and hint.is_floating:
         # The common case of `x * 2.0`, without the search for a dtype; no dtype overflows here.
         if -6e4 < value < 6e4:
-            return EagerTensor(np.asarray(value, hint.numpy))
+            return EagerTensor(_number(value, hint))
     try:
         tensor = _to_tensor(value, None, hint)
     except errors.DtypeMismatchError as error:
@@ -170,10 +177,28 @@ def _operand(where: str, value: Any, hint: dtypes.DType | None) -> Tensor:
     return tensor
 
 
+# Arrays of the Python numbers that programs hold, by number and dtype.
+_numbers: dict[tuple[Any, str], np.ndarray[Any, Any]] = {}
+_MOST_NUMBERS = 1024
+
+
+def _number(value: Any, dtype: dtypes.DType) -> np.ndarray[Any, Any]:
+    if value == 0:
+        return np.asarray(value, dtype.numpy)  # 0.0 and -0.0 are equal keys
+    key = value, dtype.name
+    array = _numbers.get(key)
+    if array is None:
+        if len(_numbers) >= _MOST_NUMBERS:
+            _numbers.clear()
+        array = _numbers[key] = np.asarray(value, dtype.numpy)
+    return array
+
+
 def _to_tensor(value: Any, dtype: dtypes.DType | None, hint: Any) -> Tensor:
-    for base, conversion in _conversions:
-        if isinstance(value, base):
-            return conversion(value, dtype)
+    if type(value) not in _PLAIN:
+        for base, conversion in _conversions:
+            if isinstance(value, base):
+                return conversion(value, dtype)
     if isinstance(value, list | tuple) and _holds_tensor(value):
         return _stack(value, dtype)
     if dtype is not None:

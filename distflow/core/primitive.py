@@ -36,6 +36,8 @@ class Primitive:
       effect: "" for a pure function; "read" or "write" of a variable, or "order" for an effect
         outside. Effects keep their program order.
       keeps_variables: Variables among the inputs are handed on as they are, not read.
+      selective: the gradient rule also takes `wanted=`, a bool for each input, and may return None
+        where it is False.
     """
 
     name: str
@@ -48,15 +50,23 @@ class Primitive:
     effect: str = ""
     keeps_variables: bool = False
     source: str = field(default="", repr=False)
+    selective: bool = False
+    # The reference without what silences NumPy, if it is silenced (`quiet` in ops).
+    bare: Callable[..., Any] = field(init=False, repr=False)
+    is_quiet: bool = field(init=False, repr=False)
+    # What eager operands the rules have accepted (see `core.bind`).
+    accepted: set[Any] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
+        bare = getattr(self.reference, "__wrapped__", None)
+        object.__setattr__(self, "is_quiet", bare is not None)
+        object.__setattr__(self, "bare", self.reference if bare is None else bare)
         if self.name in REGISTRY:
             raise errors.AlreadyExistsError(f"primitive {self.name!r} is registered already.")
         REGISTRY[self.name] = self
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
-        """Binds the primitive to inputs: runs it, or records it where a function is traced."""
-        return _bind.bind(self, *inputs, **attributes)
+    # Calling a primitive binds it to inputs: runs it, or records it where a function is traced.
+    __call__ = _bind.bind
 
 
 def named(name: str) -> Primitive:

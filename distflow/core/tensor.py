@@ -15,6 +15,7 @@ from distflow.base import dtypes, errors, shapes
 next_serial = itertools.count().__next__
 
 
+_DTYPES = {d.numpy: d for d in dtypes.ALL}
 _LENDS_READ_ONLY = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 
 
@@ -24,6 +25,8 @@ class Tensor:
     __array_priority__ = 100.0
     # An interpreter that takes over whenever this tensor is an operand; None for plain values.
     interpreter: Any = None
+    # Whether operators are left to this operand (a value of several replicas, say).
+    _handles_operators = False
 
     dtype: dtypes.DType
 
@@ -164,7 +167,7 @@ class EagerTensor(Tensor):
 
     def __init__(self, array: np.ndarray[Any, Any]):
         self._array = array
-        self.dtype = dtypes.of_array(array)
+        self.dtype = _DTYPES[array.dtype]
         # A trace takes what is younger than itself for a constant of its program.
         self.serial = next_serial()
 

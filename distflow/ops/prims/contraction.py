@@ -52,7 +52,10 @@ def _other(j: int, rank: int) -> int:
     return rank - 1 if j == rank - 2 else rank - 2
 
 
+@quiet
 def _dot_ref(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
+    if a.ndim == b.ndim == 2 and contract == ((1,), (0,)):
+        return _matmul(a, b)
     free_a = _free(a.ndim, contract[0], batch[0])
     free_b = _free(b.ndim, contract[1], batch[1])
     left = np.transpose(a, (*batch[0], *free_a, *contract[0]))
@@ -65,7 +68,6 @@ def _dot_ref(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
     return out.reshape((*lead, *(a.shape[i] for i in free_a), *(b.shape[j] for j in free_b)))
 
 
-@quiet
 def _matmul(left: Any, right: Any) -> Any:
     # 16-bit floats are multiplied and summed in float32, then rounded once.
     if left.dtype.itemsize == 2 and left.dtype.kind not in "iu":
@@ -73,23 +75,34 @@ def _matmul(left: Any, right: Any) -> Any:
     return np.matmul(left, right)
 
 
-def _dot_grad(g: Any, y: Any, a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
+def _dot_grad(
+    g: Any, y: Any, a: Any, b: Any, *, contract: Any, batch: Any,
+    wanted: tuple[bool, ...] = (True, True),
+) -> Any:  # fmt: skip
     n_batch = len(batch[0])
     free_a = _free(len(a.shape), contract[0], batch[0])
     free_b = _free(len(b.shape), contract[1], batch[1])
     g_batch = tuple(range(n_batch))
     g_a = tuple(range(n_batch, n_batch + len(free_a)))
     g_b = tuple(range(n_batch + len(free_a), len(g.shape)))
-    # ga = g . b over b's free axes; its axes come out as batch, free_a, contract (b's order).
-    ga = dot_general(g, conj(b), contract=(g_b, free_b), batch=(g_batch, batch[1]))
-    order_b = tuple(sorted(range(len(contract[1])), key=lambda k: contract[1][k]))
-    layout = (*batch[0], *free_a, *(contract[0][k] for k in order_b))
-    ga = movement.transpose(ga, perm=_inverse(layout))
-    gb = dot_general(g, conj(a), contract=(g_a, free_a), batch=(g_batch, batch[0]))
-    order_a = tuple(sorted(range(len(contract[0])), key=lambda k: contract[0][k]))
-    layout = (*batch[1], *free_b, *(contract[1][k] for k in order_a))
-    gb = movement.transpose(gb, perm=_inverse(layout))
+    ga = gb = None
+    if wanted[0]:
+        # ga = g . b over b's free axes; its axes come out as batch, free_a, contract (b's order).
+        ga = dot_general(g, conj(b), contract=(g_b, free_b), batch=(g_batch, batch[1]))
+        order_b = tuple(sorted(range(len(contract[1])), key=lambda k: contract[1][k]))
+        ga = _turned(ga, (*batch[0], *free_a, *(contract[0][k] for k in order_b)))
+    if wanted[1]:
+        gb = dot_general(g, conj(a), contract=(g_a, free_a), batch=(g_batch, batch[0]))
+        order_a = tuple(sorted(range(len(contract[0])), key=lambda k: contract[0][k]))
+        gb = _turned(gb, (*batch[1], *free_b, *(contract[1][k] for k in order_a)))
     return ga, gb
+
+
+def _turned(x: Any, layout: tuple[int, ...]) -> Any:
+    """Returns x with its axes, which are those of `layout`, in order."""
+    if layout == tuple(range(len(layout))):
+        return x
+    return movement.transpose(x, perm=_inverse(layout))
 
 
 def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
@@ -97,8 +110,9 @@ def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
 
 
 dot_general = Primitive(
-    "dot_general", _dot_dtype, _dot_shape, _dot_ref, _dot_grad, family="contraction", match=None
-)
+    "dot_general", _dot_dtype, _dot_shape, _dot_ref, _dot_grad, family="contraction", match=None,
+    selective=True,
+)  # fmt: skip
 
 # -- conv ----------------------------------------------------------------------------------
 
@@ -208,6 +222,7 @@ def gradient_padding(
     return tuple(of_input), tuple(of_filter)
 
 
+@quiet
 def _conv_ref(
     x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any, groups: int
 ) -> Any:
@@ -250,7 +265,7 @@ def _contract(windows: Any, w: Any) -> Any:
 
 def _conv_grad(
     g: Any, y: Any, x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any,
-    rhs_dilation: Any, groups: int,
+    rhs_dilation: Any, groups: int, wanted: tuple[bool, ...] = (True, True),
 ) -> Any:  # fmt: skip
     if groups > 1:
         return _conv_grad_groups(
@@ -263,17 +278,21 @@ def _conv_grad(
     extents = tuple(dilated(k, a) for k, a in zip(w.shape[:-2], rhs_dilation))
     of_input, of_filter = gradient_padding("conv", spatial, extents, g.shape[1:-1], strides, pads)
     axes = tuple(range(n))
-    # Input gradient: g, spread by the strides, against the mirrored filter.
-    flipped = movement.transpose(movement.reverse(conj(w), axes=axes), perm=(*axes, n + 1, n))
-    gx = conv(
-        g,
-        flipped,
-        strides=lhs_dilation,
-        padding=of_input,
-        lhs_dilation=strides,
-        rhs_dilation=rhs_dilation,
-        groups=1,
-    )
+    gx = gw = None
+    if wanted[0]:
+        # Input gradient: g, spread by the strides, against the mirrored filter.
+        flipped = movement.transpose(movement.reverse(conj(w), axes=axes), perm=(*axes, n + 1, n))
+        gx = conv(
+            g,
+            flipped,
+            strides=lhs_dilation,
+            padding=of_input,
+            lhs_dilation=strides,
+            rhs_dilation=rhs_dilation,
+            groups=1,
+        )
+    if not wanted[1]:
+        return gx, gw
     # Filter gradient: input channels act as the batch, g as the filter, the batch as channels.
     gw = conv(
         movement.transpose(conj(x), perm=(n + 1, *range(1, n + 1), 0)),
@@ -308,4 +327,7 @@ def _group(t: Any, index: int, groups: int) -> Any:
     )
 
 
-conv = Primitive("conv", _conv_dtype, _conv_shape, _conv_ref, _conv_grad, "contraction", match=None)
+conv = Primitive(
+    "conv", _conv_dtype, _conv_shape, _conv_ref, _conv_grad, "contraction", match=None,
+    selective=True,
+)  # fmt: skip

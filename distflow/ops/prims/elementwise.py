@@ -127,24 +127,25 @@ def _div(x: Any, y: Any) -> Any:
 
 
 def _extremum_grad(compare: Any) -> Any:
-    def grad(g: Any, z: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        # A tie gives the whole gradient to the first operand, as in TF.
-        first = compare(x, y)
-        zero = np.zeros((), g.dtype.numpy)
-        return select(first, g, zero), select(first, zero, g)
-
-    return grad
+    # A tie gives the whole gradient to the first operand, as in TF.
+    return (
+        lambda g, z, x, y: select(compare(x, y), g, np.zeros((), g.dtype.numpy)),
+        lambda g, z, x, y: select(compare(x, y), np.zeros((), g.dtype.numpy), g),
+    )
 
 
 add = binary("add", accepts=NUMERIC, ref=np.add, grad=lambda g, z, x, y: (g, g))
-sub = binary("sub", accepts=NUMERIC, ref=np.subtract, grad=lambda g, z, x, y: (g, -g))
+sub = binary(
+    "sub", accepts=NUMERIC, ref=np.subtract,
+    grad=(lambda g, z, x, y: g, lambda g, z, x, y: -g),
+)  # fmt: skip
 mul = binary(
     "mul", accepts=NUMERIC, ref=np.multiply,
-    grad=lambda g, z, x, y: (g * conj(y), g * conj(x)),
+    grad=(lambda g, z, x, y: g * conj(y), lambda g, z, x, y: g * conj(x)),
 )  # fmt: skip
 div = binary(
     "div", accepts=NUMERIC, ref=_div,
-    grad=lambda g, z, x, y: (g / conj(y), -g * conj(z / y)),
+    grad=(lambda g, z, x, y: g / conj(y), lambda g, z, x, y: -g * conj(z / y)),
 )  # fmt: skip
 floordiv = binary("floordiv", accepts=REAL, ref=_floordiv, grad=None)
 mod = binary("mod", accepts=REAL, ref=_mod, grad=lambda g, z, x, y: (g, -g * floordiv(x, y)))
@@ -173,13 +174,15 @@ def _select_dtype(condition: Any, x: Any, y: Any) -> Any:
     return check_same("select", x, y)
 
 
-def _select_grad(g: Any, z: Any, condition: Any, x: Any, y: Any) -> tuple[Any, ...]:
+def _select_grad(
+    g: Any, z: Any, condition: Any, x: Any, y: Any, wanted: tuple[bool, ...] = (False, True, True)
+) -> tuple[Any, ...]:
     # A constant, not g * 0: the side that was not chosen must not see an infinite g as NaN.
     zero = np.zeros((), g.dtype.numpy)
     return (
         None,
-        unbroadcast(select(condition, g, zero), x, y, condition),
-        unbroadcast(select(condition, zero, g), y, x, condition),
+        unbroadcast(select(condition, g, zero), x, y, condition) if wanted[1] else None,
+        unbroadcast(select(condition, zero, g), y, x, condition) if wanted[2] else None,
     )
 
 
@@ -223,6 +226,7 @@ select: Primitive = Primitive(
     _select_grad,
     family="select",
     match=(1, 2),
+    selective=True,
 )
 stop_gradient = Primitive(
     "stop_gradient", lambda x: x, lambda x: tuple(x), lambda x: x, None, family="select"

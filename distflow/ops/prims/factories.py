@@ -97,19 +97,30 @@ def binary(
     *,
     accepts: frozenset[dtypes.DType],
     ref: Callable[[Any, Any], Any],
-    grad: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | None,
+    grad: Callable[[Any, Any, Any, Any], tuple[Any, Any]] | tuple[Any, Any] | None,
     out: dtypes.DType | None = None,
 ) -> Primitive:
-    """Registers z = f(x, y) with broadcasting. `grad(g, z, x, y)` gives both gradients."""
+    """Registers z = f(x, y) with broadcasting.
+
+    `grad(g, z, x, y)` gives both gradients; a pair of functions, each its own.
+    """
 
     def dtype_rule(x: dtypes.DType, y: dtypes.DType) -> dtypes.DType:
         same = check_dtype(name, accepts, check_same(name, x, y))
         return same if out is None else out
 
-    def gradient(g: Any, z: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    def gradient(
+        g: Any, z: Any, x: Any, y: Any, wanted: tuple[bool, ...] = (True, True)
+    ) -> tuple[Any, Any]:
         assert grad is not None
-        gx, gy = grad(g, z, x, y)
-        return unbroadcast(gx, x, y), unbroadcast(gy, y, x)
+        if isinstance(grad, tuple):
+            gx, gy = (f(g, z, x, y) if w else None for f, w in zip(grad, wanted))
+        else:
+            gx, gy = grad(g, z, x, y)
+        return (
+            unbroadcast(gx, x, y) if wanted[0] else None,
+            unbroadcast(gy, y, x) if wanted[1] else None,
+        )
 
     @quiet
     def reference(x: Any, y: Any) -> Any:
@@ -123,6 +134,7 @@ def binary(
         None if grad is None else gradient,
         family="binary",
         match=None,
+        selective=True,
     )
 
 
@@ -174,6 +186,8 @@ def unbroadcast(g: Any, like: Any, *others: Any) -> Any:
     if g is None:
         return None
     from_shape, to_shape = tuple(g.shape), tuple(like.shape)
+    if from_shape == to_shape and None not in to_shape:
+        return g
     extra = len(from_shape) - len(to_shape)
     if any(d is None and _may_stretch(len(to_shape) - i, like, others)
            for i, d in enumerate(to_shape)):  # fmt: skip

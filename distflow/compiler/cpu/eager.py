@@ -1,0 +1,141 @@
+"""Eager operations on the kernels that compiled programs use: the same code, the same bits.
+
+A kernel is made for concrete layouts at the first call with them and kept; the scratch that it
+works on is kept with it. Where there is none, or NumPy is as fast, the reference serves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from distflow.base import flags
+from distflow.compiler.cpu import isa, table, task, threads
+from distflow.core import native
+
+# Multiply-adds below which NumPy is as fast, its Python included (Xeon with AVX-512, 2026-11).
+_LEAST_PRODUCTS = 1 << 15
+_MOST_KERNELS = 1024
+# Where kernels are made: file and function.
+_MAKERS = {
+    "dot_general": ("matmul", "lower"),
+    "conv": ("conv", "lower"),
+    "reduce_window_max": ("window", "lower_max"),
+    "reduce_window_sum": ("window", "lower_sum"),
+    "select_and_scatter_add": ("window", "lower_scatter"),
+}
+
+
+def install() -> None:
+    """Lets eager operations come here; without llvmlite they stay with NumPy."""
+    found = importlib.util.find_spec("llvmlite") is not None
+    native.set_run(run if found else _nothing)
+
+
+def _nothing(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> None:
+    return None
+
+
+def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
+    """Returns a primitive's result on a native kernel, or None where there is none."""
+    if flags.get("DISTFLOW_EXECUTOR") != "cpu":
+        return None
+    if _products(primitive.name, arrays, attributes) < _LEAST_PRODUCTS:
+        return None
+    layouts = tuple([(a.dtype.name, a.shape, a.strides) for a in arrays])
+    try:
+        kernel = _kernel(primitive, layouts, tuple(attributes.items()), isa.current())
+    except TypeError:
+        return None  # an attribute that cannot be hashed
+    return None if kernel is None else kernel(arrays)
+
+
+def _products(name: str, arrays: list[Any], attributes: dict[str, Any]) -> float:
+    if name == "dot_general":
+        a, b = arrays
+        shared = math.prod(
+            [a.shape[i] for side in ("contract", "batch") for i in attributes[side][0]]
+        )
+        return a.size * b.size / max(shared, 1)
+    if name == "conv":
+        x, w = arrays
+        return x.size * w.size / max(w.shape[-2], 1)
+    return math.inf
+
+
+@functools.lru_cache(maxsize=_MOST_KERNELS)
+def _kernel(
+    primitive: Any, operands: tuple[Any, ...], items: tuple[Any, ...], target: isa.Target
+) -> Callable[[list[Any]], Any] | None:
+    attributes = dict(items)
+    if len({dtype for dtype, _, _ in operands}) > 1:
+        return None
+    shapes = [shape for _, shape, _ in operands]
+    file, function = _MAKERS[primitive.name]
+    lower = getattr(importlib.import_module(f"distflow.compiler.cpu.{file}"), function, None)
+    if lower is None:
+        kinds = [np.dtype(dtype) for dtype, _, _ in operands]
+        return table.LIBRARY[primitive.name](attributes, shapes, kinds)
+    layouts = [_layout(*operand) for operand in operands]
+    dtype = operands[0][0]
+    result = task.contiguous(dtype, tuple(primitive.shape_rule(*shapes, **attributes)))
+    copied = [
+        task.contiguous(dtype, shape) if layout is None else layout
+        for layout, shape in zip(layouts, shapes)
+    ]
+    kernel = lower(attributes, copied, result)
+    if kernel is None:
+        return None
+    return _Prepared(kernel, result, [i for i, layout in enumerate(layouts) if layout is None])
+
+
+def _layout(dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> task.Layout | None:
+    """Returns the layout of an aligned array; None for one that has to be copied before."""
+    size = np.dtype(dtype).itemsize
+    if any(s % size or s < 0 for s in strides):
+        return None
+    return task.Layout(dtype, shape, tuple(s // size for s in strides))
+
+
+class _Prepared:
+    """A kernel with its scratch, called with arrays of the layouts that it was made for."""
+
+    def __init__(self, kernel: task.Kernel, result: task.Layout, to_copy: list[int]):
+        self._kernel = kernel
+        self._shape, self._dtype = result.shape, np.dtype(result.dtype)
+        self._to_copy = to_copy
+        # Calls at the same time use different scratch; taking from a list is atomic.
+        self._free: list[list[np.ndarray]] = []
+        self._calls = [
+            (call.function, call.arguments, ctypes.c_void_p * len(call.arguments), call.units,
+             call.work)
+            for call in kernel.calls
+        ]  # fmt: skip
+
+    def __call__(self, arrays: list[Any]) -> np.ndarray:
+        """Returns the result."""
+        for i, array in enumerate(arrays):
+            if i in self._to_copy or not array.flags.aligned:
+                arrays[i] = np.array(array, order="C" if i in self._to_copy else "K")
+        result = np.empty(self._shape, self._dtype)
+        scratch = (
+            self._free.pop()
+            if self._free
+            else [task._aligned_bytes(s) for s in self._kernel.scratch]
+        )
+        addresses = [a.__array_interface__["data"][0] for a in (*arrays, result, *scratch)]
+        for function, arguments, pointers, units, work in self._calls:
+            given = pointers(*[addresses[i] + offset for i, offset in arguments])
+            threads.parallel_for(function, ctypes.addressof(given), units, work)
+        self._free.append(scratch)
+        return result
+
+    def _new_scratch(self) -> list[np.ndarray]:
+        return [task._aligned_bytes(s) for s in self._kernel.scratch]
