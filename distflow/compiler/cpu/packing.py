@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from distflow.compiler.cpu import isa
 from distflow.compiler.cpu.rounding import convert, element_of
-from distflow.compiler.cpu.vectors import I64, PTR, loop, ranged
+from distflow.compiler.cpu.vectors import I64, PTR, Vectors, loop, ranged
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def emit_copy(
     """
     from_type, to_type = element_of(source or dtype), element_of(dtype)
     cpu = isa.current()
+    turning = _Turning(dtype, cpu) if source in ("", dtype) else None
     # A function of its own, so that LLVM knows that source and target are apart.
     kind = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I64])
     function = ir.Function(module, kind, f"{name}_range")
@@ -51,6 +52,9 @@ def emit_copy(
         return builder.gep(pointer, [offset], inbounds=True, source_etype=element)
 
     def nest(builder: Any, to: Any, of: Any, axes: Sequence[Step]) -> None:
+        if turning and len(axes) == 2 and turning.fits(axes):
+            turning.emit(builder, to, of, *axes)
+            return
         if not axes:
             value = builder.load(of, typ=from_type)
             builder.store(convert(builder, value, source or dtype, dtype, cpu), to)
@@ -86,6 +90,68 @@ def emit_copy(
     builder, pointers, begin, end = ranged(module, name, 2)
     builder.call(function, [*pointers, begin, end])
     builder.ret_void()
+
+
+class _Turning(Vectors):
+    """Copies two axes, of which each is contiguous on one side, by blocks turned in registers."""
+
+    def fits(self, axes: Sequence[Step]) -> bool:
+        """Returns whether the slower axis is contiguous in the source, the faster in the target."""
+        slow, fast = axes
+        return (
+            slow.source == 1 and fast.target == 1 and slow.target != 1 and fast.source != 1
+            and min(slow.extent, fast.extent) > 1
+        )  # fmt: skip
+
+    def emit(self, builder: Any, to: Any, of: Any, slow: Step, fast: Step) -> None:
+        """Copies all blocks."""
+        lanes = self.lanes
+
+        def across(builder: Any, j: Any, height: int) -> None:
+            row = builder.mul(j, I64(lanes))
+            there = self.at(builder, to, row)
+            here = self.at(builder, of, builder.mul(row, I64(fast.source)))
+
+            def block(builder: Any, i: Any, width: int) -> None:
+                first = builder.mul(i, I64(lanes))
+                source = self.at(builder, here, first)
+                target = self.at(builder, there, builder.mul(first, I64(slow.target)))
+                rows = [
+                    self.load(builder, self.at(builder, source, k * fast.source), width)
+                    for k in range(height)
+                ]
+                rows += [ir.Constant(self.vector, None)] * (lanes - height)
+                for k, value in enumerate(self.turned(builder, rows)[:width]):
+                    place = self.at(builder, target, k * slow.target)
+                    self.store(builder, value, place, height)
+
+            self.parts(builder, slow.extent, block)
+
+        # Along the source: as many streams as a block has rows, which the CPU fetches ahead.
+        self.parts(builder, fast.extent, across)
+
+    def parts(self, builder: Any, extent: int, body: Any) -> None:
+        """Runs body(builder, index, size) for parts of a vector's size and what is left."""
+        full, rest = divmod(extent, self.lanes)
+
+        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            body(builder, i, self.lanes)
+            return []
+
+        if full:
+            loop(builder, I64(0), I64(full), [], one)
+        if rest:
+            body(builder, I64(full), rest)
+
+    def turned(self, builder: Any, rows: list[Any]) -> list[Any]:
+        """Returns the columns of a square block: halves are interleaved until all are apart."""
+        half = self.lanes // 2
+        low = self.lane_numbers([k // 2 + self.lanes * (k % 2) for k in range(self.lanes)])
+        high = self.lane_numbers([half + k // 2 + self.lanes * (k % 2) for k in range(self.lanes)])
+        for _ in range(half.bit_length()):
+            pairs = list(zip(rows[:half], rows[half:]))
+            rows = [builder.shuffle_vector(a, b, m) for a, b in pairs for m in (low, high)]
+        return rows
 
 
 def emit_zeros(module: Any, name: str, dtype: str) -> None:

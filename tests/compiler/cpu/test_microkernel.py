@@ -123,3 +123,18 @@ def test_copy_makes_panels_with_a_narrow_last_one():
     np.testing.assert_array_equal(target[0], source[:, :3])
     np.testing.assert_array_equal(target[2, :, 0], source[:, 6])
     assert (target[2, :, 1:] == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 2), (16, 16), (15, 17), (33, 8), (1, 5), (7, 64)], ids=str)
+def test_transposing_copy_turns_blocks_and_their_rests(shape, dtype):
+    m, n = shape
+    source = np.arange(3 * m * (n + 2), dtype=dtype).reshape(3, m, n + 2)
+    target = np.full((3, n, m + 1), -1, dtype)
+    steps = [Step(3, m * (n + 2), n * (m + 1)), Step(n, 1, m + 1), Step(m, n + 2, 1)]
+    module = ir.Module("copy")
+    emit_copy(module, "copy", target.dtype.name, steps)
+    function = contract.function(jit.compile_module(module, "copy"), "copy")
+    contract.run(function, 3, 1, target.ctypes.data, source.ctypes.data)
+    np.testing.assert_array_equal(target[:, :, :m], source[:, :, :n].transpose(0, 2, 1))
+    assert (target[:, :, m] == -1).all()
