@@ -10,15 +10,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from distflow.compiler.cpu import table
 from distflow.compiler.cpu.emit import REGISTER, literal
-from distflow.compiler.cpu.loops import Loop, Step
+from distflow.compiler.cpu.nest import broadcast, contiguous, spread
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
+from distflow.compiler.cpu.steps import Loop, Reduced, Step
 from distflow.graph.ir import Graph, Node, Value
 
 # Bounds on one loop: registers, and the pointers that a call passes.
@@ -197,14 +198,23 @@ def _in_order(units: list[Unit]) -> list[Unit]:
 
 
 def region_of(
-    unit: Unit, shapes: ShapeTable, wanted: set[Value], numbers: dict[Value, np.ndarray]
-) -> Region:
+    unit: Unit, shapes: ShapeTable, wanted: set[Value], numbers: Mapping[Value, np.ndarray],
+    layouts: Mapping[Value, tuple[int, ...]] | None = None,
+) -> Region:  # fmt: skip
     """Returns a unit's loop.
 
     Args:
       wanted: values that something outside of the unit reads.
       numbers: constants of one element, which become part of the code.
+      layouts: strides in elements of values that go in or out, over their own shapes; those that
+        are missing are contiguous.
     """
+    layouts = {} if layouts is None else layouts
+    space = unit.forms[0].shape
+
+    def own(v: Value) -> tuple[int, ...]:
+        return layouts[v] if v in layouts else contiguous(shapes.of(v) or ())
+
     inside = {v for n in unit.nodes for v in n.outputs}
     reads = list(dict.fromkeys(v for f in unit.forms for v in f.operands if v not in inside))
     inputs = [v for v in reads if v not in numbers]
@@ -216,13 +226,14 @@ def region_of(
             kind = REGISTER[v.dtype.name]
             steps.append(Step("constant", (), v.dtype.name, literal(kind, numbers[v].item())))
     stores: list[Value] = []
-    reductions: list[tuple[str, int, str]] = []
+    reductions: list[Reduced] = []
     results: list[Value] = []
     for node, form in zip(unit.nodes, unit.forms):
         (output,) = node.outputs
         operands = tuple(position[v] for v in form.operands)
         if form.axes is not None:
-            reductions.append((form.primitive, operands[0], output.dtype.name))
+            strides = _over_kept(own(output), form.axes, len(space))
+            reductions.append(Reduced(form.primitive, operands[0], output.dtype.name, strides))
             results.append(output)
             continue
         position[output] = len(inputs) + len(steps)
@@ -230,14 +241,22 @@ def region_of(
         if output in wanted:
             stores.append(output)
     loop = Loop(
-        unit.forms[0].shape,
-        tuple((v.dtype.name, shapes.of(v) or ()) for v in inputs),
+        space,
+        tuple((v.dtype.name, broadcast(shapes.of(v) or (), own(v), space)) for v in inputs),
         tuple(steps),
-        tuple(position[v] for v in stores),
+        tuple((position[v], own(v)) for v in stores),
         tuple(reductions),
         unit.axes() or (),
     )
     return Region(loop, tuple(inputs), (*stores, *results))
+
+
+def _over_kept(strides: tuple[int, ...], axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """Returns the strides of a reduction's result along each dimension of the loop."""
+    if len(strides) != rank - len(axes):  # of `unbroadcast`: some axes are left with size 1
+        strides = (0,) * (rank - len(strides)) + strides
+        return tuple(0 if i in axes else s for i, s in enumerate(strides))
+    return spread(strides, axes, rank)
 
 
 def numbers_of(graph: Graph) -> dict[Value, np.ndarray]:

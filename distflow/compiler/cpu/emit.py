@@ -69,10 +69,11 @@ class Code:
 class Block:
     """Straight-line operations on values of `width` lanes; appends lines to `lines`."""
 
-    def __init__(self, code: Code, lines: list[str], width: int):
+    def __init__(self, code: Code, lines: list[str], width: int, count: int | None = None):
         self.code = code
         self.lines = lines
         self.width = width
+        self.count = width if count is None else count  # lanes that are in memory, the first ones
 
     def type(self, kind: str) -> str:
         """The IR type of a value of that element type."""
@@ -140,32 +141,78 @@ class Block:
         return result
 
     def load(self, dtype: str, address: str, stride: int) -> Operand:
-        """Returns the elements at an address: `width` neighbours, or one for all where stride=0."""
+        """Returns `count` elements, `stride` elements apart; lanes behind them hold anything."""
         kind = MEMORY[dtype]
         align = ITEM_BYTES[kind]
-        if stride == 0 and self.width > 1:
-            one = self._let(f"load {kind}, ptr {address}, align {align}", kind)
-            first = self._let(
-                f"insertelement {self.type(kind)} poison, {kind} {one.text}, i32 0", kind
-            )
-            value = self._let(
-                f"shufflevector {self.type(kind)} {first.text}, {self.type(kind)} poison, "
-                f"<{self.width} x i32> zeroinitializer", kind,
-            )  # fmt: skip
+        if self.width == 1 or stride == 0 or (stride == 1 and self.count == 1):
+            value = self._let(f"load {kind}, ptr {address}, align {align}", kind)
+            if self.width > 1:
+                value = self._repeat(value)
+        elif stride == 1:
+            few = f"<{self.count} x {kind}>"
+            value = self._let(f"load {few}, ptr {address}, align {align}", kind)
+            if self.count < self.width:
+                mask = ", ".join(f"i32 {min(i, self.count)}" for i in range(self.width))
+                value = self._let(
+                    f"shufflevector {few} {value.text}, {few} zeroinitializer, "
+                    f"<{self.width} x i32> <{mask}>", kind,
+                )  # fmt: skip
         else:
-            value = self._let(f"load {self.type(kind)}, ptr {address}, align {align}", kind)
+            value = Operand("zeroinitializer", kind)
+            for lane in range(self.count):
+                place = self._at(kind, address, lane * stride)
+                one = self._let(f"load {kind}, ptr {place}, align {align}", kind)
+                value = self._let(
+                    f"insertelement {self.type(kind)} {value.text}, {kind} {one.text}, i32 {lane}",
+                    kind,
+                )
         if dtype == "bool":
             return self.compare("icmp ne", value, self.constant("i8", 0))
         return value
 
-    def store(self, dtype: str, value: Operand, address: str) -> None:
-        """Writes `width` neighbouring elements."""
+    def store(self, dtype: str, value: Operand, address: str, stride: int = 1) -> None:
+        """Writes the first `count` lanes, `stride` elements apart."""
         if dtype == "bool":
             value = self.convert("zext", value, "i8")
-        align = ITEM_BYTES[value.kind]
-        self.lines.append(
-            f"store {self.type(value.kind)} {value.text}, ptr {address}, align {align}"
-        )
+        kind, align = value.kind, ITEM_BYTES[value.kind]
+        if self.width == 1 or (stride == 1 and self.count > 1):
+            if self.count < self.width:
+                value = self.part(value, 0, self.count)
+            few = kind if self.width == 1 else f"<{self.count} x {kind}>"
+            self.lines.append(f"store {few} {value.text}, ptr {address}, align {align}")
+            return
+        for lane in range(self.count):
+            one = self.part(value, lane, 1)
+            place = self._at(kind, address, lane * stride)
+            self.lines.append(f"store {kind} {one.text}, ptr {place}, align {align}")
+
+    def part(self, x: Operand, start: int, count: int) -> Operand:
+        """Returns the value of `count` lanes; a single one is no vector."""
+        if count == 1:
+            return self._let(f"extractelement {self.type(x.kind)} {x.text}, i32 {start}", x.kind)
+        mask = ", ".join(f"i32 {start + i}" for i in range(count))
+        return self._let(
+            f"shufflevector {self.type(x.kind)} {x.text}, {self.type(x.kind)} poison, "
+            f"<{count} x i32> <{mask}>", x.kind,
+        )  # fmt: skip
+
+    def first_lanes(self, count: int) -> Operand:
+        """Returns the truth of: a lane is among the first `count`."""
+        lanes = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(self.width))
+        return Operand(f"<{lanes}>", "i1")
+
+    def _repeat(self, one: Operand) -> Operand:
+        kind = self.type(one.kind)
+        first = self._let(f"insertelement {kind} poison, {one.kind} {one.text}, i32 0", one.kind)
+        return self._let(
+            f"shufflevector {kind} {first.text}, {kind} poison, "
+            f"<{self.width} x i32> zeroinitializer", one.kind,
+        )  # fmt: skip
+
+    def _at(self, kind: str, address: str, offset: int) -> str:
+        if offset == 0:
+            return address
+        return self._let(f"getelementptr {kind}, ptr {address}, i64 {offset}", "ptr").text
 
     def _let(self, text: str, kind: str) -> Operand:
         name = f"%{self.code.fresh()}"

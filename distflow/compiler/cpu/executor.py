@@ -238,15 +238,15 @@ class _LoopRunner:
     """Runs a loop; its nodes one by one if an operand is not what the shape rules said."""
 
     def __init__(
-        self, region: cluster.Region, compiled: tuple[Any, int], nodes: Sequence[Node],
-        shapes: ShapeTable, slot: dict[Value, int],
+        self, region: cluster.Region, compiled: list[tuple[Any, loops.Stage]],
+        nodes: Sequence[Node], shapes: ShapeTable, slot: dict[Value, int],
     ):  # fmt: skip
-        self._function, self._units = compiled
-        self._work = region.loop.work()
+        self._stages = compiled
+        self._scratch_bytes = region.loop.scratch_bytes
         self._inputs = [slot[v] for v in region.inputs]
         self._expected = [(v.dtype.numpy, shapes.of(v) or ()) for v in region.inputs]
         self._results = [(slot[v], shapes.of(v) or (), v.dtype.numpy) for v in region.outputs]
-        self._pointers = ctypes.c_void_p * (len(self._inputs) + len(self._results))
+        self._pointers = ctypes.c_void_p * (len(self._inputs) + len(self._results) + 1)
         self._nodes = [_NodeRunner(node, slot) for node in nodes]
 
     def __call__(self, slots: _Slots) -> None:
@@ -259,8 +259,12 @@ class _LoopRunner:
             array = np.empty(shape, dtype)
             slots[slot] = array
             arrays.append(array)
+        arrays.append(np.empty(self._scratch_bytes, np.uint8))
         pointers = self._pointers(*[a.__array_interface__["data"][0] for a in arrays])
-        threads.parallel_for(self._function, ctypes.addressof(pointers), self._units, self._work)
+        for function, stage in self._stages:
+            threads.parallel_for(
+                function, ctypes.addressof(pointers), stage.units, 10 * stage.work_ns
+            )
 
 
 def _operands(
@@ -288,17 +292,19 @@ def _operands(
     return arrays
 
 
-def _compile(wanted: Sequence[loops.Loop], name: str) -> dict[loops.Loop, tuple[Any, int]]:
-    """Returns (function, units of work) for each loop; equal loops are compiled once."""
+def _compile(
+    wanted: Sequence[loops.Loop], name: str
+) -> dict[loops.Loop, list[tuple[Any, loops.Stage]]]:
+    """Returns the functions of each loop, with their stages; equal loops are compiled once."""
     distinct = list(dict.fromkeys(wanted))
     if not distinct:
         return {}
     code = Code()
-    units = [loops.emit_loop(code, loop, f"loop{i}") for i, loop in enumerate(distinct)]
+    stages = [loops.emit_loop(code, loop, f"loop{i}") for i, loop in enumerate(distinct)]
     module = jit.compile_module(code.text() + loops.metadata(), name)
     return {
-        loop: (module.function(f"loop{i}", *_SIGNATURE), count)
-        for i, (loop, count) in enumerate(zip(distinct, units))
+        loop: [(module.function(stage.symbol, *_SIGNATURE), stage) for stage in found]
+        for loop, found in zip(distinct, stages)
     }
 
 

@@ -245,6 +245,15 @@ def accumulator(primitive: str, dtype: str) -> str:
     return "float64" if (primitive, dtype) == ("reduce_sum", "float32") else dtype
 
 
+# Rough cost in nanoseconds of one element of what is not a single cheap instruction.
+_COST_NS = {"div": 0.1, "sqrt": 0.1, "rsqrt": 0.2, "floordiv": 0.15, "constant": 0.0}
+
+
+def cost(primitive: str) -> float:
+    """Returns the rough cost in nanoseconds of one element of a step."""
+    return 0.8 if primitive in math.FUNCTIONS else _COST_NS.get(primitive, 0.02)
+
+
 def why_not(primitive: str, dtypes: Sequence[str], result: str) -> str:
     """Returns why a fused loop cannot compute a primitive on these dtypes; "" if it can."""
     row: Row | Reduction | None = ELEMENTWISE.get(primitive) or REDUCTIONS.get(primitive)

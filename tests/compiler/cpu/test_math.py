@@ -10,6 +10,7 @@ from distflow.base import flags
 from distflow.compiler.cpu import isa, jit, loops
 from distflow.compiler.cpu import math as cpu_math
 from distflow.compiler.cpu.emit import Code
+from distflow.compiler.cpu.nest import contiguous
 
 pytest.importorskip("llvmlite")
 
@@ -34,18 +35,18 @@ def compute(name, *arrays):
     shape = arrays[0].shape
     loop = loops.Loop(
         shape,
-        tuple(("float32", shape) for _ in arrays),
+        tuple(("float32", contiguous(shape)) for _ in arrays),
         (loops.Step(name, tuple(range(len(arrays))), "float32"),),
-        (len(arrays),),
+        ((len(arrays), contiguous(shape)),),
     )
     code = Code()
-    units = loops.emit_loop(code, loop, "f")
+    (stage,) = loops.emit_loop(code, loop, "f")
     module = jit.compile_module(code.text() + loops.metadata(), name)
     result = np.empty(shape, np.float32)
     held = [np.ascontiguousarray(a) for a in arrays] + [result]
     pointers = (ctypes.c_void_p * len(held))(*[a.ctypes.data for a in held])
     function = module.function("f", None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-    function(ctypes.addressof(pointers), 0, units)
+    function(ctypes.addressof(pointers), 0, stage.units)
     return result
 
 

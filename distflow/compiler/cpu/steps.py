@@ -1,0 +1,115 @@
+"""What a loop computes: its steps, the layouts of what it reads and writes, its reductions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from distflow.compiler.cpu import nest as nests
+from distflow.compiler.cpu.emit import ITEM_BYTES, MEMORY
+from distflow.compiler.cpu.nest import Cut, Nest
+from distflow.compiler.cpu.table import accumulator, cost
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation; operands are positions among the loop's inputs, then its steps."""
+
+    primitive: str  # "constant" for a number
+    operands: tuple[int, ...]
+    dtype: str
+    value: str = ""  # of a constant, as `emit.literal` writes it: 0.0 is not -0.0
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A reduction that a loop ends with.
+
+    Attributes:
+      primitive: its name.
+      position: of what it reduces.
+      dtype: of its result.
+      strides: of its result along each dimension of the loop, those reduced included (ignored);
+        None: contiguous over the kept dimensions.
+    """
+
+    primitive: str
+    position: int
+    dtype: str
+    strides: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A cluster. Strides are in elements, one for each dimension of `shape`.
+
+    Attributes:
+      shape: the iteration space; no dimension is 0.
+      inputs: dtype and strides of each array that is read; stride 0 repeats it.
+      steps: in order.
+      stores: (position, strides) of values that are written. What is stored may lie exactly where
+        an input of the same strides and item size lies: each element is read before it is written.
+      reductions: their results have the shape without `axes`.
+      axes: that are reduced; empty without reductions.
+    """
+
+    shape: tuple[int, ...]
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+    steps: tuple[Step, ...]
+    stores: tuple[tuple[int, tuple[int, ...]], ...]
+    reductions: tuple[Reduced, ...] = ()
+    axes: tuple[int, ...] = ()
+
+    def dtype(self, position: int) -> str:
+        """The dtype of an input or step."""
+        if position < len(self.inputs):
+            return self.inputs[position][0]
+        return self.steps[position - len(self.inputs)].dtype
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Size of the buffer for results of chunks, aligned to 64 bytes; 0: none is needed."""
+        nest = nest_of(self)
+        chunks = nests.chunks_of(nest)
+        return 0 if chunks is None else offsets_of(self, nest, chunks)[-1]
+
+    def work_ns(self) -> int:
+        """Rough cost of all of it on one core."""
+        return int(math.prod(self.shape) * element_ns(self)) + 1
+
+
+def nest_of(loop: Loop) -> Nest:
+    """Returns the nest of a loop; operands are inputs, stores, results of reductions."""
+    kept = [d for i, d in enumerate(loop.shape) if i not in loop.axes]
+    default = nests.spread(nests.contiguous(kept), loop.axes, len(loop.shape))
+    results = [
+        default if r.strides is None
+        else tuple(0 if i in loop.axes else s for i, s in enumerate(r.strides))
+        for r in loop.reductions
+    ]  # fmt: skip
+    strides = [*(s for _, s in loop.inputs), *(s for _, s in loop.stores), *results]
+    return nests.plan(loop.shape, loop.axes, strides, len(loop.inputs), len(loop.stores))
+
+
+def offsets_of(loop: Loop, nest: Nest, chunks: Cut) -> list[int]:
+    """Returns where each reduction's part of the scratch begins, in bytes, and its end."""
+    size = chunks.count * math.prod(d.extent for d in nest.kept)
+    offsets = [0]
+    for r in loop.reductions:
+        item = ITEM_BYTES[MEMORY[accumulator(r.primitive, r.dtype)]]
+        offsets.append(-(-(offsets[-1] + size * item) // 64) * 64)
+    return offsets
+
+
+def element_ns(loop: Loop) -> float:
+    """Rough cost of an element: memory at 10 GB/s, arithmetic by the table."""
+    size = math.prod(loop.shape)
+    moved = [
+        (dtype, strides) for dtype, strides in loop.inputs
+    ] + [(loop.dtype(p), strides) for p, strides in loop.stores]  # fmt: skip
+    total = 0.02
+    for dtype, strides in moved:
+        reused = math.prod(d for d, s in zip(loop.shape, strides) if s == 0)
+        total += 0.1 * ITEM_BYTES[MEMORY[dtype]] / min(reused, size)
+    total += sum(cost(step.primitive) for step in loop.steps)
+    return total + 0.1 * len(loop.reductions)
