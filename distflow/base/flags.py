@@ -25,6 +25,15 @@ def _boolean(text: str) -> bool:
     return words[text.strip().lower()]
 
 
+def _boolean_or_names(text: str) -> bool | tuple[str, ...]:
+    with contextlib.suppress(KeyError):
+        return _boolean(text)
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(name.isidentifier() for name in names):
+        raise ValueError(text)
+    return names
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -40,7 +49,7 @@ def _seconds(text: str) -> float:
 
 
 _EXPECTED: dict[Callable[[str], Any], str] = {
-    _boolean: "1 or 0",
+    _boolean_or_names: "1, 0 or names with commas between them",
     _positive: "an integer from 1",
     _seconds: "a number of seconds above 0",
     int: "an integer",
@@ -54,7 +63,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "DISTFLOW_THREADS": Flag(_positive, None, "threads of the cpu executor in this process"),
     "DISTFLOW_CACHE_DIR": Flag(str, None, "folder of the cache of machine code"),
-    "DISTFLOW_PRINT_PASSES": Flag(_boolean, False, "log graphs before and after each pass"),
+    "DISTFLOW_PRINT_PASSES": Flag(
+        _boolean_or_names, False, "log what each pass of the compiler changes; or only these passes"
+    ),
     "DISTFLOW_REPLICAS": Flag(_positive, None, "logical replicas V of a job"),
     "DISTFLOW_RANK": Flag(int, None, "rank of this worker, set by the launcher"),
     "DISTFLOW_WORLD_SIZE": Flag(_positive, None, "number of workers, set by the launcher"),

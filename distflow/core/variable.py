@@ -32,7 +32,12 @@ class VariableAggregation(enum.Enum):
 
 
 class Storage:
-    """Where a variable's value lives: in this process, one copy. Strategies bring their own."""
+    """Where a variable's value lives: in this process, one copy. Strategies bring their own.
+
+    `reads_back`: whether a read gives what was written last, and nothing else was done to it.
+    """
+
+    reads_back = True
 
     def __init__(self, array: np.ndarray[Any, Any]):
         self._array = array

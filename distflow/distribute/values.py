@@ -80,6 +80,12 @@ class MirroredStorage:
         self._aggregation = aggregation
         self._name = name
 
+    @property
+    def reads_back(self) -> bool:
+        """Whether a read gives what was written last: writes are not aggregated here."""
+        replica = context.state.replica
+        return replica is None or replica.num_replicas_in_sync == 1
+
     def read(self) -> np.ndarray[Any, Any]:
         """Returns the value."""
         return self._array

@@ -14,12 +14,14 @@ from distflow.graph.ir import Graph, Node, Value, subgraphs
 _NEIGHBOURS = 3
 
 
-def verify(graph: Graph) -> None:
+def verify(graph: Graph, checked: set[Node] | None = None) -> None:
     """Raises InternalError, showing the nodes around the first bad one, unless all is well.
 
     A node's results must have the dtypes of its primitive's rule, and shapes that know no less
-    than the rule does and do not contradict it.
+    than the rule does and do not contradict it. Nodes in `checked` were found well typed before and
+    are not typed again; the others are added to it.
     """
+    checked = set() if checked is None else checked
     known: set[Value] = set()
     for value in graph.inputs:
         if value in known:
@@ -29,9 +31,11 @@ def verify(graph: Graph) -> None:
         for value in node.inputs:
             if value not in known:
                 raise _bad(graph, position, "a value is used before it is defined", value)
-        for inner in subgraphs(node.attributes):
-            verify(inner)
-        _check_types(graph, position, node)
+        if node not in checked:
+            for inner in subgraphs(node.attributes):
+                verify(inner, checked)
+            _check_types(graph, position, node)
+            checked.add(node)
         for value in node.outputs:
             if value in known:
                 raise _bad(graph, position, "a value is defined twice", value)

@@ -63,7 +63,8 @@ def test_flag_comes_from_an_override_else_the_environment_else_its_default(monke
     [("DISTFLOW_REPLICAS", "0", "an integer from 1"),
      ("DISTFLOW_REPLICAS", "many", "an integer from 1"),
      ("DISTFLOW_TIMEOUT", "-1", "a number of seconds above 0"),
-     ("DISTFLOW_RANK", "first", "an integer"), ("DISTFLOW_PRINT_PASSES", "maybe", "1 or 0")],
+     ("DISTFLOW_RANK", "first", "an integer"),
+     ("DISTFLOW_PRINT_PASSES", "may be", "1, 0 or names with commas between them")],
 )  # fmt: skip
 def test_malformed_flag_is_refused_by_name(monkeypatch, name, text, expected):
     monkeypatch.setenv(name, text)

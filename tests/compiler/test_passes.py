@@ -10,7 +10,8 @@ from distflow.base import dtypes, errors, flags, log
 from distflow.base.specs import TensorSpec
 from distflow.compiler import compile_graph, optimize
 from distflow.compiler.numpy_backend import NumpyExecutable
-from distflow.compiler.passes.dedup import remove_dead, share_equal
+from distflow.compiler.passes.dead import remove_dead
+from distflow.compiler.passes.dedup import share_equal
 from distflow.core.convert import constant
 from distflow.core.primitive import REGISTRY, Primitive
 from distflow.core.variable import Variable
@@ -102,14 +103,15 @@ def test_a_pass_that_breaks_the_graph_is_caught(monkeypatch):
 def test_graphs_are_logged_around_passes_on_request(caplog):
     logger = log.get_logger()
     logger.addHandler(caplog.handler)
-    graph, _ = trace(lambda x: math.exp(x), X)
+    graph, _ = trace(lambda x: math.exp(x) + math.exp(x), X)
     try:
         with flags.override(DISTFLOW_PRINT_PASSES=True):
             optimize(graph)
     finally:
         logger.removeHandler(caplog.handler)
     assert "before passes" in caplog.text
-    assert "after share_equal" in caplog.text
+    assert "after share_equal: 3 -> 2 nodes\n-%1: float32[2] = exp(%in0)\n" in caplog.text
+    assert "after fold" not in caplog.text
 
 
 def test_an_unknown_executor_is_a_clear_error():

@@ -1,0 +1,76 @@
+"""Algebraic simplification: a table of rules, each of which keeps every bit.
+
+The one allowance: a product whose operands change places or strides is the same sum in the same
+order, which the cpu executor's kernels keep to the bit; NumPy's BLAS may choose another kernel for
+it and round differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distflow.compiler.passes import arithmetic as a
+from distflow.compiler.passes import movements as m
+from distflow.compiler.passes.fold import ELEMENTWISE
+from distflow.compiler.passes.rebuild import Rebuild, fits
+from distflow.graph.ir import Graph, Node, Value
+
+# What a rule gives: the value that takes the place of the node's result, or None.
+Rule = Callable[[Rebuild, Node], Value | None]
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "add": (a.neutral, a.add_of_neg),
+    "sub": (a.neutral, a.add_of_neg),
+    "mul": (a.neutral,),
+    "div": (a.neutral, a.by_power_of_two),
+    "max": (a.same_operands,),
+    "min": (a.same_operands,),
+    "and": (a.same_operands,),
+    "or": (a.same_operands,),
+    "neg": (a.twice,),
+    "not": (a.twice,),
+    "conj": (a.twice,),
+    "abs": (a.abs_of_neg,),
+    "select": (a.chosen, a.negated_choice),
+    "cast": (a.cast,),
+    "stop_gradient": (a.identity,),
+    "reshape": (m.reshape,),
+    "broadcast_to": (m.broadcast,),
+    "transpose": (m.transpose, m.transposed_product),
+    "reverse": (m.reverse,),
+    "slice": (m.slice_,),
+    "pad": (m.pad,),
+    "concat": (m.concat,),
+    "reduce_sum": (m.reduction,),
+    "reduce_prod": (m.reduction,),
+    "reduce_max": (m.reduction,),
+    "reduce_min": (m.reduction,),
+    "dot_general": (m.product_of_transposed,),
+}
+# For every operation with several operands that is done element by element.
+SPREAD: tuple[Rule, ...] = (a.spread_operand,)
+
+
+def simplify(graph: Graph) -> Graph:
+    """Applies the first rule of each node that has something to say, in one walk."""
+    new = Rebuild(graph)
+    for node in graph.nodes:
+        node = new.adopt(node)
+        result = _simplified(new, node)
+        if result is None:
+            new.keep(node)
+        else:
+            new.replace(node.outputs[0], result)
+    return new.finish()
+
+
+def _simplified(new: Rebuild, node: Node) -> Value | None:
+    name = node.primitive.name
+    rules = RULES.get(name, ())
+    if name in ELEMENTWISE and len(node.inputs) > 1:
+        rules = (*rules, *SPREAD)
+    for rule in rules:
+        result = rule(new, node)
+        if result is not None and fits(result, node.outputs[0]):
+            return result
+    return None
