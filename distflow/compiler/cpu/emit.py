@@ -7,7 +7,7 @@ LLVM splits it. So the order of additions is the program's own.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ class Code:
         self._count = 0
         self._tables: dict[tuple[str, tuple[float, ...]], str] = {}
         self._declared: dict[str, None] = {}
+        self._internal: set[str] = set()
         self._functions: list[str] = []
 
     def fresh(self, prefix: str = "v") -> str:
@@ -51,6 +52,12 @@ class Code:
         if key not in self._tables:
             self._tables[key] = f"@table{len(self._tables)}"
         return self._tables[key]
+
+    def once(self, name: str, make: Callable[[], str]) -> None:
+        """Adds the function of a name, which `make` writes, where the module lacks it."""
+        if name not in self._internal:
+            self._internal.add(name)
+            self.add(make())
 
     def add(self, function: str) -> None:
         """Adds a function."""
