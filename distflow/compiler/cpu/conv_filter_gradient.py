@@ -1,0 +1,249 @@
+"""conv with windows larger than its result: the filter's gradient.
+
+The input's channels are the images of a batch, its batch their channels. Few results take very
+many products each, so that threads share the sums: the images are cut into chunks, a function of
+the shapes alone. Within a chunk an element takes its products image by image, slowest position
+first; then the chunks' sums are added in order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from distflow.compiler.cpu import isa, pad
+from distflow.compiler.cpu.microkernel import Axis, collapse
+from distflow.compiler.cpu.phases import Convolution
+from distflow.compiler.cpu.recipe import BYTES, PRODUCTS, Operand, Recipe, in_order
+from distflow.compiler.cpu.task import Layout, contiguous
+from distflow.compiler.cpu.tiles import Nest, Tiles, cut
+from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
+
+# Chunks at most, and products of an element that a chunk has at least: adding a chunk to the
+# others then costs little beside computing it.
+_CHUNKS, _PRODUCTS = 16, 256
+# Windows smaller than this are left to `conv_images`.
+_WINDOW = 16
+# Units wanted at least: with fewer chunks, each is cut along the result.
+_UNITS = 8
+# What is read again for each tile stays within this.
+_CACHE_BYTES = 3 << 17
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """How the images are walked.
+
+    Attributes:
+      images: of the batch.
+      count: chunks: each has `images / count` of them, rounded up or down.
+      parts: that a chunk's results are cut into, if there are few chunks.
+      block: images whose products are added while tiles stay in registers.
+      of_x, of_w, of_y: distances of images in the input, in the filter, and of chunks' sums.
+    """
+
+    images: int
+    count: int
+    parts: int
+    block: int
+    of_x: int
+    of_w: int
+    of_y: int
+
+
+def is_for(conv: Convolution) -> bool:
+    """Returns whether this is the way to compute a convolution; a function of its shapes."""
+    window = math.prod(conv.w.shape[:-2])
+    return conv.groups == 1 and window >= _WINDOW and window > math.prod(conv.out[1:-1])
+
+
+def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -> None:
+    """Adds the calls that write the result to y."""
+    dtype, target = conv.x.dtype, isa.current()
+    vectors = Vectors(dtype, target)
+    size, images = math.prod(conv.out), conv.x.shape[-1]
+    window = math.prod(conv.w.shape[:-2])
+    count = max(min(_CHUNKS, images, images * window // _PRODUCTS), 1)
+    filters = conv.w
+    if filters.strides[-1] != 1 and filters.shape[-1] > 1:
+        rank = len(filters.shape)
+        filters = in_order(filters, (rank - 2, *range(rank - 2), rank - 1))
+        w = recipe.copy(conv.w, filters, w)
+    image = _padded(conv)
+    place, of_y = y, contiguous(dtype, conv.out)
+    if count > 1:
+        place = recipe.buffer(dtype, count * size)
+        of_y = in_order(of_y, (*range(1, len(conv.out) - 1), 0, len(conv.out) - 1))
+    read = (image.size if image else conv.x.size // images) + conv.w.size // images
+    most = min(_CACHE_BYTES // (read * vectors.item_bytes), -(-images // count))
+    block = max(most, 1)
+    of_x = image.size if image else conv.x.strides[-1]
+    module = ir.Module("sums")
+    tiles = [
+        Tiles(module, f"phase{i}", dtype, nest, cut(nest, vectors.lanes, target.num_registers),
+              target)
+        for i, nest in enumerate(_nests(conv, filters, of_y, image, block))
+    ]  # fmt: skip
+    parts = 1
+    if count < _UNITS:
+        parts = min(-(-2 * _UNITS // count), max([t.most_parts() for t in tiles], default=1))
+    chunks = _Chunks(images, count, parts, block, of_x, filters.strides[-2], size)
+    if conv.has_empty:
+        recipe.zeros(dtype, count * size, place)
+    reads, slot = [x, w], None
+    if image and parts > 1:
+        reads[0] = pad.add_all(recipe, vectors, image, images, conv.x.strides[-1], x)
+    elif image:
+        slot = image
+        reads.append(recipe.buffer(dtype, count * block * image.size))
+    _emit(module, vectors, chunks, tiles, conv.x.strides[-1], slot)
+    work = size * images * window // PRODUCTS
+    writes = [place, reads.pop()] if slot else [place]
+    recipe.call(module, "sums", writes, reads, count * parts, work)
+    if count > 1:
+        _add_up(recipe, vectors, conv.out, of_y, count, place, y)
+
+
+def _padded(conv: Convolution) -> pad.Padded | None:
+    """Returns the copy of an image that is needed, if any is: channels side by side."""
+    margins, channels = conv.margins(), conv.x.shape[0]
+    is_near = channels == 1 or conv.x.strides[0] == 1
+    width = conv.x.shape[-2]
+    if not any(map(any, margins)) and is_near and (width == 1 or conv.x.strides[-2] <= channels):
+        return None
+    order = (*range(1, len(conv.x.shape) - 1), 0)
+    return pad.padded(
+        [conv.x.shape[i] for i in order], [conv.x.strides[i] for i in order], [*margins, (0, 0)]
+    )
+
+
+def _nests(
+    conv: Convolution, w: Layout, y: Layout, image: pad.Padded | None, block: int
+) -> list[Nest]:
+    """Returns the dense convolutions of one block of images."""
+    if image:
+        *of_x, of_channel = image.strides
+        moved = image.size
+    else:
+        of_channel, *of_x, moved = conv.x.strides
+    low = [lo if image else 0 for lo, _ in conv.margins()]
+    nests = []
+    for phases in conv.dense():
+        spatial = list(zip(phases, of_x, w.strides, y.strides[1:]))
+        rows = [Axis(p.count, p.move * a, 0, p.step * c) for p, a, _, c in spatial]
+        rows.append(Axis(conv.out[0], of_channel, 0, y.strides[0]))
+        inner = [Axis(p.taps, p.tap_move * a, p.tap_step * b) for p, a, b, _ in spatial]
+        start = (
+            sum(p.first * c for p, _, _, c in spatial),
+            sum((p.base + lo) * a for (p, a, _, _), lo in zip(spatial, low)),
+            sum(p.tap * b for p, _, b, _ in spatial),
+        )
+        nests.append(
+            Nest(
+                collapse(tuple(rows)) or (Axis(1),),
+                (Axis(block, moved, w.strides[-2]), *(collapse(tuple(inner)) or (Axis(1),))),
+                conv.out[-1], start, counted=True, adds=True,
+            )
+        )  # fmt: skip
+    return nests
+
+
+def _emit(
+    module: Any, vectors: Vectors, chunks: _Chunks, tiles: list[Tiles], of_x: int,
+    slot: pad.Padded | None,
+) -> None:  # fmt: skip
+    """Adds the ranged function (sums, [slots,] x, w) over chunks and their parts."""
+    builder, pointers, begin, end = ranged(module, "sums", 4 if slot else 3)
+    y, x, w = pointers[0], pointers[-2], pointers[-1]
+    if slot:
+        # Ranges that run at once begin at different units: each has a buffer of its own.
+        size = chunks.block * slot.size
+        place = vectors.at(builder, pointers[1], builder.mul(begin, I64(size)))
+        if slot.has_zeros:
+            pad.emit_zeros(module, builder, vectors, place, I64(size))
+        copy = pad.emit_image_copy(module, "copy", vectors, slot)
+
+    def images(builder: Any, first: Any, count: Any) -> Any:
+        """Returns where the images are read."""
+        if not slot:
+            return vectors.at(builder, x, builder.mul(first, I64(chunks.of_x)))
+        source = vectors.at(builder, x, builder.mul(first, I64(of_x)))
+
+        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            to = vectors.at(builder, place, builder.mul(i, I64(slot.size)))
+            builder.call(copy, [to, vectors.at(builder, source, builder.mul(i, I64(of_x)))])
+            return []
+
+        loop(builder, I64(0), count, [], one)
+        return place
+
+    def unit(builder: Any, u: Any, _: list[Any]) -> list[Any]:
+        chunk, part = split(builder, u, chunks.parts)
+        here = (part, chunks.parts) if chunks.parts > 1 else None
+        to = vectors.at(builder, y, builder.mul(chunk, I64(chunks.of_y)))
+        first, last = (
+            builder.udiv(builder.mul(n, I64(chunks.images)), I64(chunks.count))
+            for n in (chunk, builder.add(chunk, I64(1)))
+        )
+        extent = builder.sub(last, first)
+        blocks = builder.udiv(builder.add(extent, I64(chunks.block - 1)), I64(chunks.block))
+
+        def block(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            done = builder.mul(i, I64(chunks.block))
+            image, rest = builder.add(first, done), builder.sub(extent, done)
+            is_short = builder.icmp_unsigned("<", rest, I64(chunks.block))
+            count = builder.select(is_short, rest, I64(chunks.block))
+            more = builder.icmp_unsigned("!=", i, I64(0))
+            of = images(builder, image, count)
+            by = vectors.at(builder, w, builder.mul(image, I64(chunks.of_w)))
+            for tile in tiles:
+                tile.emit(builder, [to, of, by], [count, more], here)
+            return []
+
+        loop(builder, I64(0), blocks, [], block)
+        return []
+
+    loop(builder, begin, end, [], unit)
+    builder.ret_void()
+
+
+def _add_up(
+    recipe: Recipe, vectors: Vectors, out: tuple[int, ...], of_sums: Layout, count: int,
+    sums: Operand, y: Operand,
+) -> None:  # fmt: skip
+    """Adds the call that adds the chunks' sums to the result, in order."""
+    module, size, columns = ir.Module("add_up"), math.prod(out), out[-1]
+    builder, (to, of), begin, end = ranged(module, "add_up", 2)
+    whole, rest = divmod(columns, vectors.lanes)
+
+    def row(builder: Any, u: Any, _: list[Any]) -> list[Any]:
+        target = vectors.at(builder, to, builder.mul(u, I64(columns)))
+        source, index = of, u
+        for extent, stride in zip(reversed(out[:-1]), reversed(of_sums.strides[:-1])):
+            index, position = split(builder, index, extent)
+            source = vectors.at(builder, source, builder.mul(position, I64(stride)))
+
+        def vector(builder: Any, here: Any, n: int) -> None:
+            place = vectors.at(builder, source, here)
+            total = vectors.load(builder, place, n)
+            for i in range(1, count):
+                more = vectors.load(builder, vectors.at(builder, place, i * size), n)
+                total = builder.fadd(total, more)
+            vectors.store(builder, total, vectors.at(builder, target, here), n)
+
+        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            vector(builder, builder.mul(i, I64(vectors.lanes)), vectors.lanes)
+            return []
+
+        loop(builder, I64(0), I64(whole), [], one)
+        if rest:
+            vector(builder, I64(whole * vectors.lanes), rest)
+        return []
+
+    loop(builder, begin, end, [], row)
+    builder.ret_void()
+    work = count * size * vectors.item_bytes // BYTES
+    recipe.call(module, "add_up", [y], [sums], size // columns, work)

@@ -1,0 +1,216 @@
+"""conv image by image: the forward pass and the input's gradient.
+
+A unit is some images (or a part of one, if there are few). It copies an image between zeros where
+windows reach over its edges, into a buffer that stays in the cache, and then computes all of the
+result's elements that belong to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llvmlite import ir
+
+from distflow.compiler.cpu import isa, pad
+from distflow.compiler.cpu.microkernel import Axis, collapse
+from distflow.compiler.cpu.packing import Step, emit_copy
+from distflow.compiler.cpu.phases import Convolution
+from distflow.compiler.cpu.recipe import BYTES, COPIES, PRODUCTS, Operand, Recipe
+from distflow.compiler.cpu.task import Layout, contiguous
+from distflow.compiler.cpu.tiles import Nest, Tiles, cut
+from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
+
+# Units that a batch is cut into at most; with fewer images than _FEW they are cut as well.
+_UNITS, _FEW = 32, 8
+# Positions of the result that one step should have at least, of several images if need be.
+_POSITIONS = 16
+# A filter above this size that several column tiles share is copied, tile by tile.
+_BYTES_FOR_PANELS = 1 << 14
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """How the batch is walked.
+
+    Attributes:
+      count: number of steps.
+      images: of one step.
+      units: of steps: each has `count / units` of them, rounded up or down.
+      parts: that each step is cut into, if there are few.
+      of_x, of_y: distances of steps in the input (or its padded copy) and the result.
+    """
+
+    count: int
+    images: int
+    units: int
+    parts: int
+    of_x: int
+    of_y: int
+
+
+def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -> None:
+    """Adds the calls that write the result to y."""
+    dtype, target = conv.x.dtype, isa.current()
+    vectors = Vectors(dtype, target)
+    lanes, registers = vectors.lanes, target.num_registers
+    images = _together(conv.x.shape[0], math.prod(conv.out[1:-1]))
+    image = _padded(conv, images)
+    filters = conv.w
+    if filters.strides[-1] != 1 and filters.shape[-1] > 1 and conv.groups > 1:
+        filters = contiguous(dtype, conv.w.shape)
+        w = recipe.copy(conv.w, filters, w)
+    nests, width, panel = _nests(conv, filters, image, images), 0, 0
+    if nests:
+        width = cut(max(nests, key=_products), lanes, registers).vectors
+        filters, w, panel = _panels(recipe, conv, filters, w, width * lanes)
+        nests = _nests(conv, filters, image, images, panel)
+    module = ir.Module("convolve")
+    tiles = [
+        Tiles(module, f"phase{i}", dtype, nest, cut(nest, lanes, registers, width), target)
+        for i, nest in enumerate(nests)
+    ]
+    count = conv.x.shape[0] // images
+    most = max([t.most_parts() for t in tiles], default=1)
+    parts = 1 if count >= _FEW else min(-(-2 * _FEW // count), most)
+    steps = _Steps(
+        count, images, min(count, _UNITS), parts, images * conv.x.strides[0],
+        images * math.prod(conv.out[1:]),
+    )  # fmt: skip
+    reads, slot = [x, w], None
+    if image and parts > 1:
+        reads[0] = pad.add_all(recipe, vectors, image, count, steps.of_x, x)
+        steps = replace(steps, of_x=image.size)
+    elif image:
+        slot = image
+        reads.append(recipe.buffer(dtype, steps.units * image.size))
+    if conv.has_empty and parts > 1:
+        recipe.zeros(dtype, math.prod(conv.out), y)
+    _emit(module, vectors, steps, tiles, slot, conv.has_empty)
+    work = steps.count * sum(_products(nest) for nest in nests) // PRODUCTS
+    work += math.prod(conv.out) * vectors.item_bytes // BYTES
+    units = steps.units if parts == 1 else count * parts
+    writes = [y, reads.pop()] if slot else [y]
+    recipe.call(module, "convolve", writes, reads, units, work)
+
+
+def _together(batch: int, positions: int) -> int:
+    """Returns how many images make a step: a divisor of the batch."""
+    wanted = min(-(-_POSITIONS // positions), batch)
+    return next(n for n in range(wanted, batch + 1) if batch % n == 0)
+
+
+def _padded(conv: Convolution, images: int) -> pad.Padded | None:
+    """Returns the copy of the images of a step that is needed, if any is."""
+    margins = conv.margins()
+    if not any(map(any, margins)) and (conv.x.strides[-1] == 1 or conv.x.shape[-1] == 1):
+        return None
+    return pad.padded((images, *conv.x.shape[1:]), conv.x.strides, [(0, 0), *margins, (0, 0)])
+
+
+def _products(nest: Nest) -> int:
+    return math.prod(axis.extent for axis in nest.rows) * nest.products * nest.columns
+
+
+def _nests(
+    conv: Convolution, w: Layout, image: pad.Padded | None, images: int, panel: int = 0
+) -> list[Nest]:
+    """Returns the dense convolutions of one step."""
+    of_x = image.strides if image else conv.x.strides
+    low = [lo if image else 0 for lo, _ in conv.margins()]
+    of_y = contiguous(w.dtype, conv.out).strides
+    wide, narrow = conv.out[-1] // conv.groups, w.shape[-2]
+    depthwise = wide == narrow == 1 and conv.groups > 1
+    nests = []
+    for phases in conv.dense():
+        spatial = list(zip(phases, of_x[1:], w.strides, of_y[1:]))
+        rows = [Axis(images, of_x[0], 0, of_y[0])]
+        rows += [Axis(p.count, p.move * a, 0, p.step * c) for p, a, _, c in spatial]
+        inner = [Axis(p.taps, p.tap_move * a, p.tap_step * b) for p, a, b, _ in spatial]
+        if not depthwise:
+            inner.append(Axis(narrow, of_x[-1], w.strides[-2]))
+            rows.insert(0, Axis(conv.groups, narrow * of_x[-1], wide, wide))
+        start = (
+            sum(p.first * c for p, _, _, c in spatial),
+            sum((p.base + lo) * a for (p, a, _, _), lo in zip(spatial, low)),
+            sum(p.tap * b for p, _, b, _ in spatial),
+        )
+        nests.append(
+            Nest(
+                collapse(tuple(rows)) or (Axis(1),), collapse(tuple(inner)) or (Axis(1),),
+                conv.groups if depthwise else wide, start, panel, by_column=depthwise,
+            )
+        )  # fmt: skip
+    return nests
+
+
+def _panels(
+    recipe: Recipe, conv: Convolution, w: Layout, place: Operand, width: int
+) -> tuple[Layout, Operand, int]:
+    """Copies the filter column tile by column tile where that pays.
+
+    Returns its layout within a tile, where it is, and the distance of tiles (0: none are made).
+    """
+    columns = w.shape[-1]
+    is_strided = w.strides[-1] != 1 and columns > 1
+    item_bytes = 8 if w.dtype == "float64" else 4
+    is_large = columns > width and w.size * item_bytes > _BYTES_FOR_PANELS
+    if conv.groups > 1 or not (is_strided or is_large):
+        return w, place, 0
+    width = min(width, columns)
+    tile = contiguous(w.dtype, (*w.shape[:-1], width))
+    count = -(-columns // width)
+    steps = [Step(count, width * w.strides[-1], tile.size)]
+    steps += map(Step, tile.shape, w.strides, tile.strides)
+    module = ir.Module("panels")
+    emit_copy(module, "panels", w.dtype, steps, columns % width)
+    panels = recipe.buffer(w.dtype, count * tile.size)
+    recipe.call(module, "panels", [panels], [place], count, w.size // COPIES)
+    return Layout(w.dtype, w.shape, tile.strides), panels, tile.size
+
+
+def _emit(
+    module: Any, vectors: Vectors, steps: _Steps, tiles: list[Tiles], slot: pad.Padded | None,
+    has_empty: bool,
+) -> None:  # fmt: skip
+    """Adds the ranged function (y, [slots,] x, w) over the units."""
+    builder, pointers, begin, end = ranged(module, "convolve", 4 if slot else 3)
+    y, x, w = pointers[0], pointers[-2], pointers[-1]
+    if slot:
+        # Ranges that run at once begin at different units: each has a buffer of its own.
+        place = vectors.at(builder, pointers[1], builder.mul(begin, I64(slot.size)))
+        if slot.has_zeros:
+            pad.emit_zeros(module, builder, vectors, place, I64(slot.size))
+        copy = pad.emit_image_copy(module, "copy", vectors, slot)
+
+    def step(builder: Any, i: Any, part: Any) -> None:
+        to = vectors.at(builder, y, builder.mul(i, I64(steps.of_y)))
+        of = vectors.at(builder, x, builder.mul(i, I64(steps.of_x)))
+        if slot:
+            builder.call(copy, [place, of])
+            of = place
+        if has_empty and part is None:
+            pad.emit_zeros(module, builder, vectors, to, I64(steps.of_y))
+        for tile in tiles:
+            tile.emit(builder, [to, of, w], part=part)
+
+    def unit(builder: Any, u: Any, _: list[Any]) -> list[Any]:
+        if steps.parts > 1:
+            i, index = split(builder, u, steps.parts)
+            step(builder, i, (index, steps.parts))
+            return []
+        first, last = (
+            builder.udiv(builder.mul(n, I64(steps.count)), I64(steps.units))
+            for n in (u, builder.add(u, I64(1)))
+        )
+
+        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            step(builder, i, None)
+            return []
+
+        loop(builder, first, last, [], one)
+        return []
+
+    loop(builder, begin, end, [], unit)
+    builder.ret_void()

@@ -1,0 +1,81 @@
+"""The calls and scratch buffers of a kernel, collected one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from distflow.compiler.cpu import contract, jit
+from distflow.compiler.cpu.packing import Step, emit_copy, emit_zeros
+from distflow.compiler.cpu.rounding import ITEM_BYTES
+from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch
+
+# (number, offset in bytes): see task.Call.
+Operand = tuple[int, int]
+
+# What one core does in a nanosecond, about: multiply-adds of float32 in vectors, elements copied
+# one by one, bytes moved in vectors.
+PRODUCTS, COPIES, BYTES = 64, 2, 10
+
+
+class Recipe:
+    """A kernel in the making.
+
+    Args:
+      num_inputs: of the kernel; its result is the operand after them.
+    """
+
+    def __init__(self, num_inputs: int):
+        self.result: Operand = (num_inputs, 0)
+        self._calls: list[Call] = []
+        self._scratch: list[Scratch] = []
+
+    def kernel(self) -> Kernel:
+        """Returns what was collected."""
+        return Kernel(tuple(self._calls), tuple(self._scratch))
+
+    def buffer(self, dtype: str, size: int) -> Operand:
+        """Returns a new scratch buffer for so many elements."""
+        self._scratch.append(Scratch(size * ITEM_BYTES[dtype]))
+        return self.result[0] + len(self._scratch), 0
+
+    def call(
+        self, module: Any, name: str, writes: Sequence[Operand], reads: Sequence[Operand],
+        units: int, work: int,
+    ) -> None:  # fmt: skip
+        """Adds a call of a ranged function of a module, which takes (*writes, *reads)."""
+        function = contract.function(jit.compile_module(module, name), name)
+        written = tuple(number for number, _ in writes)
+        self._calls.append(Call(function, (*writes, *reads), written, units, work))
+
+    def zeros(self, dtype: str, size: int, place: Operand | None = None) -> None:
+        """Clears the result, or another place."""
+        module = ir.Module("zeros")
+        emit_zeros(module, "zeros", dtype)
+        work = size * ITEM_BYTES[dtype] // BYTES
+        self.call(module, "zeros", [place or self.result], [], size, work)
+
+    def copy(
+        self, source: Layout, to: Layout, of: Operand, place: Operand | None = None
+    ) -> Operand:
+        """Copies an array, into a new buffer if no place is given; returns where it is."""
+        if place is None:
+            place = self.buffer(to.dtype, to.size)
+        order = sorted(range(len(to.shape)), key=lambda i: -to.strides[i])
+        steps = [Step(to.shape[i], source.strides[i], to.strides[i]) for i in order]
+        steps = [step for step in steps if step.extent > 1] or [Step(1, 1, 1)]
+        module = ir.Module("copy")
+        emit_copy(module, "copy", to.dtype, steps, source=source.dtype)
+        self.call(module, "copy", [place], [of], steps[0].extent, to.size // COPIES)
+        return place
+
+
+def in_order(x: Layout, order: Sequence[int]) -> Layout:
+    """Returns x copied without gaps, its axes in memory in some order, slowest first."""
+    strides, step = [0] * len(order), 1
+    for i in reversed(order):
+        strides[i] = step
+        step *= x.shape[i]
+    return Layout(x.dtype, x.shape, tuple(strides))

@@ -1,0 +1,334 @@
+"""Tiles of a convolution: outputs held in vector registers while their windows are walked.
+
+A `Nest` is one dense convolution at one image: which positions C has, which products each of them
+takes, and how far apart their elements lie in A (the image), B (the filter) and C. Strides are
+constants of the code, so that every address is a register plus a constant. An element's products
+are added one by one in the order of `inner` (its last axis fastest), each by one fused
+multiply-add; sizes of tiles and vectors cannot change that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from distflow.compiler.cpu.isa import Target
+from distflow.compiler.cpu.microkernel import Axis
+from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop
+
+# Fused multiply-adds in the body of an innermost loop, about; and those up to which all loops of
+# a tile are unrolled.
+_UNROLLED, _STRAIGHT = 64, 288
+_BIT = ir.IntType(1)
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A convolution at one image. Every extent is at least 1.
+
+    Attributes:
+      rows: axes of C but the columns; one that moves in B (groups) has tiles of its own.
+      inner: axes that are summed, slowest first.
+      columns: elements along the axis that is contiguous in B and C, and absent from A unless
+        `by_column`: then it is contiguous in A as well (depthwise).
+      start: first elements in C, A and B.
+      panel: distance of two column tiles in B in elements; 0: they are neighbours.
+      counted: whether the extent of inner[0] is given at run time.
+      adds: whether tiles may add to C instead of writing it.
+    """
+
+    rows: tuple[Axis, ...]
+    inner: tuple[Axis, ...]
+    columns: int
+    start: tuple[int, int, int] = (0, 0, 0)
+    panel: int = 0
+    by_column: bool = False
+    counted: bool = False
+    adds: bool = False
+
+    @property
+    def products(self) -> int:
+        """Number of products that an element takes."""
+        return math.prod(axis.extent for axis in self.inner)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a nest is cut into tiles: `tile[i]` positions of axis `tiled[i]` by `vectors` columns.
+
+    The first tiled axis may end in a smaller tile, the second divides.
+    """
+
+    tiled: tuple[int, ...]
+    tile: tuple[int, ...]
+    vectors: int
+
+
+def cut(nest: Nest, lanes: int, registers: int, vectors: int = 0) -> Cut:
+    """Returns the tiles that waste fewest cycles; `vectors`: their width, 0 for any."""
+    widths = [vectors] if vectors else range(1, min(4, -(-nest.columns // lanes)) + 1)
+    _, best = min(
+        ((cycles, c) for v in widths for cycles, c in _candidates(nest, lanes, registers, v)),
+        key=lambda row: (row[0], row[1].vectors, row[1].tiled),
+    )
+    return best
+
+
+def _candidates(
+    nest: Nest, lanes: int, registers: int, vectors: int
+) -> Iterator[tuple[float, Cut]]:
+    most = max((registers - vectors - 1) // vectors, 1)
+    free = [i for i, axis in enumerate(nest.rows) if axis.b == 0]
+    total = math.prod(axis.extent for axis in nest.rows)
+    for i in free:
+        extent = nest.rows[i].extent
+        for n in range(1, min(extent, most) + 1):
+            lines = total // extent
+            yield _cycles(nest, lines, extent, n, 1, vectors, lanes), Cut((i,), (n,), vectors)
+            for j in free:
+                for m in range(2, min(most // n, nest.rows[j].extent) + 1):
+                    if j != i and nest.rows[j].extent % m == 0:
+                        yield (
+                            _cycles(nest, lines // m, extent, n, m, vectors, lanes),
+                            Cut((i, j), (n, m), vectors),
+                        )
+
+
+def _cycles(nest: Nest, lines: int, extent: int, n: int, m: int, vectors: int, lanes: int) -> float:
+    """Models a core with two FMAs and two loads a cycle, an FMA's result ready after four."""
+    full, tail = divmod(nest.columns, vectors * lanes)
+    cycles = 0.0
+    for count, v in ((full, vectors), (1 if tail else 0, -(-tail // lanes))):
+        for tiles, rows in ((extent // n, n * m), (1 if extent % n else 0, extent % n * m)):
+            if count and tiles:
+                loads = rows * v + v if nest.by_column else rows + v
+                step = max(rows * v / 2, loads / 2, 4.0) + 0.25
+                cycles += count * tiles * (step * nest.products + rows * v + 12)
+    return cycles * lines
+
+
+class Tiles(Vectors):
+    """Adds the tile functions of a nest to a module, and the loops that call them."""
+
+    def __init__(
+        self, module: Any, name: str, dtype: str, nest: Nest, shape: Cut, target: Target
+    ):  # fmt: skip
+        super().__init__(dtype, target)
+        self._module, self._name, self._nest, self._shape = module, name, nest, shape
+        suffix = f"v{self.lanes}f{8 * self.item_bytes}"
+        self._fma = declare(module, f"llvm.fma.{suffix}", self.vector, [self.vector] * 3)
+        self._width = shape.vectors * self.lanes
+        self._made: dict[Any, Any] = {}
+        self._loops = self._row_loops()
+
+    def most_parts(self) -> int:
+        """Returns into how many parts `emit` can cut the rows."""
+        return max([count for count, _, _ in self._loops])
+
+    # -- loops around the tiles --
+
+    def emit(
+        self, builder: Any, pointers: Sequence[Any], how: Sequence[Any] = (),
+        part: tuple[Any, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Adds the loops over all tiles of C, or over those of one part of the rows.
+
+        Args:
+          builder: where.
+          pointers: to the first elements of C, A and B.
+          how: the extent of inner[0] if the nest is `counted`; whether to add if it `adds`.
+          part: number of the part, and how many there are.
+        """
+        nest = self._nest
+        c, a, b = (self.at(builder, p, s) for p, s in zip(pointers, nest.start))
+        full, tail = divmod(nest.columns, self._width)
+
+        def column(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            move = builder.mul(i, I64(self._width))
+            here = [
+                self.at(builder, c, move),
+                self.at(builder, a, move) if nest.by_column else a,
+                self.at(builder, b, builder.mul(i, I64(nest.panel or self._width))),
+            ]
+            self._walk(builder, here, how, part, 0, self._width, None)
+            return []
+
+        if full == 1:
+            column(builder, I64(0), [])
+        elif full:
+            loop(builder, I64(0), I64(full), [], column)
+        if tail:
+            here = [
+                self.at(builder, c, full * self._width),
+                self.at(builder, a, full * self._width if nest.by_column else 0),
+                self.at(builder, b, full * (nest.panel or self._width)),
+            ]
+            self._walk(builder, here, how, part, 0, tail, None)
+
+    def _row_loops(self) -> list[tuple[int, Axis, bool]]:
+        """Returns (count, one step, whether the last may be smaller) of the loops over rows."""
+        size = dict(zip(self._shape.tiled, self._shape.tile))
+        loops = []
+        for i, axis in enumerate(self._nest.rows):
+            n = size.get(i, 1)
+            loops.append(
+                (-(-axis.extent // n), Axis(n, axis.a * n, axis.b * n, axis.c * n),
+                 axis.extent % n != 0)
+            )  # fmt: skip
+        return loops
+
+    def _walk(
+        self, builder: Any, here: list[Any], how: Sequence[Any], part: Any, level: int,
+        columns: int, is_last: Any,
+    ) -> None:  # fmt: skip
+        """Adds the loops over rows from `level` on."""
+        if level == len(self._loops):
+            self._call(builder, here, how, columns, is_last)
+            return
+        count, step, ragged = self._loops[level]
+        begin, end = I64(0), I64(count)
+        if part is not None and count == self.most_parts():
+            index, parts = part
+            begin, end = (
+                builder.udiv(builder.mul(i, I64(count)), I64(parts))
+                for i in (index, builder.add(index, I64(1)))
+            )
+            part = None
+
+        def body(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            moved = [
+                self.at(builder, p, builder.mul(i, I64(s))) if s else p
+                for p, s in zip(here, (step.c, step.a, step.b))
+            ]
+            last = builder.icmp_unsigned("==", i, I64(count - 1)) if ragged else is_last
+            self._walk(builder, moved, how, part, level + 1, columns, last)
+            return []
+
+        loop(builder, begin, end, [], body)
+
+    def _call(
+        self, builder: Any, here: list[Any], how: Sequence[Any], columns: int, is_last: Any
+    ) -> None:
+        arguments = [*here, *how]
+        size, *others = self._shape.tile
+        rest = self._nest.rows[self._shape.tiled[0]].extent % size
+        if is_last is None:
+            builder.call(self._tile((size, *others), columns), arguments)
+            return
+        with builder.if_else(is_last) as (then, other):
+            with then:
+                builder.call(self._tile((rest, *others), columns), arguments)
+            with other:
+                builder.call(self._tile((size, *others), columns), arguments)
+
+    # -- one tile --
+
+    def _tile(self, rows: tuple[int, ...], columns: int) -> Any:
+        """Returns the function (C, A, B, *how) of one tile."""
+        if (rows, columns) not in self._made:
+            self._made[rows, columns] = self._make_tile(rows, columns)
+        return self._made[rows, columns]
+
+    def _make_tile(self, rows: tuple[int, ...], columns: int) -> Any:
+        nest = self._nest
+        arguments = [PTR] * 3 + [I64] * nest.counted + [_BIT] * nest.adds
+        name = f"{self._name}_{'x'.join(map(str, rows))}x{columns}"
+        function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), arguments), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        c, a, b, *how = function.args
+        c.add_attribute("noalias")
+        tiled = [nest.rows[i] for i in self._shape.tiled]
+        places = list(itertools.product(*map(range, rows)))
+        of_a, of_c = (
+            [sum(r * stride for r, stride in zip(at, strides)) for at in places]
+            for strides in ([x.a for x in tiled], [x.c for x in tiled])
+        )
+        pieces = [
+            (row, v, min(self.lanes, columns - v))
+            for row in range(len(places))
+            for v in range(0, columns, self.lanes)
+        ]
+        zero = ir.Constant(self.vector, None)
+        sums: list[Any] = [zero] * len(pieces)
+        builder = ir.IRBuilder(function.append_basic_block("start"))
+        if nest.adds:
+            start, load = builder.block, function.append_basic_block("load")
+            work = function.append_basic_block("work")
+            builder.cbranch(how[-1], load, work)
+            builder.position_at_end(load)
+            old = [self.load(builder, self.at(builder, c, of_c[r], v), n) for r, v, n in pieces]
+            builder.branch(work)
+            builder.position_at_end(work)
+            for i, value in enumerate(old):
+                sums[i] = builder.phi(self.vector)
+                sums[i].add_incoming(zero, start)
+                sums[i].add_incoming(value, load)
+        count = how[0] if nest.counted else None
+        sums = self._sum(builder, 0, a, b, sums, of_a, columns, count)
+        for (row, v, n), value in zip(pieces, sums):
+            self.store(builder, value, self.at(builder, c, of_c[row], v), n)
+        builder.ret_void()
+        return function
+
+    def _sum(
+        self, builder: Any, level: int, a: Any, b: Any, sums: list[Any], rows: list[int],
+        columns: int, count: Any,
+    ) -> list[Any]:  # fmt: skip
+        """Adds the products of inner[level:] to the sums; `count`: extent, if not the axis's."""
+        axis, last = self._nest.inner[level], level == len(self._nest.inner) - 1
+        below = math.prod(x.extent for x in self._nest.inner[level:])
+
+        def steps(builder: Any, n: int, state: list[Any]) -> list[Any]:
+            a, b, *sums = state
+            for i in range(n):
+                here = self.at(builder, a, i * axis.a), self.at(builder, b, i * axis.b)
+                if last:
+                    sums = self._step(builder, *here, sums, rows, columns)
+                else:
+                    sums = self._sum(builder, level + 1, *here, sums, rows, columns, None)
+            return [self.at(builder, a, n * axis.a), self.at(builder, b, n * axis.b), *sums]
+
+        state = [a, b, *sums]
+        if count is not None:
+            return loop(builder, I64(0), count, state, lambda b, _, s: steps(b, 1, s))[2:]
+        if below * len(sums) <= _STRAIGHT:
+            return steps(builder, axis.extent, state)[2:]
+        unroll = _unroll(axis.extent, max(_UNROLLED // len(sums), 1)) if last else 1
+        if axis.extent // unroll > 1:
+            many = I64(axis.extent // unroll)
+            state = loop(builder, I64(0), many, state, lambda b, _, s: steps(b, unroll, s))
+            return steps(builder, axis.extent % unroll, state)[2:]
+        return steps(builder, axis.extent, state)[2:]
+
+    def _step(
+        self, builder: Any, a: Any, b: Any, sums: list[Any], rows: list[int], columns: int
+    ) -> list[Any]:
+        """Adds one product to each sum."""
+        places = range(0, columns, self.lanes)
+        sizes = [min(self.lanes, columns - v) for v in places]
+        vectors = [self.load(builder, self.at(builder, b, v), n) for v, n in zip(places, sizes)]
+        result = []
+        for i, row in enumerate(rows):
+            if not self._nest.by_column:
+                scalar = builder.load(self.at(builder, a, row), typ=self.element)
+                left = self.broadcast(builder, scalar)
+            for j, vector in enumerate(vectors):
+                if self._nest.by_column:
+                    left = self.load(builder, self.at(builder, a, row, places[j]), sizes[j])
+                old = sums[i * len(vectors) + j]
+                result.append(builder.call(self._fma, [left, vector, old]))
+        return result
+
+
+def _unroll(extent: int, most: int) -> int:
+    """Returns how many steps to write out: near `most`, dividing the extent if it can."""
+    for n in range(most + most // 2, most // 2, -1):
+        if extent % n == 0:
+            return n
+    return most
