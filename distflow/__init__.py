@@ -30,6 +30,7 @@ from distflow import (
 )
 from distflow._missing import lookup as _lookup
 from distflow.autodiff import GradientTape, UnconnectedGradients, custom_gradient, recompute_grad
+from distflow.autodiff import backward as _backward
 from distflow.base import flags as _flags
 from distflow.base.dtypes import (
     DType,
@@ -262,16 +263,16 @@ __all__ = [
 _not_there = _lookup("")
 
 
-def _first_kernel(*call: _Any) -> _Any:
-    """Loads the kernels of eager operations, which then come in this function's place."""
-    if _flags.get("DISTFLOW_EXECUTOR") != "cpu":
-        return None
-    eager = _importlib.import_module("distflow.compiler.cpu.eager")
-    eager.install()
-    return _native.run(*call)
+def _load_kernels() -> _Any:
+    """Loads what makes eager operations and gradients faster; it puts itself in place."""
+    if _flags.get("DISTFLOW_EXECUTOR") == "cpu":
+        _importlib.import_module("distflow.compiler.cpu.eager").install()
+        return True
+    return False
 
 
-_native.set_run(_first_kernel)
+_native.set_run(lambda *call: _native.run(*call) if _load_kernels() else None)
+_backward.set_faster(lambda *call: _backward.eager_sweep(*call) if _load_kernels() else None)
 
 
 def __getattr__(name: str) -> _Any:

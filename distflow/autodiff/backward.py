@@ -7,7 +7,7 @@ not depend on anything else (Griewank & Walther 2008, Evaluating Derivatives, se
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,33 @@ class Record:
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     attributes: dict[str, Any]
+
+
+Sweep = Callable[
+    [Sequence[Record], Sequence[Any], Sequence[Any], Sequence[Any], Any], "list[Any] | None"
+]
+# Tried first where operations run at once; None: it leaves this tape to `sweep`.
+_faster: Sweep | None = None
+
+
+def set_faster(sweep: Sweep | None) -> None:
+    """Sets what `eager_sweep` tries first (called by the package, then by the compiler)."""
+    global _faster
+    _faster = sweep
+
+
+def eager_sweep(
+    records: Sequence[Record],
+    targets: Sequence[Any],
+    output_gradients: Sequence[Any],
+    sources: Sequence[Any],
+    tracked: Any,
+) -> list[Any]:
+    """Returns what `sweep` does, by a compiled program where there is one."""
+    found = _faster and _faster(records, targets, output_gradients, sources, tracked)
+    if found is None:
+        found = sweep(records, targets, output_gradients, sources, tracked)
+    return found
 
 
 def sweep(

@@ -162,7 +162,7 @@ class GradientTape:
                 str(len(given)),
             )  # fmt: skip
         initial = [_output_gradient(g, t) for g, t in zip(given, targets)]
-        return backward.sweep(self._records, targets, initial, sources, self._tracked)
+        return backward.eager_sweep(self._records, targets, initial, sources, self._tracked)
 
     def _check_use(self) -> None:
         if self._used and not self._persistent:

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from distflow.autodiff import backward
 from distflow.base import flags
-from distflow.compiler.cpu import isa, table, task, threads
+from distflow.compiler.cpu import eager_gradient, heap, isa, table, task, threads
 from distflow.core import native
 
 # Multiply-adds below which NumPy is as fast, its Python included (Xeon with AVX-512, 2026-11).
@@ -36,7 +37,10 @@ _MAKERS = {
 def install() -> None:
     """Lets eager operations come here; without llvmlite they stay with NumPy."""
     found = importlib.util.find_spec("llvmlite") is not None
+    if found:
+        heap.keep_freed()
     native.set_run(run if found else _nothing)
+    backward.set_faster(eager_gradient.sweep if found else None)
 
 
 def _nothing(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> None:
@@ -50,10 +54,12 @@ def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
     if _products(primitive.name, arrays, attributes) < _LEAST_PRODUCTS:
         return None
     layouts = tuple([(a.dtype.name, a.shape, a.strides) for a in arrays])
+    items = tuple(attributes.items())
     try:
-        kernel = _kernel(primitive, layouts, tuple(attributes.items()), isa.current())
+        hash(items)
     except TypeError:
-        return None  # an attribute that cannot be hashed
+        return None
+    kernel = _kernel(primitive, layouts, items, isa.current())
     return None if kernel is None else kernel(arrays)
 
 
