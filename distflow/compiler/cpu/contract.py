@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 
 from distflow.compiler.cpu import isa, jit, threads
+from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
 from distflow.compiler.cpu.packing import Step, emit_copy
 from distflow.compiler.cpu.task import Call, Scratch
@@ -33,21 +34,26 @@ Operand = tuple[int, int]
 
 
 def contraction(
-    dtype: str, rows: Sequence[Axis], inner: Sequence[Axis], columns: Axis
-) -> Contraction:
-    """Returns the compiled contraction C += A·B; the same arguments give the same object.
+    dtype: str, rows: Sequence[Axis], inner: Sequence[Axis], columns: Axis,
+    epilogue: Epilogue = NOTHING,
+) -> Contraction:  # fmt: skip
+    """Returns the compiled contraction C = sum of A·B; the same arguments give the same object.
 
     Args:
       dtype: "float32" or "float64".
       rows: axes of C other than the columns; those with a stride in B are batch axes.
       inner: summed axes, slowest first: the order of additions.
       columns: the axis contiguous in C; any stride in B; absent from A, or contiguous there too.
+      epilogue: what is done to the sums. Each axis of `rows`, and `columns`, then has `extra`,
+        its strides in the further operands; the columns' are 0 or 1.
     """
     nest = Nest(
         dtype, collapse(tuple(rows)), collapse(tuple(inner)), columns.extent,
         by_column=bool(columns.a) and columns.extent > 1,
+        epilogue=epilogue, columns_extra=columns.extra or (0,) * epilogue.extras,
     )  # fmt: skip
     assert columns.a in (0, 1) or columns.extent == 1, "columns of A must be contiguous"
+    assert set(nest.columns_extra) <= {0, 1}, "columns of further operands must be contiguous"
     if not nest.inner:
         nest = replace(nest, inner=(Axis(1),))
     return _made(nest, columns.b if columns.extent > 1 else 1, isa.current())
@@ -62,18 +68,20 @@ class Contraction:
     """Machine code for one Nest. Calls may overlap in time."""
 
     def __init__(self, nest: Nest, column_stride: int, target: isa.Target):
-        cut = plan(nest, target)
         module = ir.Module("contraction")
         products = math.prod(axis.extent for axis in nest.inner)
         sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
         self._num_panels = 0
         if column_stride != 1 or (
-            nest.columns > cut.width
+            nest.columns > target.lanes(nest.item_bytes)
             and sharing >= _ROWS_FOR_PANELS
             and products * nest.columns * nest.item_bytes > _BYTES_FOR_PANELS
         ):
-            nest = self._add_panels(module, nest, column_stride, cut.width)
-            cut = replace(plan(nest, target), width=cut.width)
+            width = plan(replace(nest, panel=1), target).width
+            nest = self._add_panels(module, nest, column_stride, width)
+            cut = plan(nest, target, width)
+        else:
+            cut = plan(nest, target)
         self._num_row_panels = 0
         if (
             len(cut.tiled) == 1 and not cut.outer and len(nest.inner) == 1
@@ -81,7 +89,7 @@ class Contraction:
             and -(-nest.columns // cut.width) >= _TILES_FOR_ROW_PANELS
         ):  # fmt: skip
             nest = self._add_row_panels(module, nest, cut.tile[0])
-            cut = replace(plan(nest, target), tiled=nest.rows, tile=cut.tile, width=cut.width)
+            cut = replace(plan(nest, target, cut.width), tiled=nest.rows, tile=cut.tile)
         self.nest, self.plan = nest, cut
         emit(module, "contract", nest, cut, target)
         code = jit.compile_module(module, "contraction")
@@ -95,13 +103,14 @@ class Contraction:
         self._work = rows * products * nest.columns // _PRODUCTS_PER_NS
 
     def calls(
-        self, c: Operand, a: Operand, b: Operand, scratch: int
+        self, c: Operand, a: Operand, b: Operand, scratch: int, extras: Sequence[Operand] = ()
     ) -> tuple[list[Call], list[Scratch]]:
         """Returns the calls that write C, and the scratch buffers that they need.
 
         Args:
           c, a, b: (operand, offset in bytes) of the first elements.
           scratch: number that the first of the scratch buffers has as an operand.
+          extras: the same as `c` for each further operand of the epilogue.
         """
         calls, buffers = [], []
         if self._num_panels:
@@ -118,7 +127,9 @@ class Contraction:
             )  # fmt: skip
             buffers.append(Scratch(self._row_panel_size * self.nest.item_bytes))
             a = (scratch, 0)
-        calls.append(Call(self._contract, (c, a, b), (c[0],), self._num_groups, self._work))
+        calls.append(
+            Call(self._contract, (c, a, b, *extras), (c[0],), self._num_groups, self._work)
+        )
         return calls, buffers
 
     def __call__(self, c: int, a: int, b: int) -> None:

@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from distflow.compiler.cpu import contract, isa, jit
 from distflow.compiler.cpu.contract import Operand
+from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.microkernel import Axis, collapse
 from distflow.compiler.cpu.packing import Step, emit_copy, emit_zeros
 from distflow.compiler.cpu.rounding import ITEM_BYTES
@@ -23,33 +24,54 @@ from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch, contiguous
 from distflow.ops.prims import contraction
 
 
-def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) -> Kernel | None:
-    """Returns the kernel of a dot_general, or None for dtypes without one (integers, complex)."""
-    dtype = result.dtype
+def lower(
+    attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout,
+    epilogue: Epilogue | None = None,
+) -> Kernel | None:  # fmt: skip
+    """Returns the kernel of a dot_general, or None for dtypes without one (integers, complex).
+
+    Args:
+      attributes: of the node.
+      inputs: a and b; then the epilogue's operands, of the result's dtype and broadcast to its
+        shape by strides of 0.
+      result: contiguous. No input may overlap it.
+      epilogue: what is done to the elements of the product before they are written. None is
+        returned where that cannot be (16-bit results; a last axis that is not contiguous).
+    """
+    dtype, narrow = result.dtype, ITEM_BYTES.get(result.dtype) == 2
+    a, b, *extras = inputs
     if dtype not in ITEM_BYTES:
         return None
-    work = _Work()
     if not result.size:
         return Kernel(())
-    a, b = inputs
     contracted, batch = attributes["contract"], attributes["batch"]
     free_a, free_b = (
         [i for i in range(len(x.shape)) if i not in (*contracted[s], *batch[s])]
-        for s, x in enumerate(inputs)
+        for s, x in enumerate((a, b))
     )
-    if not all(a.shape[i] for i in contracted[0]):
+    empty = not all(a.shape[i] for i in contracted[0])
+    if epilogue is not None:
+        assert [x.shape for x in extras] == [result.shape] * epilogue.extras, "wrong operands"
+        if narrow or empty or any(x.dtype != dtype for x in extras):
+            return None
+    work = _Work(len(inputs))
+    if empty:
         work.zeros(dtype, result.size)
         return work.kernel()
-    places = [(0, 0), (1, 0), (2, 0)]
-    if ITEM_BYTES[dtype] == 2:
-        for i, x in enumerate(inputs):
+    places = work.places()
+    if narrow:
+        for i, x in enumerate((a, b)):
             places[i] = work.copy(x, contiguous("float32", x.shape), (i, 0))
-        a, b = (contiguous("float32", x.shape) for x in inputs)
+        a, b = (contiguous("float32", x.shape) for x in (a, b))
         places[2] = work.buffer("float32", result.size)
-    of_c = contiguous("float32", result.shape).strides
     n, m = len(batch[0]), len(batch[0]) + len(free_a)
+    # Strides along the result's axes: its own, then those of the epilogue's operands.
+    of_c = list(zip(result.strides, zip(*(x.strides for x in extras)) if extras else
+                    [()] * len(result.shape)))  # fmt: skip
     if (
-        len(collapse(tuple(Axis(b.shape[j], 0, b.strides[j], c) for j, c in zip(free_b, of_c[m:]))))
+        len(
+            collapse(tuple(Axis(b.shape[j], 0, b.strides[j], *c) for j, c in zip(free_b, of_c[m:])))
+        )
         > 1
     ):
         # B's free axes do not lie as one: a copy in the order of the result.
@@ -58,19 +80,23 @@ def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) 
         moved = dict(zip(order, copied.strides))
         to = Layout(b.dtype, b.shape, tuple(moved[j] for j in range(len(order))))
         places[1], b = work.copy(b, to, places[1]), to
-    lead = [Axis(a.shape[i], a.strides[i], b.strides[j], c) for i, j, c in zip(*batch, of_c)]
-    rows = [Axis(a.shape[i], a.strides[i], 0, c) for i, c in zip(free_a, of_c[n:])]
+    lead = [Axis(a.shape[i], a.strides[i], b.strides[j], *c) for i, j, c in zip(*batch, of_c)]
+    rows = [Axis(a.shape[i], a.strides[i], 0, *c) for i, c in zip(free_a, of_c[n:])]
     inner = [Axis(a.shape[i], a.strides[i], b.strides[j], 0) for i, j in zip(*contracted)]
     columns = collapse(
-        tuple(Axis(b.shape[j], 0, b.strides[j], c) for j, c in zip(free_b, of_c[m:]))
+        tuple(Axis(b.shape[j], 0, b.strides[j], *c) for j, c in zip(free_b, of_c[m:]))
     )
-    column = columns[0] if columns else Axis(1, 0, 1, 1)
-    compute = a.dtype
-    if lead or not _swapped(work, rows, inner, column, compute, places):
-        work.contract(contract.contraction(compute, [*lead, *rows], inner, column), *places)
-    if ITEM_BYTES[dtype] == 2:
+    column = columns[0] if columns else Axis(1, 0, 1, 1, (0,) * len(extras))
+    if len(columns) > 1 or not set(column.extra) <= {0, 1}:
+        assert epilogue is not None, "B was copied so that its columns are one axis"
+        return None
+    epilogue = epilogue or NOTHING
+    if lead or not _swapped(work, rows, inner, column, a.dtype, places, epilogue):
+        code = contract.contraction(a.dtype, [*lead, *rows], inner, column, epilogue)
+        work.contract(code, places)
+    if narrow:
         flat = (result.size,)
-        work.copy(contiguous("float32", flat), contiguous(dtype, flat), places[2], (2, 0))
+        work.copy(contiguous("float32", flat), contiguous(dtype, flat), places[2], work.result)
     return work.kernel()
 
 
@@ -125,11 +151,17 @@ def element_strided(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 class _Work:
-    """The calls and buffers of a kernel with two inputs, as they come."""
+    """The calls and buffers of a kernel, as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_inputs: int) -> None:
+        self.num_inputs = num_inputs
+        self.result = (num_inputs, 0)
         self.calls: list[Call] = []
         self.scratch: list[Scratch] = []
+
+    def places(self) -> list[Operand]:
+        """Returns where a, b, c and the epilogue's operands are."""
+        return [(0, 0), (1, 0), self.result, *((i, 0) for i in range(2, self.num_inputs))]
 
     def kernel(self) -> Kernel:
         """Returns what was collected."""
@@ -138,18 +170,19 @@ class _Work:
     def buffer(self, dtype: str, size: int) -> Operand:
         """Returns a new scratch buffer."""
         self.scratch.append(Scratch(size * ITEM_BYTES[dtype]))
-        return 2 + len(self.scratch), 0
+        return self.num_inputs + len(self.scratch), 0
 
     def zeros(self, dtype: str, size: int) -> None:
         """Clears the result."""
         module = ir.Module("zeros")
         emit_zeros(module, "zeros", dtype)
         function = contract.function(jit.compile_module(module, "zeros"), "zeros")
-        self.calls.append(Call(function, ((2, 0),), (2,), size, size // 8))
+        self.calls.append(Call(function, (self.result,), (self.num_inputs,), size, size // 8))
 
-    def contract(self, code: contract.Contraction, a: Operand, b: Operand, c: Operand) -> None:
-        """Adds a contraction."""
-        calls, scratch = code.calls(c, a, b, 3 + len(self.scratch))
+    def contract(self, code: contract.Contraction, places: Sequence[Operand]) -> None:
+        """Adds a contraction; a, b, c and the epilogue's operands are at `places`."""
+        a, b, c, *extras = places
+        calls, scratch = code.calls(c, a, b, self.num_inputs + 1 + len(self.scratch), extras)
         self.calls += calls
         self.scratch += scratch
 
@@ -169,7 +202,7 @@ class _Work:
 
 def _swapped(
     work: _Work, rows: list[Axis], inner: list[Axis], column: Axis, dtype: str,
-    places: Sequence[Operand],
+    places: Sequence[Operand], epilogue: Epilogue,
 ) -> bool:  # fmt: skip
     """Adds C by way of its transpose B'A', where that copies fewer elements; else adds nothing.
 
@@ -183,9 +216,12 @@ def _swapped(
     m, n = row.extent, column.extent
     if products * n <= (products * m if row.a != 1 else 0) + m * n:
         return False
+    if not set(row.extra) <= {0, 1}:
+        return False
     turned = [Axis(axis.extent, axis.b, axis.a, 0) for axis in inner]
-    code = contract.contraction(dtype, [Axis(n, column.b, 0, m)], turned, Axis(m, 0, row.a, 1))
+    new_rows, new_columns = Axis(n, column.b, 0, m, column.extra), Axis(m, 0, row.a, 1, row.extra)
+    code = contract.contraction(dtype, [new_rows], turned, new_columns, epilogue)
     other = work.buffer(dtype, m * n)
-    work.contract(code, places[1], places[0], other)
+    work.contract(code, [places[1], places[0], other, *places[3:]])
     work.copy(Layout(dtype, (m, n), (1, m)), contiguous(dtype, (m, n)), other, places[2])
     return True

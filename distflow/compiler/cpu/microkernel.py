@@ -13,175 +13,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
 from distflow.compiler.cpu.isa import Target
+from distflow.compiler.cpu.tiling import Axis, Nest, Plan, collapse, plan
 from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop, part, ranged, split
 
-# Rows of A that one group of tiles covers, as bytes: half of a 1 MiB second-level cache.
-_GROUP_BYTES = 1 << 19
-# Products between two loads of C: B's tile of 512 x 32 floats stays in the second-level cache.
-_BLOCK = 512
+__all__ = ["Axis", "Nest", "Plan", "collapse", "emit", "plan"]
+
 # Fused multiply-adds in the body of the innermost loop, about.
 _UNROLLED = 64
-# Groups wanted at least, for threads to share.
-_GROUPS = 6
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis of a contraction: its extent, and its strides in A, B and C in elements."""
-
-    extent: int
-    a: int = 0
-    b: int = 0
-    c: int = 0
-
-
-@dataclass(frozen=True)
-class Nest:
-    """A contraction. Every extent is at least 1.
-
-    Attributes:
-      dtype: "float32" or "float64", of A, B and C.
-      rows: axes of C; those that do not move in B share the vectors of B that a tile holds.
-      inner: axes that are summed, slowest first. They do not move in C.
-      columns: elements along the one axis that is contiguous in B and C, and absent from A
-        unless `by_column`: then it is contiguous in A as well (depthwise convolution).
-      panel: distance of two column tiles in B in elements; 0: they are neighbours.
-      row_panel: distance of two row tiles in A in elements; 0: that of their first rows.
-    """
-
-    dtype: str
-    rows: tuple[Axis, ...]
-    inner: tuple[Axis, ...]
-    columns: int
-    panel: int = 0
-    row_panel: int = 0
-    by_column: bool = False
-
-    @property
-    def item_bytes(self) -> int:
-        """Size of an element."""
-        return 4 if self.dtype == "float32" else 8
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a Nest is cut: nothing in here can change the result.
-
-    Attributes:
-      outer: loops around the tiles.
-      tiled: the one or two row axes of a tile, with their part of it; the second divides.
-      tile: rows of a tile along each of `tiled`.
-      width: columns of a tile.
-      group: row tiles and column tiles of one group, the unit that threads share.
-      block: steps of the slowest inner axis between two loads of C.
-    """
-
-    outer: tuple[Axis, ...]
-    tiled: tuple[Axis, ...]
-    tile: tuple[int, ...]
-    width: int
-    group: tuple[int, int]
-    block: int
-
-    def tiles(self, nest: Nest) -> tuple[int, int]:
-        """Returns the number of row tiles along the first tiled axis, and of column tiles."""
-        return -(-self.tiled[0].extent // self.tile[0]), -(-nest.columns // self.width)
-
-    def num_groups(self, nest: Nest) -> int:
-        """Returns the number of groups."""
-        rows, columns = self.tiles(nest)
-        outer = math.prod(axis.extent for axis in self.outer)
-        return outer * -(-rows // self.group[0]) * -(-columns // self.group[1])
-
-
-def collapse(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """Joins neighbours that together are one axis, and drops axes of extent 1."""
-    result: list[Axis] = []
-    for axis in axes:
-        if axis.extent == 1:
-            continue
-        if result:
-            last, n = result[-1], axis.extent
-            if (last.a, last.b, last.c) == (axis.a * n, axis.b * n, axis.c * n):
-                result[-1] = Axis(last.extent * n, axis.a, axis.b, axis.c)
-                continue
-        result.append(axis)
-    return tuple(result)
-
-
-# -- choosing tiles ------------------------------------------------------------------------
-
-
-def plan(nest: Nest, target: Target) -> Plan:
-    """Returns how to cut a contraction for a vector unit: the tile that wastes fewest cycles."""
-    lanes = target.lanes(nest.item_bytes)
-    rows = nest.rows if any(axis.b == 0 for axis in nest.rows) else (*nest.rows, Axis(1))
-    _, nvec, chosen = min(_candidates(nest, rows, lanes, target.num_registers))
-    width = nvec * lanes
-    tiled, tile = tuple(rows[i] for i, _ in chosen), tuple(n for _, n in chosen)
-    outer = [axis for i, axis in enumerate(rows) if i not in [j for j, _ in chosen]]
-    if len(tiled) == 2:
-        second, n = tiled[1], tile[1]
-        outer.append(Axis(second.extent // n, second.a * n, second.b * n, second.c * n))
-    rest = math.prod(axis.extent for axis in nest.inner[1:])
-    block = nest.inner[0].extent
-    if block * rest > 2 * _BLOCK:
-        block = min(block, max(_BLOCK // rest, 1))
-    row_bytes = math.prod(tile) * block * rest * nest.item_bytes
-    row_tiles, column_tiles = -(-tiled[0].extent // tile[0]), -(-nest.columns // width)
-    group_rows = _even(row_tiles, max(_GROUP_BYTES // row_bytes, 1))
-    group = (group_rows, _even(column_tiles, 8) if block < nest.inner[0].extent else 1)
-    cut = Plan(tuple(a for a in outer if a.extent > 1), tiled, tile, width, group, block)
-    if cut.num_groups(nest) < _GROUPS:
-        cut = replace(cut, group=(_even(row_tiles, -(-row_tiles // _GROUPS)), 1))
-    return cut
-
-
-def _even(count: int, most: int) -> int:
-    """Returns the size, at most `most`, of equal parts of `count`."""
-    return -(-count // -(-count // most))
-
-
-def _candidates(nest: Nest, rows: Sequence[Axis], lanes: int, registers: int) -> Iterator[Any]:
-    """Yields (cycles, vectors, ((row axis, rows), ...)) for the tiles that fit the registers."""
-    free = [i for i, axis in enumerate(rows) if axis.b == 0]
-    total = math.prod(axis.extent for axis in rows)
-    for nvec in range(1, min(4, -(-nest.columns // lanes)) + 1):
-        most = max((registers - nvec - 1) // nvec, 1)
-        for i in free:
-            extent = rows[i].extent
-            for n in range(1, min(extent, most) + 1):
-                tiles = total // extent * -(-extent // n)
-                yield _cycles(nest, tiles, n, nvec, lanes), nvec, ((i, n),)
-                for j, m in itertools.product(free, range(2, most // n + 1)):
-                    if j != i and rows[j].extent % m == 0:
-                        cycles = _cycles(nest, tiles // m, n * m, nvec, lanes)
-                        yield cycles, nvec, ((i, n), (j, m))
-
-
-def _cycles(nest: Nest, row_tiles: int, rows: int, nvec: int, lanes: int) -> float:
-    """Models a core with two FMAs and two loads a cycle, an FMA's result ready after four."""
-    depth = math.prod(axis.extent for axis in nest.inner)
-    full, tail = divmod(nest.columns, nvec * lanes)
-    cycles = 0.0
-    for count, v in ((full, nvec), (1 if tail else 0, -(-tail // lanes))):
-        step = max(rows * v / 2, (rows + v) / 2, 4.0) + 0.25
-        cycles += count * row_tiles * (step * depth + rows * v + 10)
-    return cycles
-
-
-# -- code ----------------------------------------------------------------------------------
 
 
 def emit(module: Any, name: str, nest: Nest, cut: Plan, target: Target) -> None:
-    """Adds a ranged function on (C, A, B): the groups begin..end of a contraction.
+    """Adds a ranged function on (C, A, B, operands of the epilogue ...): groups begin..end.
 
     C need not be cleared before. Different groups write different elements.
     """
@@ -196,36 +44,41 @@ class _Emitter(Vectors):
         self.module, self.name, self.nest, self.cut = module, name, nest, cut
         suffix = f"v{self.lanes}f{8 * nest.item_bytes}"
         self.fma = declare(module, f"llvm.fma.{suffix}", self.vector, [self.vector] * 3)
+        self.extras = nest.epilogue.extras
+        assert len(nest.columns_extra) == self.extras, "a stride for each operand"
         self.tiles = self.all_tiles()
 
     # -- one tile --
 
     def tile(self, rows: Sequence[int], columns: int) -> Any:
-        """Adds a function (C, A, B, count, more): one tile over `count` steps of inner[0].
+        """Adds a function (C, A, B, extras..., count, more, final): one tile, inner[0] to `count`.
 
-        If `more`, C is added to; else it is written.
+        If `more`, C is added to, else it is written; if `final`, the epilogue is done.
         """
-        kind = ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, I64, ir.IntType(1)])
+        flag = ir.IntType(1)
+        kind = ir.FunctionType(ir.VoidType(), [PTR] * (3 + self.extras) + [I64, flag, flag])
         function = ir.Function(self.module, kind, f"{self.name}_{math.prod(rows)}x{columns}")
         function.linkage = "internal"
         function.attributes.add("noinline")
-        c, a, b, count, more = function.args
+        c, a, b, *extras, count, more, final = function.args
         c.add_attribute("noalias")
         offsets = [
-            tuple(sum(r * getattr(axis, of) for r, axis in zip(at, self.cut.tiled)) for of in "ac")
+            tuple(map(sum, zip(*(
+                [r * stride for stride in axis.strides(self.extras)]
+                for r, axis in zip(at, self.cut.tiled)
+            ))))
             for at in itertools.product(*map(range, rows))
-        ]
-        rows_a, rows_c = [o[0] for o in offsets], [o[1] for o in offsets]
+        ]  # fmt: skip
         start = ir.IRBuilder(function.append_basic_block("start"))
         load, work = function.append_basic_block("load"), function.append_basic_block("work")
         start.cbranch(more, load, work)
         loading = ir.IRBuilder(load)
         parts = [
             (row, v, min(self.lanes, columns - v))
-            for row in range(len(rows_c))
+            for row in offsets
             for v in range(0, columns, self.lanes)
         ]
-        old = [self.load(loading, self.at(loading, c, rows_c[r], v), n) for r, v, n in parts]
+        old = [self.load(loading, self.at(loading, c, row[0], v), n) for row, v, n in parts]
         loading.branch(work)
         builder = ir.IRBuilder(work)
         sums = []
@@ -234,11 +87,32 @@ class _Emitter(Vectors):
             phi.add_incoming(ir.Constant(self.vector, None), start.block)
             phi.add_incoming(value, load)
             sums.append(phi)
-        sums = self.sum(builder, 0, a, b, sums, rows_a, columns, count)
-        for (row, v, n), value in zip(parts, sums):
-            self.store(builder, value, self.at(builder, c, rows_c[row], v), n)
-        builder.ret_void()
+        sums = self.sum(builder, 0, a, b, sums, [row[1] for row in offsets], columns, count)
+        if self.nest.epilogue.steps:
+            partial, done = [function.append_basic_block(name) for name in ("partial", "done")]
+            builder.cbranch(final, done, partial)
+            self.finish(ir.IRBuilder(partial), c, None, sums, parts)
+            builder.position_at_end(done)
+        self.finish(builder, c, extras, sums, parts)
         return function
+
+    def finish(
+        self, builder: Any, c: Any, extras: list[Any] | None, sums: list[Any], parts: list[Any]
+    ) -> None:
+        """Writes the sums to C, after the epilogue if its operands are given."""
+        epilogue = self.nest.epilogue
+        for (row, v, n), value in zip(parts, sums):
+            if extras is not None:
+                operands = [
+                    self.load(builder, self.at(builder, p, offset, v), n)
+                    if stride else self.broadcast(
+                        builder, builder.load(self.at(builder, p, offset), typ=self.element)
+                    )
+                    for p, offset, stride in zip(extras, row[3:], self.nest.columns_extra)
+                ]  # fmt: skip
+                value = epilogue.apply(builder, [value, *operands])
+            self.store(builder, value, self.at(builder, c, row[0], v), n)
+        builder.ret_void()
 
     def sum(
         self, builder: Any, level: int, a: Any, b: Any, sums: list[Any], rows: list[int],
@@ -277,6 +151,9 @@ class _Emitter(Vectors):
             self.load(builder, self.at(builder, b, v), min(self.lanes, columns - v))
             for v in range(0, columns, self.lanes)
         ]
+        if self.cut.ahead:
+            for v in range(0, columns, self.lanes):
+                self.fetch(builder, b, self.cut.ahead * self.nest.inner[-1].b + v)
         result = []
         for i, row in enumerate(rows):
             if not self.nest.by_column:
@@ -291,27 +168,37 @@ class _Emitter(Vectors):
                 result.append(builder.call(self.fma, [left, vector, old]))
         return result
 
+    def fetch(self, builder: Any, pointer: Any, offset: int) -> None:
+        """Asks for a line that will be read; what is no memory is ignored."""
+        i32 = ir.IntType(32)
+        fetch = declare(self.module, "llvm.prefetch.p0", ir.VoidType(), [PTR, i32, i32, i32])
+        # Not `at`: the address may lie behind the array, which must not be promised otherwise.
+        there = builder.gep(pointer, [I64(offset)], source_etype=self.element)
+        builder.call(fetch, [there, i32(0), i32(3), i32(1)])
+
     # -- the loops around the tiles --
 
     def driver(self) -> None:
-        """Adds the function that walks the groups, block of k by block of k.
-
-        Blocks are outermost, so that what they read of A and B serves all groups of a thread.
-        """
+        """Adds the function that walks the groups, each block of k by block of k."""
         k, cut = self.nest.inner[0], self.cut
-        builder, pointers, begin, end = ranged(self.module, self.name, 3)
+        builder, pointers, begin, end = ranged(self.module, self.name, 3 + self.extras)
+        blocks = -(-k.extent // cut.block)
 
-        def block(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-            done, until = part(builder, i, cut.block, k.extent)
-            more = builder.icmp_unsigned("!=", i, I64(0))
-            here = self.move(builder, pointers, done, k)
-            how = builder.sub(until, done), more
-            return loop(builder, begin, end, [], lambda b, g, _: self.group(b, g, here, how))
+        def one_group(builder: Any, group: Any, _: list[Any]) -> list[Any]:
+            def block(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+                done, until = part(builder, i, cut.block, k.extent)
+                more = builder.icmp_unsigned("!=", i, I64(0))
+                final = builder.icmp_unsigned("==", i, I64(blocks - 1))
+                here = self.move(builder, pointers, done, Axis(1, k.a, k.b))
+                self.group(builder, group, here, (builder.sub(until, done), more, final))
+                return []
 
-        loop(builder, I64(0), I64(-(-k.extent // cut.block)), [], block)
+            return loop(builder, I64(0), I64(blocks), [], block)
+
+        loop(builder, begin, end, [], one_group)
         builder.ret_void()
 
-    def group(self, builder: Any, index: Any, here: list[Any], how: tuple[Any, Any]) -> list[Any]:
+    def group(self, builder: Any, index: Any, here: list[Any], how: tuple[Any, ...]) -> None:
         """Calls the tiles of one group: column by column, so that B's tile serves all rows."""
         nest, cut = self.nest, self.cut
         row_tiles, column_tiles = cut.tiles(nest)
@@ -325,11 +212,12 @@ class _Emitter(Vectors):
         column, column_end = part(builder, columns, cut.group[1], column_tiles)
 
         def one_column(builder: Any, column: Any, _: list[Any]) -> list[Any]:
-            c, a, b = here
-            c = self.at(builder, c, builder.mul(column, I64(cut.width)))
-            b = self.at(builder, b, builder.mul(column, I64(nest.panel or cut.width)))
-            if nest.by_column:
-                a = self.at(builder, a, builder.mul(column, I64(cut.width)))
+            width = cut.width
+            along = Axis(
+                1, width if nest.by_column else 0, nest.panel or width, width,
+                tuple(width * stride for stride in nest.columns_extra),
+            )  # fmt: skip
+            first = self.move(builder, here, column, along)
 
             def one_row(builder: Any, row: Any, _: list[Any]) -> list[Any]:
                 step = builder.mul(row, I64(cut.tile[0]))
@@ -337,16 +225,15 @@ class _Emitter(Vectors):
                     builder.icmp_unsigned("==", row, I64(row_tiles - 1)),
                     builder.icmp_unsigned("==", column, I64(column_tiles - 1)),
                 )
-                to, of, by = self.move(builder, [c, a, b], step, cut.tiled[0])
+                to, of, *others = self.move(builder, first, step, cut.tiled[0])
                 if nest.row_panel:
-                    of = self.at(builder, a, builder.mul(row, I64(nest.row_panel)))
-                arguments = (to, of, by, *how)
-                _choose(builder, tiles, is_last, arguments)
+                    of = self.at(builder, first[1], builder.mul(row, I64(nest.row_panel)))
+                _choose(builder, tiles, is_last, (to, of, *others, *how))
                 return []
 
             return loop(builder, row, row_end, [], one_row)
 
-        return loop(builder, column, column_end, [], one_column)
+        loop(builder, column, column_end, [], one_column)
 
     def all_tiles(self) -> dict[tuple[bool, ...], Any]:
         """Adds the tile functions; returns them by (last row tile?, last column tile?)."""
@@ -370,10 +257,10 @@ class _Emitter(Vectors):
         return result
 
     def move(self, builder: Any, pointers: list[Any], position: Any, axis: Axis) -> list[Any]:
-        """Returns (C, A, B) moved along an axis."""
+        """Returns (C, A, B, extras...) moved along an axis."""
         return [
             self.at(builder, p, builder.mul(position, I64(stride))) if stride else p
-            for p, stride in zip(pointers, (axis.c, axis.a, axis.b))
+            for p, stride in zip(pointers, axis.strides(self.extras))
         ]
 
 
