@@ -42,7 +42,7 @@ def map_fn(
     def step(carried: Any, row: Any) -> Any:
         return (), fn(row)
 
-    _, result = _run(step, (), rows)
+    _, result = run_rows(step, (), rows)
     if expected is not None:
         _check_dtypes(expected, result)
     return result if back_prop else nest.map_structure(math.stop_gradient, result)
@@ -80,7 +80,7 @@ def scan(
         new = fn(carried, row)
         return new, new
 
-    _, result = _run(step, state, rows, reverse)
+    _, result = run_rows(step, state, rows, reverse)
     if first is not None:
         order = (lambda a, b: [b, a]) if reverse else (lambda a, b: [a, b])
         result = nest.map_structure(
@@ -118,7 +118,7 @@ def foldr(
 
 def _fold(where: str, fn: Any, elems: Any, initializer: Any, back_prop: bool, reverse: bool) -> Any:
     rows, state, _ = _started(where, elems, initializer, reverse)
-    result, _ = _run(lambda carried, row: (fn(carried, row), ()), state, rows, reverse)
+    result, _ = run_rows(lambda carried, row: (fn(carried, row), ()), state, rows, reverse)
     return result if back_prop else nest.map_structure(math.stop_gradient, result)
 
 
@@ -144,9 +144,17 @@ def _started(where: str, elems: Any, initializer: Any, reverse: bool) -> tuple[A
     return nest.map_structure(lambda t: t[:-1] if reverse else t[1:], rows), state, state
 
 
-def _run(step: Callable[..., Any], state: Any, rows: Any, reverse: bool = False) -> Any:
-    """Runs (state, row) -> (state, result row); returns the last state and the stacked results."""
-    if not context.executing_eagerly():
+def run_rows(
+    step: Callable[..., Any], state: Any, rows: Any, reverse: bool = False, unroll: bool = False
+) -> Any:
+    """Runs (state, row) -> (state, result row); returns the last state and the stacked results.
+
+    Args:
+      state, rows: structures of tensors; those of `rows` have one first dimension.
+      reverse: from the last row to the first; results stand in the order of the rows.
+      unroll: write the steps one after another into a trace, too.
+    """
+    if not context.executing_eagerly() and not unroll:
         return _traced(step, state, rows, reverse)
     count = nest.flatten(rows)[0].shape[0]
     results = []

@@ -18,19 +18,18 @@ NAMES = {
     "layers": """
         AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
         AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D AdditiveAttention
-        AlphaDropout Attention AugMix AutoContrast Bidirectional CategoryEncoding CenterCrop
+        AlphaDropout Attention AugMix AutoContrast CategoryEncoding CenterCrop
         ContrastLimitedAdaptiveHistogramEqualization ConvLSTM1D ConvLSTM2D ConvLSTM3D CutMix
-        Discretization EinsumDense Equalization FlaxLayer GRU GRUCell GroupNormalization
-        GroupQueryAttention HashedCrossing Hashing IntegerLookup JaxLayer LSTM LSTMCell
+        Discretization EinsumDense Equalization FlaxLayer GroupNormalization
+        GroupQueryAttention HashedCrossing Hashing IntegerLookup JaxLayer
         MaxNumBoundingBoxes MelSpectrogram MixUp MultiHeadAttention Normalization Pipeline
-        RMSNormalization RNN RandAugment RandomBrightness RandomColorDegeneration
+        RMSNormalization RandAugment RandomBrightness RandomColorDegeneration
         RandomColorJitter RandomContrast RandomCrop RandomElasticTransform RandomErasing
         RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert
         RandomPerspective RandomPosterization RandomRotation RandomSaturation
         RandomSharpness RandomShear RandomTranslation RandomZoom Resizing
-        ReversibleEmbedding STFTSpectrogram SimpleRNN SimpleRNNCell Solarization
-        SpectralNormalization StackedRNNCells StringLookup TFSMLayer TextVectorization
-        TimeDistributed TorchModuleWrapper Wrapper deserialize serialize
+        ReversibleEmbedding STFTSpectrogram Solarization SpectralNormalization StringLookup
+        TFSMLayer TextVectorization TorchModuleWrapper deserialize serialize
     """,
     "callbacks": """
         BackupAndRestore BaseLogger OrbaxCheckpoint RemoteMonitor SwapEMAWeights TensorBoard

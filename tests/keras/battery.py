@@ -38,8 +38,16 @@ class Sample:
         text = ",".join(f"{k}={v}" for k, v in self.settings.items())
         return f"{self.name}({text})"
 
-    def make(self, module: Any) -> Any:
-        return getattr(module, self.name)(**self.settings)
+    def make(self, module: Any, **more: Any) -> Any:
+        """Returns the object; settings that are samples are made first, with the same `more`."""
+
+        def made(value: Any) -> Any:
+            if isinstance(value, list):
+                return [made(v) for v in value]
+            return value.make(module, **more) if isinstance(value, Sample) else value
+
+        settings = {name: made(value) for name, value in self.settings.items()}
+        return getattr(module, self.name)(**settings, **more)
 
 
 def samples(rows: Any) -> list[Sample]:
@@ -268,3 +276,38 @@ def keras_or_skip() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install distflow[parity]")
     return pytest.importorskip("keras", reason="needs Keras 3: pip install distflow[parity]")
+
+
+# At the end, so that the numbers above stay the same.
+_SEQUENCES = floats(2, 4, 3)
+LAYERS += samples([
+    *((name, {"units": 3, **settings}, _SEQUENCES) for name in ("SimpleRNN", "LSTM", "GRU")
+      for settings in (
+          {}, {"return_sequences": True}, {"return_sequences": True, "go_backwards": True},
+          {"go_backwards": True, "use_bias": False}, {"unroll": True, "dropout": 0.5},
+          {"activation": "relu", "recurrent_dropout": 0.2, "kernel_regularizer": "l2",
+           "recurrent_constraint": "max_norm"},
+      )),
+    ("LSTM", {"units": 3, "unit_forget_bias": False, "recurrent_activation": "hard_sigmoid",
+              "implementation": 1, "seed": 3, "activity_regularizer": "l2"}, _SEQUENCES),
+    ("GRU", {"units": 3, "reset_after": False}, _SEQUENCES),
+    ("GRU", {"units": 3, "reset_after": False, "use_bias": False}, _SEQUENCES),
+    *(("RNN", {"cell": Sample(cell, {"units": 3})}, _SEQUENCES)
+      for cell in ("SimpleRNNCell", "LSTMCell", "GRUCell")),
+    ("RNN", {"cell": [Sample("LSTMCell", {"units": 3}), Sample("GRUCell", {"units": 2})],
+             "return_sequences": True}, _SEQUENCES),
+    ("RNN", {"cell": [Sample("GRUCell", {"units": 3}), Sample("LSTMCell", {"units": 2})],
+             "go_backwards": True}, _SEQUENCES),
+    *(("Bidirectional", {"layer": Sample(name, {"units": 2, "return_sequences": all_outputs}),
+                         "merge_mode": mode}, _SEQUENCES)
+      for name, all_outputs, mode in (
+          ("LSTM", False, "concat"), ("GRU", True, "concat"), ("LSTM", True, "sum"),
+          ("SimpleRNN", False, "mul"), ("GRU", False, "ave"))),
+    ("Bidirectional", {"layer": Sample("LSTM", {"units": 2}),
+                       "backward_layer": Sample("GRU", {"units": 2, "go_backwards": True})},
+     _SEQUENCES),
+    ("TimeDistributed", {"layer": Sample("Dense", {"units": 3})}, _SEQUENCES),
+    ("TimeDistributed", {"layer": Sample("Conv2D", {"filters": 2, "kernel_size": 2})},
+     floats(2, 3, 4, 4, 2)),
+    ("TimeDistributed", {"layer": Sample("LSTM", {"units": 2})}, floats(2, 3, 4, 2)),
+])  # fmt: skip

@@ -119,10 +119,17 @@ from distflow.keras.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from distflow.keras.layers.rnn.bidirectional import Bidirectional
+from distflow.keras.layers.rnn.gru import GRU, GRUCell
+from distflow.keras.layers.rnn.lstm import LSTM, LSTMCell
+from distflow.keras.layers.rnn.rnn import RNN
+from distflow.keras.layers.rnn.simple_rnn import SimpleRNN, SimpleRNNCell
+from distflow.keras.layers.rnn.stacked_cells import StackedRNNCells
+from distflow.keras.layers.rnn.time_distributed import TimeDistributed
+from distflow.keras.layers.wrapper import Wrapper
 from distflow.keras.not_there import lookup
 
 __all__ = [
-    "DenseFeatures",
     "Activation",
     "ActivityRegularization",
     "Add",
@@ -134,6 +141,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -151,6 +159,7 @@ __all__ = [
     "Cropping2D",
     "Cropping3D",
     "Dense",
+    "DenseFeatures",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
     "Dot",
@@ -158,6 +167,8 @@ __all__ = [
     "ELU",
     "Embedding",
     "Flatten",
+    "GRU",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -176,6 +187,8 @@ __all__ = [
     "Input",
     "InputLayer",
     "InputSpec",
+    "LSTM",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -192,6 +205,7 @@ __all__ = [
     "Multiply",
     "PReLU",
     "Permute",
+    "RNN",
     "ReLU",
     "RepeatVector",
     "Rescaling",
@@ -200,15 +214,20 @@ __all__ = [
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "Subtract",
+    "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
+    "Wrapper",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
