@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from distflow.base import dtypes
-from distflow.compiler.passes.fold import ELEMENTWISE
 from distflow.compiler.passes.rebuild import Rebuild, is_static
 from distflow.graph.ir import Node, Value
 
@@ -159,9 +158,7 @@ def spread_operand(new: Rebuild, node: Node) -> Value | None:
 
     The same for a reshape that adds leading dimensions of 1, and for one number everywhere.
     """
-    if node.primitive.name not in ELEMENTWISE or len(node.inputs) < 2:
-        return None
-    if not is_static(*node.outputs, *node.inputs):
+    if len(node.inputs) < 2 or not is_static(*node.outputs, *node.inputs):
         return None
     inputs = list(node.inputs)
     for i, value in enumerate(inputs):
@@ -170,24 +167,49 @@ def spread_operand(new: Rebuild, node: Node) -> Value | None:
             continue
         shapes = [v.shape for v in (*inputs[:i], source, *inputs[i + 1 :])]
         if node.primitive.shape_rule(*shapes, **node.attributes) == node.outputs[0].shape:
-            inputs[i] = source
+            inputs[i] = source if isinstance(source, Value) else new.constant(source)
     if all(a is b for a, b in zip(inputs, node.inputs)):
         return None
     return new.add(node.primitive.name, *inputs, **node.attributes)
 
 
-def _source(new: Rebuild, value: Value) -> Value | None:
+def _source(new: Rebuild, value: Value) -> Value | np.ndarray[Any, Any] | None:
+    """What an operand is spread from: a value, or the one number in a constant."""
     node = new.maker(value, "broadcast_to")
     if node is not None and len(node.inputs) == 1:
         return node.inputs[0]
+    source = _without_ones(new, value)
+    if source is not None:
+        return source
+    return new.uniform(value) if value.shape and new.array(value) is not None else None
+
+
+def _without_ones(new: Rebuild, value: Value) -> Value | None:
+    """What a reshape that only adds leading dimensions of 1 was given."""
     node = new.maker(value, "reshape")
-    if node is not None and len(node.inputs) == 1 and is_static(node.inputs[0]):
-        short, long = sorted((tuple(node.inputs[0].shape), tuple(value.shape)), key=len)
-        lead = len(long) - len(short)
-        if lead and all(d == 1 for d in long[:lead]) and long[lead:] == short:
-            return node.inputs[0]
-    array = new.array(value)
-    if array is not None and array.size > 1:
-        number = new.uniform(value)
-        return None if number is None else new.constant(np.array(number))
-    return None
+    if node is None or len(node.inputs) > 1 or not is_static(node.inputs[0]):
+        return None
+    short, long = tuple(node.inputs[0].shape), tuple(value.shape)
+    lead = len(long) - len(short)
+    return node.inputs[0] if lead > 0 and long == (1,) * lead + short else None
+
+
+def leading_ones(new: Rebuild, node: Node) -> Value | None:
+    """f(x with leading dimensions of 1 added): f(x) with these added.
+
+    They wander down to where they are dropped (`spread_operand`), so that chains on vectors, such
+    as the statistics of a normalisation, are not cut by reshapes.
+    """
+    (result,) = node.outputs
+    if not is_static(result) or not result.shape or result.shape[0] != 1:
+        return None
+    found = [_without_ones(new, v) for v in node.inputs]
+    if all(source is None for source in found):
+        return None
+    inputs = [v if source is None else source for v, source in zip(node.inputs, found)]
+    shape = node.primitive.shape_rule(*[v.shape for v in inputs], **node.attributes)
+    lead = len(result.shape) - len(shape)
+    if lead <= 0 or (1,) * lead + tuple(shape) != tuple(result.shape):
+        return None
+    inner = new.add(node.primitive.name, *inputs, **node.attributes)
+    return new.add("reshape", inner, shape=tuple(result.shape))

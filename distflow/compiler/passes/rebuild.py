@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import shapes
 from distflow.core.primitive import REGISTRY
 from distflow.graph.ir import Graph, Node, Value
 from distflow.ops.prims.creation import constant
@@ -47,9 +46,12 @@ class Rebuild:
     def adopt(self, node: Node) -> Node:
         """Returns a node of the old graph on the operands of now."""
         now = self._now
-        if not now or not any(v in now for v in node.inputs):
+        for value in node.inputs:
+            if value in now:
+                break
+        else:
             return node
-        inputs = tuple(now.get(v, v) for v in node.inputs)
+        inputs = tuple([now.get(v, v) for v in node.inputs])
         self._changed = True
         outputs: Sequence[Value] = node.outputs
         if any(new.shape != old.shape for new, old in zip(inputs, node.inputs)):
@@ -123,10 +125,14 @@ class Rebuild:
     def uniform(self, value: Value) -> np.ndarray[Any, Any] | None:
         """Returns the one number that all elements of a value are, bit for bit, else None."""
         node = self._maker.get(value)
-        while node is not None and node.primitive.name in REARRANGEMENTS:
-            node = self._maker.get(node.inputs[0])
-        if node is None or node.primitive is not constant:
+        if node is None:
             return None
+        while node.primitive is not constant:
+            if node.primitive.name not in REARRANGEMENTS:
+                return None
+            node = self._maker.get(node.inputs[0])
+            if node is None:
+                return None
         array = node.attributes["value"]
         if array.dtype == object or not 0 < array.size <= _MOST_SEARCHED:
             return None
@@ -145,7 +151,10 @@ class Rebuild:
 
 def is_static(*values: Value) -> bool:
     """Whether the shapes of all values are known."""
-    return all(shapes.is_static(v.shape) for v in values)
+    for value in values:  # asked so often that a generator shows
+        if None in tuple(value.shape):
+            return False
+    return True
 
 
 def num_bytes(value: Value) -> int:

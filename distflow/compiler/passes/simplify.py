@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from distflow.compiler.passes import arithmetic as a
 from distflow.compiler.passes import movements as m
-from distflow.compiler.passes.fold import ELEMENTWISE
 from distflow.compiler.passes.rebuild import Rebuild, fits
 from distflow.graph.ir import Graph, Node, Value
 
@@ -47,8 +46,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "reduce_min": (m.reduction,),
     "dot_general": (m.product_of_transposed,),
 }
-# For every operation with several operands that is done element by element.
-SPREAD: tuple[Rule, ...] = (a.spread_operand,)
+# For every operation that is done element by element, which whole families are.
+ON_ELEMENTS: tuple[Rule, ...] = (a.spread_operand, a.leading_ones)
+_FAMILIES = ("unary", "binary", "select")
+_MOST_STEPS = 8
 
 
 def simplify(graph: Graph) -> Graph:
@@ -59,16 +60,23 @@ def simplify(graph: Graph) -> Graph:
         result = _simplified(new, node)
         if result is None:
             new.keep(node)
-        else:
-            new.replace(node.outputs[0], result)
+            continue
+        # What a rule made may be simpler still; most of it is seen here, not in another round.
+        for _ in range(_MOST_STEPS):
+            made = new.nodes[-1] if new.nodes else node
+            better = _simplified(new, made) if result in made.outputs else None
+            if better is None:
+                break
+            result = better
+        new.replace(node.outputs[0], result)
     return new.finish()
 
 
 def _simplified(new: Rebuild, node: Node) -> Value | None:
     name = node.primitive.name
     rules = RULES.get(name, ())
-    if name in ELEMENTWISE and len(node.inputs) > 1:
-        rules = (*rules, *SPREAD)
+    if node.primitive.family in _FAMILIES:
+        rules = (*rules, *ON_ELEMENTS)
     for rule in rules:
         result = rule(new, node)
         if result is not None and fits(result, node.outputs[0]):
