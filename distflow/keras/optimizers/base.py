@@ -21,6 +21,7 @@ from distflow.core.tensor import EagerTensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization
 from distflow.keras.engine import naming
+from distflow.keras.optimizers import compiled
 from distflow.keras.optimizers.clipping import check_clipping, clip
 from distflow.keras.optimizers.schedules import LearningRateSchedule
 from distflow.ops import math
@@ -218,10 +219,8 @@ class Optimizer:
           RuntimeError: after the optimizer is built.
         """
         if self.built:
-            raise RuntimeError(
-                "`exclude_from_weight_decay()` can only be configured before the optimizer is "
-                "built."
-            )
+            raise RuntimeError("`exclude_from_weight_decay()` can only be configured before the "
+                               "optimizer is built.")  # fmt: skip
         self._undecayed = {id(v) for v in var_list or ()}
         self._undecayed_names = list(var_names or ())
 
@@ -283,7 +282,8 @@ class Optimizer:
             if not self.built:
                 with context.init_scope():
                     self.build(built_for)
-            self._apply_local(gradients, chosen)
+            if not compiled.update(self, gradients, chosen):
+                self._apply_local(gradients, chosen)
 
         replica = context.state.replica
         if replica is not None:
