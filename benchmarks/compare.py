@@ -19,7 +19,7 @@ import report
 from models import spec
 from session import ContestantError, Session
 
-WARM_UP_STEPS = 10
+WARM_UP = {"steps": 10, "seconds": 10}
 
 
 def main():
@@ -83,13 +83,14 @@ def _start(contestant, open_session, row):
             session.close()
             session = open_session()
             row["warm"] = session.ask("first")
-        warmed = session.ask("warm_up", steps=WARM_UP_STEPS)
+        warmed = session.ask("warm_up", **WARM_UP)
     except ContestantError as error:
         row["troubles"].append(_words(error))
         session.close()
         return None
     row["version"] = first["version"]
     row["losses"] = [first["loss"], warmed["loss"]]
+    row["loss_steps"] = warmed["steps"]
     row["memory"] = max(first["memory"], warmed["memory"])
     return session
 

@@ -18,6 +18,7 @@ STEPS = {
     "jax": "steps.jax_steps",
 }
 LEAST_STEPS = 3  # of a turn, however long they take
+LEAST_WARM_UP_STEPS = 5
 WAKING_STEPS = 2  # untimed, at the start of a turn: threads and caches went cold meanwhile
 
 
@@ -47,11 +48,14 @@ class Contestant:
             "version": self._steps.version,
         }
 
-    def warm_up(self, steps):
-        """Trains a few more steps: the last loss, and the process's peak memory so far."""
-        for _ in range(steps):
+    def warm_up(self, steps, seconds):
+        """Trains a few more steps, fewer if they take long: the last loss, and the peak memory."""
+        end = time.monotonic() + seconds
+        for done in range(1, steps + 1):
             loss = self._steps.step()
-        return {"loss": loss, "memory": peak_memory()}
+            if done >= LEAST_WARM_UP_STEPS and time.monotonic() > end:
+                break
+        return {"loss": loss, "steps": done, "memory": peak_memory()}
 
     def train(self, steps, seconds):
         """Returns the milliseconds of training steps."""

@@ -9,7 +9,8 @@ CODE = """
 import importlib, json, os, resource, sys, time
 start = time.perf_counter()
 module = importlib.import_module(sys.argv[1])
-getattr(module, "keras").layers.Dense
+if hasattr(module, "keras"):
+    module.keras.layers.Dense
 seconds = time.perf_counter() - start
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 from importlib import metadata

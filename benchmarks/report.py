@@ -41,7 +41,7 @@ def print_model(model, results):
     for batch in one.inference:
         heads += [f"inference {batch}, ms", "ours / it"]
     heads += ["first call cold, s", "warm, s", "start to trained cold, s", "warm, s"]
-    heads += ["memory, MiB", "loss"]
+    heads += ["memory, MiB", "loss, steps"]
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     ours = {phase: median(results.get(field.OURS, {}), phase) for phase in phases}
     for name, row in results.items():
@@ -125,4 +125,6 @@ def _loss(row):
     if "losses" not in row:
         return ""
     first, last = row["losses"]
-    return f"{first:.3f} → {last:.3f}" + ("" if last < first else " (does not train)")
+    return f"{first:.3f} → {last:.3f} in {row['loss_steps']}" + (
+        "" if last < first else " (does not train)"
+    )

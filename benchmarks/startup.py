@@ -18,7 +18,7 @@ importlib.import_module(sys.argv[1])
 print(json.dumps(time.perf_counter() - start))
 """
 MODEL = "cnn"
-WARM_UP_STEPS = 10
+WARM_UP = {"steps": 10, "seconds": 10}
 WAYS = {
     "distflow": "distflow",
     "tensorflow": "TF function",
@@ -45,7 +45,7 @@ def measure(python, contestant):
             session = Session(python, contestant, MODEL, cache=Path(cache))
             try:
                 row[f"start to trained {state}, s"] = session.ask("first")["first_trained"]
-                row["memory, MiB"] = session.ask("warm_up", steps=WARM_UP_STEPS)["memory"]
+                row["memory, MiB"] = session.ask("warm_up", **WARM_UP)["memory"]
             finally:
                 session.close()
     return row
