@@ -20,12 +20,12 @@ class Padded:
 
     Attributes:
       shape: with the zeros, slowest axis first; contiguous.
-      start: where the image begins, in elements.
+      margins: elements before and behind each axis of the image.
       steps: of the copy of the image.
     """
 
     shape: tuple[int, ...]
-    start: int
+    margins: tuple[tuple[int, int], ...]
     steps: tuple[Step, ...]
 
     @property
@@ -36,6 +36,11 @@ class Padded:
             strides[i] = step
             step *= self.shape[i]
         return tuple(strides)
+
+    @property
+    def start(self) -> int:
+        """Where the image begins, in elements."""
+        return sum(lo * stride for (lo, _), stride in zip(self.margins, self.strides))
 
     @property
     def size(self) -> int:
@@ -58,9 +63,8 @@ def padded(
       margins: zeros before and behind each axis.
     """
     shape = tuple(lo + n + hi for n, (lo, hi) in zip(extents, margins))
-    to = Padded(shape, 0, ()).strides
-    start = sum(lo * stride for (lo, _), stride in zip(margins, to))
-    return Padded(shape, start, tuple(map(Step, extents, strides, to)))
+    to = Padded(shape, (), ()).strides
+    return Padded(shape, tuple(margins), tuple(map(Step, extents, strides, to)))
 
 
 def emit_image_copy(module: Any, name: str, vectors: Vectors, image: Padded) -> Any:
@@ -134,6 +138,23 @@ def add_all(
     buffer = recipe.buffer("float32" if vectors.item_bytes == 4 else "float64", size)
     recipe.call(module, "pad", [buffer], [x], count, size * vectors.item_bytes // BYTES)
     return buffer
+
+
+def emit_fill(
+    module: Any, builder: Any, vectors: Vectors, pointer: Any, size: int, value: float
+) -> None:
+    """Writes a value everywhere; `size` is that of an image between zeros."""
+    if value == 0:
+        emit_zeros(module, builder, vectors, pointer, I64(size))
+        return
+    filled = ir.Constant(vectors.vector, [value] * vectors.lanes)
+
+    def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+        here = vectors.at(builder, pointer, builder.mul(i, I64(vectors.lanes)))
+        vectors.store(builder, filled, here, vectors.lanes)
+        return []
+
+    loop(builder, I64(0), I64(size // vectors.lanes), [], one)
 
 
 def _copy_row(builder: Any, vectors: Vectors, to: Any, of: Any, extent: int) -> None:

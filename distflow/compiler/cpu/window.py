@@ -1,262 +1,178 @@
-"""Pooling over windows of channels-last arrays, and the maximum's gradient, vector by vector.
+"""Pooling over windows of channels-last images, and the maximum's gradient, as native calls.
 
-Elements of a window are combined in row-major order, as the references do; channels fill the
-vectors, so neither their width nor the number of threads can change a bit.
+Units are images. Elements of a window are combined in row-major order, as the references do;
+channels fill the vectors, so neither their width nor the number of threads can change a bit.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
-from distflow.compiler.cpu import contract, isa, jit
-from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged
+from distflow.compiler.cpu import isa, pad, pooling, pooling_gradient
+from distflow.compiler.cpu.phases import Phase, margins, phases
+from distflow.compiler.cpu.recipe import Operand, Recipe
+from distflow.compiler.cpu.rounding import ITEM_BYTES
+from distflow.compiler.cpu.task import Kernel, Layout, contiguous, layout_of, run
 from distflow.ops.prims import contraction
 from distflow.ops.prims import window as primitive
 
 # Windows are unrolled; larger ones stay with the reference.
 _MOST_ELEMENTS = 256
 
-Kernel = Callable[[Sequence[np.ndarray]], np.ndarray]
+Lower = Callable[[dict[str, Any], Sequence[Layout], Layout], "Kernel | None"]
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Windows over a contiguous array; the last axis has no windows.
+class _Windows:
+    """Where windows lie: the phases of each spatial axis, and zeros seen around an image."""
 
-    Attributes:
-      x: shape of the array, padding and spread included.
-      out: number of windows along each axis.
-      window, strides: along each axis.
-    """
-
-    x: tuple[int, ...]
-    out: tuple[int, ...]
-    window: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def offsets(self) -> list[int]:
-        """Returns where a window's elements lie after its first, in row-major order."""
-        steps = contiguous_strides(self.x)
-        return [
-            sum(i * step for i, step in zip(at, steps))
-            for at in itertools.product(*map(range, self.window))
-        ]
+    axes: tuple[tuple[Phase, ...], ...]
+    margins: tuple[tuple[int, int], ...]
 
 
-def contiguous_strides(shape: Sequence[int]) -> list[int]:
-    """Returns the distance of neighbours along each axis, in elements."""
-    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-
-
-def prepare_sum(attributes: Any, shapes: Any, dtypes: Any) -> Kernel | None:
-    """Returns the kernel of a reduce_window_sum; None where there is none."""
-    return _prepare_reduce("sum", attributes, shapes[0], np.dtype(dtypes[0]))
-
-
-def prepare_max(attributes: Any, shapes: Any, dtypes: Any) -> Kernel | None:
-    """Returns the kernel of a reduce_window_max; None where there is none."""
-    return _prepare_reduce("max", attributes, shapes[0], np.dtype(dtypes[0]))
-
-
-def prepare_scatter(attributes: Any, shapes: Any, dtypes: Any) -> Kernel | None:
-    """Returns the kernel of a select_and_scatter_add; None where there is none."""
-    dtype, shape = np.dtype(dtypes[0]), shapes[0]
-    geometry, inside = _geometry(attributes, shape, dtype)
-    if geometry is None or geometry.window[0] != 1:
-        return None
-    if not math.prod(shapes[1]):
-        return lambda arrays: np.zeros(shape, dtype)
-    pad = _padding(geometry.x, inside, -np.inf, dtype)
-
-    def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        x, g = pad(arrays[0]), _aligned(arrays[1])
-        code = _scatter_code(geometry, dtype.name, isa.current())
-        result = np.zeros(geometry.x, dtype)
-        contract.run(
-            code, geometry.out[0], x.size,
-            result.ctypes.data, x.ctypes.data, g.ctypes.data,
-        )  # fmt: skip
-        return result if result.shape == shape else np.ascontiguousarray(result[inside])
-
-    return kernel
-
-
-def _prepare_reduce(
-    kind: str, attributes: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype
+def lower_sum(
+    attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
-    geometry, inside = _geometry(attributes, shape, dtype)
-    if geometry is None:
+    """Returns the kernel of a reduce_window_sum; None where there is none."""
+    return _lower_reduce("sum", attributes, inputs[0], result)
+
+
+def lower_max(
+    attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
+) -> Kernel | None:
+    """Returns the kernel of a reduce_window_max; None where there is none."""
+    return _lower_reduce("max", attributes, inputs[0], result)
+
+
+def lower_scatter(
+    attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
+) -> Kernel | None:
+    """Returns the kernel of a select_and_scatter_add; None where there is none."""
+    windows = _windows(attributes, inputs[0], result.dtype)
+    if windows is None:
         return None
-    if not math.prod(geometry.out):
-        return lambda arrays: np.empty(geometry.out, dtype)
-    pad = _padding(geometry.x, inside, 0.0 if kind == "sum" else -np.inf, dtype)
+    recipe = Recipe(2)
+    if not result.size:
+        return recipe.kernel()
+    if not inputs[1].size:
+        recipe.zeros(result.dtype, result.size)
+        return recipe.kernel()
+    (x, of), (g, by) = (_channels_last(recipe, layout, (i, 0)) for i, layout in enumerate(inputs))
+    image = _padded(x, windows)
+    axes = [axis[0] for axis in windows.axes]
+    to = _target(recipe, x.dtype, result)
+    pooling_gradient.add(recipe, x, g, axes, image, of, by, to)
+    return _finished(recipe, x.dtype, result, to)
 
-    def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        x = pad(arrays[0])
-        code = _reduce_code(geometry, kind, dtype.name, isa.current())
-        result = np.empty(geometry.out, dtype)
-        contract.run(code, geometry.out[0], x.size, result.ctypes.data, x.ctypes.data)
-        return result
 
-    return kernel
+def _lower_reduce(
+    kind: str, attributes: dict[str, Any], x: Layout, result: Layout
+) -> Kernel | None:
+    windows = _windows(attributes, x, result.dtype)
+    if windows is None:
+        return None
+    recipe = Recipe(1)
+    if not result.size:
+        return recipe.kernel()
+    x, of = _channels_last(recipe, x, (0, 0))
+    image, to = _padded(x, windows), _target(recipe, x.dtype, result)
+    pooling.add(recipe, kind, x, result.shape, windows.axes, image, of, to)
+    return _finished(recipe, x.dtype, result, to)
 
 
-def _geometry(
-    attributes: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype
-) -> tuple[Geometry | None, tuple[slice, ...]]:
-    """Returns the windows, and where the operand lies in the padded array."""
-    window, strides = attributes["window"], attributes["strides"]
+def _windows(attributes: dict[str, Any], x: Layout, dtype: str) -> _Windows | None:
+    """Returns where the windows lie; None if there is no kernel for them."""
+    shape, window, strides = x.shape, attributes["window"], attributes["strides"]
     dilation = attributes.get("dilation") or (1,) * len(shape)
+    if dtype not in ITEM_BYTES or len(shape) < 2 or math.prod(window) > _MOST_ELEMENTS:
+        return None
     out = primitive.window_shape(shape, **attributes)
     spread = tuple(contraction.dilated(n, d) for n, d in zip(shape, dilation))
     pads = primitive.window_padding(spread, window, strides, attributes["padding"])
-    plain_channels = len(shape) > 1 and (
-        (window[-1], strides[-1], dilation[-1], tuple(pads[-1])) == (1, 1, 1, (0, 0))
-    )
-    cropped = any(low < 0 or high < 0 for low, high in pads)
-    if (
-        dtype not in (np.float32, np.float64) or not plain_channels or cropped
-        or math.prod(window) > _MOST_ELEMENTS
-    ):  # fmt: skip
-        return None, ()
-    padded = tuple(low + n + high for n, (low, high) in zip(spread, pads))
-    inside = tuple(slice(low, low + n, d) for n, d, (low, _) in zip(spread, dilation, pads))
-    return Geometry(padded, out, tuple(window), tuple(strides)), inside
+    for i in (0, -1):  # the batch and the channels
+        if (window[i], strides[i], dilation[i], tuple(pads[i])) != (1, 1, 1, (0, 0)):
+            return None
+    rows = zip(out, window, strides, (low for low, _ in pads), dilation)
+    axes = tuple(tuple(phases(*row, 1)) for row in rows)[1:-1]
+    return _Windows(axes, tuple(margins(axis, n) for axis, n in zip(axes, shape[1:])))
 
 
-def _padding(
-    shape: tuple[int, ...], inside: tuple[slice, ...], fill: float, dtype: np.dtype
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the function that puts an operand between fill values, if there are any."""
-
-    def pad(x: np.ndarray) -> np.ndarray:
-        if x.shape == shape:
-            return _aligned(x)
-        padded = np.full(shape, fill, dtype)
-        padded[inside] = x
-        return padded
-
-    return pad
+def _channels_last(recipe: Recipe, x: Layout, place: Operand) -> tuple[Layout, Operand]:
+    """Returns an input with its channels side by side, in float32 if it is shorter."""
+    dtype = "float32" if ITEM_BYTES[x.dtype] == 2 else x.dtype
+    if dtype == x.dtype and (x.strides[-1] == 1 or x.shape[-1] == 1):
+        return x, place
+    to = contiguous(dtype, x.shape)
+    return to, recipe.copy(x, to, place)
 
 
-def _aligned(x: np.ndarray) -> np.ndarray:
-    return np.require(x, requirements=["C", "A"])
+def _padded(x: Layout, windows: _Windows) -> pad.Padded | None:
+    if not any(map(any, windows.margins)):
+        return None
+    return pad.padded(x.shape[1:], x.strides[1:], [*windows.margins, (0, 0)])
 
 
-# -- code ----------------------------------------------------------------------------------
+def _target(recipe: Recipe, dtype: str, result: Layout) -> Operand:
+    """Returns where a result is computed: in a buffer if it is to be rounded then."""
+    return recipe.result if dtype == result.dtype else recipe.buffer(dtype, result.size)
 
 
-@functools.lru_cache(maxsize=1024)
-def _reduce_code(geometry: Geometry, kind: str, dtype: str, target: isa.Target) -> Any:
-    """Returns a ranged function (result, x) over positions of the first axis."""
-    module, vectors = ir.Module(kind), Vectors(dtype, target)
-    combine = _larger if kind == "max" else lambda builder, a, b: builder.fadd(a, b)
-
-    def one(builder: Any, pointers: list[Any], n: int) -> None:
-        out, x = pointers
-        result = None
-        for offset in geometry.offsets():
-            value = vectors.load(builder, vectors.at(builder, x, offset), n)
-            result = value if result is None else combine(builder, result, value)
-        vectors.store(builder, result, out, n)
-
-    of_x, of_out = _steps(geometry)
-    _windows(module, vectors, geometry, [of_out, of_x], one, backward=False)
-    return contract.function(jit.compile_module(module, f"window {kind}"), "windows")
+def _finished(recipe: Recipe, dtype: str, result: Layout, place: Operand) -> Kernel:
+    """Returns the kernel, with the copy that rounds its result to 16 bits if need be."""
+    if dtype != result.dtype:
+        recipe.copy(contiguous(dtype, result.shape), result, place, recipe.result)
+    return recipe.kernel()
 
 
-@functools.lru_cache(maxsize=1024)
-def _scatter_code(geometry: Geometry, dtype: str, target: isa.Target) -> Any:
-    """Returns a ranged function (result, x, g); result holds zeros before.
-
-    Windows are walked backward: what several of them add to one element then comes in the order
-    of its position in the window, as in the reference.
-    """
-    module, vectors = ir.Module("scatter"), Vectors(dtype, target)
-    zero = ir.Constant(vectors.vector, None)
-    bits = ir.VectorType(ir.IntType(1), vectors.lanes)
-
-    def one(builder: Any, pointers: list[Any], n: int) -> None:
-        result, x, g = pointers
-        offsets = geometry.offsets()
-        values = [vectors.load(builder, vectors.at(builder, x, o), n) for o in offsets]
-        best = functools.reduce(lambda a, b: _larger(builder, a, b), values)
-        gradient = vectors.load(builder, g, n)
-        is_open: Any = ir.Constant(bits, [1] * vectors.lanes)
-        for offset, value in zip(offsets, values):
-            hit = builder.and_(builder.fcmp_ordered("==", value, best), is_open)
-            is_open = builder.and_(is_open, builder.not_(hit))
-            place = vectors.at(builder, result, offset)
-            old = vectors.load(builder, place, n)
-            added = builder.fadd(old, builder.select(hit, gradient, zero))
-            vectors.store(builder, added, place, n)
-
-    of_x, of_out = _steps(geometry)
-    _windows(module, vectors, geometry, [of_x, of_x, of_out], one, backward=True)
-    return contract.function(jit.compile_module(module, "scatter"), "windows")
+# -- for arrays ----------------------------------------------------------------------------
 
 
-def _larger(builder: Any, a: Any, b: Any) -> Any:
-    """Returns the maximum, NaN if one is NaN, the first of equals: as `np.maximum`."""
-    first = builder.or_(builder.fcmp_ordered(">=", a, b), builder.fcmp_unordered("uno", a, a))
-    return builder.select(first, a, b)
+def prepare_sum(attributes: Any, shapes: Any, dtypes: Any) -> Any:
+    """Returns reduce_window_sum as a function of arrays; None where there is no kernel."""
+    return _prepare(lower_sum, attributes, shapes, dtypes, None)
 
 
-def _steps(geometry: Geometry) -> tuple[list[int], list[int]]:
-    """Returns how far neighbouring windows lie apart in x, and in an array of one each."""
-    strides = contiguous_strides(geometry.x)
-    return [n * s for n, s in zip(strides, geometry.strides)], contiguous_strides(geometry.out)
+def prepare_max(attributes: Any, shapes: Any, dtypes: Any) -> Any:
+    """Returns reduce_window_max as a function of arrays; None where there is no kernel."""
+    return _prepare(lower_max, attributes, shapes, dtypes, None)
 
 
-def _windows(
-    module: Any, vectors: Vectors, geometry: Geometry, steps: list[list[int]],
-    one: Callable[[Any, list[Any], int], None], backward: bool,
-) -> None:  # fmt: skip
-    """Adds the ranged function "windows" that runs one(builder, pointers, lanes) everywhere."""
-    builder, pointers, begin, end = ranged(module, "windows", len(steps))
-    channels = geometry.out[-1]
+def prepare_scatter(attributes: Any, shapes: Any, dtypes: Any) -> Any:
+    """Returns select_and_scatter_add as a function of arrays; None where there is no kernel."""
+    return _prepare(lower_scatter, attributes, shapes, dtypes, shapes[0])
 
-    def moved(builder: Any, pointers: list[Any], index: Any, axis: int) -> list[Any]:
-        return [
-            vectors.at(builder, p, builder.mul(index, I64(s[axis])))
-            for p, s in zip(pointers, steps)
-        ]
 
-    def walk(builder: Any, pointers: list[Any], axis: int) -> None:
-        if axis == len(geometry.out) - 1:
-            whole, rest = divmod(channels, vectors.lanes)
+def _prepare(
+    lower: Lower, attributes: dict[str, Any], shapes: Any, dtypes: Any, out: Any
+) -> Callable[[Sequence[np.ndarray]], np.ndarray] | None:
+    dtype = np.dtype(dtypes[0])
+    out = primitive.window_shape(shapes[0], **attributes) if out is None else out
+    result = contiguous(dtype.name, out)
+    if lower(attributes, [contiguous(dtype.name, s) for s in shapes], result) is None:
+        return None
 
-            def vector(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-                here = builder.mul(i, I64(vectors.lanes))
-                one(builder, moved(builder, pointers, here, -1), vectors.lanes)
-                return []
+    @functools.lru_cache(maxsize=64)
+    def variant(inputs: tuple[Layout, ...], target: isa.Target) -> Kernel:
+        kernel = lower(attributes, inputs, result)
+        assert kernel is not None
+        return kernel
 
-            loop(builder, I64(0), I64(whole), [], vector)
-            if rest:
-                here = I64(whole * vectors.lanes)
-                one(builder, moved(builder, pointers, here, -1), rest)
-            return
-        extent = geometry.out[axis]
+    def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        operands = [_nonnegative(np.asarray(x)) for x in arrays]
+        y = np.empty(out, dtype)
+        layouts = [layout_of(x) for x in operands]
+        run(variant(tuple(x for x in layouts if x), isa.current()), [*operands, y])
+        return y
 
-        def position(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-            if backward:
-                i = builder.sub(I64(extent - 1), i)
-            walk(builder, moved(builder, pointers, i, axis), axis + 1)
-            return []
+    return kernel
 
-        loop(builder, I64(0), I64(extent), [], position)
 
-    def first(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-        walk(builder, moved(builder, pointers, i, 0), 1)
-        return []
-
-    loop(builder, begin, end, [], first)
-    builder.ret_void()
+def _nonnegative(x: np.ndarray) -> np.ndarray:
+    layout = layout_of(x)
+    return x.copy() if layout is None or min(layout.strides, default=0) < 0 else x

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distflow.compiler.cpu import isa, table, window
+from distflow.compiler.cpu import isa, table, task, window
 from distflow.ops.prims import window as primitive
 
 # name: (shape, window, strides, padding)
@@ -114,6 +114,44 @@ def test_what_has_no_kernel_is_left_to_the_reference():
     over_channels = {"window": (1, 1, 1, 2), "strides": (1, 1, 1, 1), "padding": "VALID"}
     assert window.prepare_max(over_channels, [(1, 2, 2, 4)], [np.dtype(np.float32)]) is None
     assert window.prepare_max(attributes_of("2x2"), [(3, 8, 6, 16)], [np.dtype(np.int32)]) is None
+
+
+def test_sixteen_bit_floats_are_computed_in_float32_and_rounded_once():
+    x = normal(0, (2, 6, 6, 5)).astype(np.float16)
+    attributes = {"window": (1, 3, 3, 1), "strides": (1, 2, 2, 1), "padding": "SAME"}
+    best = run(window.prepare_max, attributes, x)
+    is_equal(best, primitive._max_ref(x, **attributes))
+    total = {**attributes, "dilation": (1,) * 4}
+    wide = primitive._sum_ref(x.astype(np.float32), **total).astype(np.float16)
+    is_equal(run(window.prepare_sum, total, x), wide)
+    g = normal(1, best.shape).astype(np.float16)
+    wide = primitive._scatter_ref(x.astype(np.float32), g.astype(np.float32), **attributes)
+    is_equal(run(window.prepare_scatter, attributes, x, g), wide.astype(np.float16))
+
+
+def test_windows_that_partition_the_image_leave_nothing_of_what_was_there():
+    x, g = normal(0, (9, 6, 8, 18)), normal(1, (9, 3, 4, 18))
+    attributes = attributes_of("2x2")
+    kernel = window.lower_scatter(
+        attributes, [task.layout_of(x), task.layout_of(g)], task.layout_of(x)
+    )
+    result = np.full_like(x, np.nan)
+    task.run(kernel, [x, g, result])
+    is_equal(result, primitive._scatter_ref(x, g, **attributes))
+
+
+def test_the_average_s_gradient_reads_no_zeros_between_elements():
+    g = normal(0, (2, 4, 5, 16))
+    attributes = {
+        "window": (1, 2, 2, 1), "strides": (1, 1, 1, 1), "dilation": (1, 2, 2, 1),
+        "padding": ((0, 0), (1, 1), (1, 1), (0, 0)),
+    }  # fmt: skip
+    expected = primitive._sum_ref(g, **attributes)
+    kernel = window.lower_sum(attributes, [task.layout_of(g)], task.layout_of(expected))
+    assert kernel.scratch == ()
+    result = np.empty_like(expected)
+    task.run(kernel, [g, result])
+    np.testing.assert_array_equal(result, g.repeat(2, axis=1).repeat(2, axis=2))
 
 
 def test_the_table_offers_every_kernel():
