@@ -173,7 +173,7 @@ class Trace:
 
     def _capture(self, x: Any) -> Value:
         resource = bool(getattr(x, "is_variable", False))
-        value = Value(x.dtype, x.shape, resource, x.name.split(":")[0] if resource else "")
+        value = Value(_stored(x), x.shape, resource, x.name.split(":")[0] if resource else "")
         self.graph.inputs.append(value)
         self.externals.append(x)
         return value
@@ -250,11 +250,16 @@ def merge_captures(traces: Sequence[Trace]) -> list[Any]:
         known = {id(x): v for x, v in zip(one.externals, one.graph.inputs[own:])}
         one.graph.inputs[own:] = [
             known[id(x)] if id(x) in known
-            else Value(x.dtype, x.shape, bool(getattr(x, "is_variable", False)))
+            else Value(_stored(x), x.shape, bool(getattr(x, "is_variable", False)))
             for x in externals
         ]  # fmt: skip
         one.externals = list(externals)
     return externals
+
+
+def _stored(x: Any) -> Any:
+    """Returns the dtype of an operand; a variable may be read in another than it is kept in."""
+    return getattr(x, "own_dtype", x.dtype)
 
 
 def _as_output(value: Any) -> Any:

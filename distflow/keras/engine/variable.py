@@ -69,6 +69,11 @@ class LayerVariable(Variable):
     def dtype(self, value: dtypes.DType) -> None:
         self._own_dtype = value
 
+    @property
+    def own_dtype(self) -> dtypes.DType:
+        """The dtype in which the variable is kept."""
+        return self._own_dtype
+
     def value(self) -> Tensor:
         """Returns the value as a tensor, in the compute dtype inside a mixed-precision layer."""
         wanted = self.dtype
