@@ -17,9 +17,8 @@ STEPS = {
     "torch": "steps.torch_steps",
     "jax": "steps.jax_steps",
 }
-LEAST_STEPS = 3  # of a turn, however long they take
 LEAST_WARM_UP_STEPS = 5
-WAKING_STEPS = 2  # untimed, at the start of a turn: threads and caches went cold meanwhile
+WAKING_SECONDS = 0.02  # untimed, at the start of a turn: threads and caches went cold meanwhile
 
 
 class Contestant:
@@ -80,11 +79,14 @@ def peak_memory():
 
 
 def _time(step, steps, seconds):
-    for _ in range(WAKING_STEPS):
+    """Returns the milliseconds of one step at least, after one untimed at least."""
+    end = time.perf_counter() + WAKING_SECONDS
+    step()
+    while time.perf_counter() < end:
         step()
     samples = []
     end = time.perf_counter() + seconds
-    while len(samples) < LEAST_STEPS or (len(samples) < steps and time.perf_counter() < end):
+    while not samples or (len(samples) < steps and time.perf_counter() < end):
         start = time.perf_counter()
         step()
         samples.append((time.perf_counter() - start) * 1e3)
