@@ -50,7 +50,7 @@ def lift_invariants(body: Graph, num_varying: int) -> Lifted:
 
 def _lift(body: Graph, num_varying: int) -> Lifted:
     captured = body.inputs[num_varying:]
-    reads = not any(has_side_effect(node) for node in body.nodes)
+    changing = _may_change(body)
     invariant = set(captured)
     free: set[Value] = set()
     before: list[Node] = []
@@ -62,7 +62,7 @@ def _lift(body: Graph, num_varying: int) -> Lifted:
             free.update(node.outputs)
             before.append(node)
             inside.append(node)
-        elif all(known) and any(v in invariant for v in node.inputs) and _may_leave(node, reads):
+        elif all(known) and any(v in invariant for v in node.inputs) and _may_leave(node, changing):
             invariant.update(node.outputs)
             before.append(node)
         else:
@@ -77,9 +77,21 @@ def _lift(body: Graph, num_varying: int) -> Lifted:
     return Lifted(Graph(body.name, inputs, lean, body.outputs), prelude, rest)
 
 
-def _may_leave(node: Node, reads: bool) -> bool:
+def _may_change(body: Graph) -> set[Value]:
+    """Returns the Variables that a step may write, itself or by another name of theirs."""
+    resources = [v for v in body.inputs if v.resource]
+    if any(node.effect == "order" for node in body.nodes):
+        return set(resources)
+    written = {v for node in body.nodes if has_side_effect(node) for v in node.inputs if v.resource}
+    return {
+        v for v in resources
+        if any(v.dtype is w.dtype and v.shape.is_compatible_with(w.shape) for w in written)
+    }  # fmt: skip
+
+
+def _may_leave(node: Node, changing: set[Value]) -> bool:
     if node.primitive.name == "read_variable":
-        return reads
+        return node.inputs[0] not in changing
     # A broadcast is free where it is used and costs memory anywhere else.
     stays = node.primitive.family in _STAY or node.primitive.name == "broadcast_to"
     return not stays and not node.effect

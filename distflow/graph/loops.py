@@ -22,7 +22,7 @@ from distflow.graph import evaluate
 from distflow.graph.build import set_replay
 from distflow.graph.control import check_operands
 from distflow.graph.invariants import lift_invariants
-from distflow.graph.ir import Graph
+from distflow.graph.ir import Graph, has_side_effect
 from distflow.graph.split import Split, split_of_body
 from distflow.graph.step_back import step_back
 
@@ -55,7 +55,7 @@ def _lifted_while(
     """Returns what is done before the loop, and graphs that take it behind `captured`."""
     lifted = lift_invariants(body_graph, count)
     made = lifted.body.inputs[count + len(lifted.rest) :]
-    if not made:
+    if not made or any(has_side_effect(node) for node in cond_graph.nodes):
         return [], cond_graph, body_graph
     key = ("while", id(cond_graph))
     if key not in body_graph.derived:

@@ -227,6 +227,25 @@ def test_variables_are_read_before_the_loop_and_not_recorded_for_each_step():
         assert (T, U, U) not in [tuple(v.shape) for v in node.outputs]
 
 
+def test_weights_are_read_before_a_loop_that_counts_its_steps():
+    u, count = tf.Variable(_arrays()[3]), tf.Variable(0)
+
+    def gradient(state, rows, w, _, b):
+        def body(s, r):
+            count.assign_add(1)
+            return tf.tanh(tf.matmul(s, u)), r
+
+        with tf.GradientTape() as tape:
+            traced, _ = trace_body("counting", body, [_spec((B, U)), _spec((B, F))])
+            y = tf.reduce_sum(scan_graph([state], [rows], traced.externals, traced.graph)[0])
+        return tape.gradient(y, u)
+
+    forward, _ = _nodes(_traced(gradient))
+    assert [v.shape for v in forward.inputs if v.resource] == [()]
+    tf.function(gradient)(*map(tf.constant, _arrays()))
+    assert count.numpy() == T
+
+
 def test_a_variable_that_the_body_assigns_is_read_in_each_step():
     count = tf.Variable(0.0)
 
