@@ -199,6 +199,16 @@ def test_nothing_outside_stands_between_the_nodes_of_a_loop():
     assert_agree(CpuExecutable(graph)([X]), NumpyExecutable(graph)([X]), 1e-5)
 
 
+def test_a_key_that_is_made_is_in_memory_before_bits_are_drawn():
+    def draws(seed):
+        key = seed * np.uint32(3)
+        return REGISTRY["random_bits"](key, seed, shape=(2,)) + key
+
+    seed = np.array([5, 7], np.uint32)
+    graph = traced(draws, [seed])
+    assert_agree(CpuExecutable(graph)([seed]), NumpyExecutable(graph)([seed]), 0)
+
+
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17])
 def test_small_and_empty_arrays(size):
     x = X.reshape(-1)[:size]
