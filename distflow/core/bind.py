@@ -72,10 +72,14 @@ class EagerInterpreter:
         """Returns EagerTensors."""
         arrays = [x._array if type(x) is EagerTensor else _operand(x) for x in inputs]
         _check(primitive, inputs, arrays, attributes)
-        if primitive.name in native.LEAST:
-            result = native.run(primitive, arrays, attributes)
-            if result is not None:
-                return EagerTensor(result)
+        least = primitive.least
+        if least:
+            for array in arrays:
+                if array.size >= least:
+                    result = native.run(primitive, arrays, attributes)
+                    if result is not None:
+                        return EagerTensor(result)
+                    break
         if primitive.is_quiet:
             # Taken off the list while it is used: a finalizer may bind in the middle of this.
             free = _quiet.free

@@ -12,6 +12,7 @@ from typing import Any
 
 from distflow.base import errors
 from distflow.core import bind as _bind
+from distflow.core import native
 
 REGISTRY: dict[str, Primitive] = {}
 
@@ -54,12 +55,15 @@ class Primitive:
     # The reference without what silences NumPy, if it is silenced (`quiet` in ops).
     bare: Callable[..., Any] = field(init=False, repr=False)
     is_quiet: bool = field(init=False, repr=False)
+    # See `core.native`.
+    least: int = field(init=False, repr=False)
     # What eager operands the rules have accepted (see `core.bind`).
     accepted: set[Any] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
         bare = getattr(self.reference, "__wrapped__", None)
         object.__setattr__(self, "is_quiet", bare is not None)
+        object.__setattr__(self, "least", native.least(self.name, self.family))
         object.__setattr__(self, "bare", self.reference if bare is None else bare)
         if self.name in REGISTRY:
             raise errors.AlreadyExistsError(f"primitive {self.name!r} is registered already.")

@@ -18,10 +18,11 @@ import numpy as np
 
 from distflow.autodiff import backward
 from distflow.base import flags
-from distflow.compiler.cpu import eager_gradient, heap, isa, table, task, threads
+from distflow.compiler.cpu import eager_gradient, eager_loops, heap, isa, table, task, threads
 from distflow.core import native
 
-# Multiply-adds below which NumPy is as fast, its Python included (Xeon with AVX-512, 2026-11).
+# Multiply-adds of a matmul below which NumPy is as fast (Xeon with AVX-512, 2026-11). Of other
+# primitives the reference is never faster.
 _LEAST_PRODUCTS = 1 << 15
 _MOST_KERNELS = 1024
 # Where kernels are made: file and function.
@@ -48,32 +49,27 @@ def _nothing(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> N
 
 
 def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
-    """Returns a primitive's result on a native kernel, or None where there is none."""
+    """Returns a primitive's result in machine code, or None where there is none."""
     if flags.get("DISTFLOW_EXECUTOR") != "cpu":
         return None
-    if _products(primitive.name, arrays, attributes) < _LEAST_PRODUCTS:
-        return None
-    layouts = tuple([(a.dtype.name, a.shape, a.strides) for a in arrays])
     items = tuple(attributes.items())
     try:
         hash(items)
     except TypeError:
         return None
+    if primitive.name not in _MAKERS:
+        return eager_loops.run(primitive, arrays, items)
+    if primitive.name == "dot_general" and _products(arrays, attributes) < _LEAST_PRODUCTS:
+        return None
+    layouts = tuple([(a.dtype.name, a.shape, a.strides) for a in arrays])
     kernel = _kernel(primitive, layouts, items, isa.current())
     return None if kernel is None else kernel(arrays)
 
 
-def _products(name: str, arrays: list[Any], attributes: dict[str, Any]) -> float:
-    if name == "dot_general":
-        a, b = arrays
-        shared = math.prod(
-            [a.shape[i] for side in ("contract", "batch") for i in attributes[side][0]]
-        )
-        return a.size * b.size / max(shared, 1)
-    if name == "conv":
-        x, w = arrays
-        return x.size * w.size / max(w.shape[-2], 1)
-    return math.inf
+def _products(arrays: list[Any], attributes: dict[str, Any]) -> float:
+    a, b = arrays
+    shared = math.prod([a.shape[i] for side in ("contract", "batch") for i in attributes[side][0]])
+    return a.size * b.size / max(shared, 1)
 
 
 @functools.lru_cache(maxsize=_MOST_KERNELS)

@@ -98,6 +98,53 @@ def test_errors_are_those_of_the_rules():
         tf.matmul(normal(64, 48), normal(40, 64))
 
 
+# -- elementwise ---------------------------------------------------------------------------
+
+LARGE = (20, 60, 60)
+SAME_BITS = {
+    "add": lambda x, y: x + y,
+    "relu": lambda x, y: tf.nn.relu(x),
+    "where": lambda x, y: tf.where(x > y, x, 0.0),
+    "sqrt": lambda x, y: tf.sqrt(tf.abs(x)),
+    "divide": lambda x, y: x / y,
+    "broadcast": lambda x, y: x * y[0, 0],
+    "reduce_max": lambda x, y: tf.reduce_max(x, axis=[0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", SAME_BITS)
+def test_large_elementwise_operations_keep_their_bits_when_they_become_native(name, asked):
+    x, y = normal(*LARGE), normal(*LARGE, seed=1)
+    first, *_, last = [SAME_BITS[name](x, y).numpy() for _ in range(12)]
+    assert asked
+    np.testing.assert_array_equal(first, last)
+
+
+def test_a_large_sum_has_the_same_bits_at_each_call(asked):
+    x = normal(*LARGE)
+    first, second = (tf.reduce_sum(x, axis=[0, 1]).numpy() for _ in range(2))
+    assert asked == ["reduce_sum", "reduce_sum"]
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(
+        first, tf.function(lambda x: tf.reduce_sum(x, axis=[0, 1]))(x).numpy()
+    )
+
+
+def test_functions_whose_bits_differ_stay_with_numpy(asked):
+    x = normal(*LARGE)
+    for _ in range(12):
+        tf.exp(x)
+    assert not asked
+
+
+def test_integers_stay_with_numpy(asked):
+    x = tf.ones(LARGE, tf.int32)
+    for _ in range(12):
+        x // x
+        x + x
+    assert not asked
+
+
 # -- gradients -----------------------------------------------------------------------------
 
 
