@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distflow.base import dtypes
 from distflow.compiler.passes.rebuild import Rebuild, is_static
 from distflow.graph.ir import Node, Value
 
@@ -119,15 +120,18 @@ def concat(new: Rebuild, node: Node) -> Value | None:
 
 
 def reduction(new: Rebuild, node: Node) -> Value | None:
-    """Over no axes: nothing; a maximum or minimum along axes of size 1: a reshape."""
+    """Over no axes: nothing; along axes of size 1: a reshape. Sums: of integers only.
+
+    A sum of floats starts from 0.0, which makes -0.0 of one element 0.0.
+    """
     (x,) = node.inputs
     axes = node.attributes["axes"]
+    if node.primitive.name == "reduce_sum" and x.dtype not in dtypes.INTEGER:
+        return None
     if not axes:
         return x
-    # A sum of one element is left: -0.0 may become 0.0 on the way.
-    if node.primitive.name in ("reduce_max", "reduce_min") and is_static(x):
-        if all(x.shape[i] == 1 for i in axes):
-            return new.add("reshape", x, shape=tuple(node.outputs[0].shape))
+    if is_static(x) and all(x.shape[i] == 1 for i in axes):
+        return new.add("reshape", x, shape=tuple(node.outputs[0].shape))
     return None
 
 
