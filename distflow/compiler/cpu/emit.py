@@ -13,18 +13,26 @@ from typing import NamedTuple
 import numpy as np
 
 LANES = 16
+# Two uint32 side by side, read as one: keys of random bits.
+PAIR = "uint32x2"
 # dtype's name -> type of a value in registers, and in memory.
-REGISTER = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i1"}
-MEMORY = {**REGISTER, "bool": "i8"}
-ITEM_BYTES = {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}
+REGISTER = {
+    "float32": "float", "float64": "double", "bool": "i1", "bfloat16": "float", "float16": "float",
+    **{f"{sign}int{bits}": f"i{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    PAIR: "i64",
+}  # fmt: skip
+MEMORY = {**REGISTER, "bool": "i8", "bfloat16": "i16", "float16": "i16"}
+BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64}
+ITEM_BYTES = {"float": 4, "double": 8, **{kind: bits // 8 for kind, bits in BITS.items()}}
 _SHORT = {"float": "f32", "double": "f64"}
 
 
 class Operand(NamedTuple):
-    """A value of the IR: its text and the type of one element."""
+    """A value of the IR: its text, the type of one element, whether that has no sign."""
 
     text: str
     kind: str
+    unsigned: bool = False
 
 
 class Code:
@@ -148,13 +156,16 @@ class Block:
         return result
 
     def load(self, dtype: str, address: str, stride: int) -> Operand:
-        """Returns `count` elements, `stride` elements apart; lanes behind them hold anything."""
+        """Returns `count` elements as they are in memory, `stride` elements apart.
+
+        Lanes behind them hold 0, or the first element.
+        """
         kind = MEMORY[dtype]
-        align = ITEM_BYTES[kind]
+        align = 4 if dtype == PAIR else ITEM_BYTES[kind]
         if self.width == 1 or stride == 0 or (stride == 1 and self.count == 1):
             value = self._let(f"load {kind}, ptr {address}, align {align}", kind)
             if self.width > 1:
-                value = self._repeat(value)
+                value = self.repeat(value)
         elif stride == 1:
             few = f"<{self.count} x {kind}>"
             value = self._let(f"load {few}, ptr {address}, align {align}", kind)
@@ -173,14 +184,10 @@ class Block:
                     f"insertelement {self.type(kind)} {value.text}, {kind} {one.text}, i32 {lane}",
                     kind,
                 )
-        if dtype == "bool":
-            return self.compare("icmp ne", value, self.constant("i8", 0))
         return value
 
-    def store(self, dtype: str, value: Operand, address: str, stride: int = 1) -> None:
+    def store(self, value: Operand, address: str, stride: int = 1) -> None:
         """Writes the first `count` lanes, `stride` elements apart."""
-        if dtype == "bool":
-            value = self.convert("zext", value, "i8")
         kind, align = value.kind, ITEM_BYTES[value.kind]
         if self.width == 1 or (stride == 1 and self.count > 1):
             if self.count < self.width:
@@ -208,13 +215,25 @@ class Block:
         lanes = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(self.width))
         return Operand(f"<{lanes}>", "i1")
 
-    def _repeat(self, one: Operand) -> Operand:
+    def repeat(self, one: Operand) -> Operand:
+        """Returns a single value in all lanes."""
+        if self.width == 1:
+            return one
         kind = self.type(one.kind)
         first = self._let(f"insertelement {kind} poison, {one.kind} {one.text}, i32 0", one.kind)
+        return self.shuffle(first, first, [0] * self.width)
+
+    def shuffle(self, x: Operand, y: Operand, lanes: Sequence[int]) -> Operand:
+        """Returns lanes of two vectors of this width; those of y come after those of x."""
+        kind = self.type(x.kind)
+        mask = ", ".join(f"i32 {lane}" for lane in lanes)
         return self._let(
-            f"shufflevector {kind} {first.text}, {kind} poison, "
-            f"<{self.width} x i32> zeroinitializer", one.kind,
-        )  # fmt: skip
+            f"shufflevector {kind} {x.text}, {kind} {y.text}, <{len(lanes)} x i32> <{mask}>", x.kind
+        )
+
+    def numbers(self, kind: str, values: Sequence[int]) -> Operand:
+        """Returns a number for each lane of a vector."""
+        return Operand("<" + ", ".join(f"{kind} {literal(kind, v)}" for v in values) + ">", kind)
 
     def _at(self, kind: str, address: str, offset: int) -> str:
         if offset == 0:

@@ -63,24 +63,26 @@ def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
     if chunks is None:
         units = Sweep(code, loop, nest, dtypes, places, cost).emit(name)
         return [Stage(name, units, loop.work_ns())]
-    first = len(dtypes) - len(loop.reductions)
+    count = len(loop.reductions)
+    first = len(dtypes) - count
+    results = range(first, first + count)
     scratch = [
         (len(dtypes), offset) for offset in offsets_of(loop, nest, chunks)[: len(loop.reductions)]
     ]
     step, strides = _partial_strides(nest, chunks)
     kinds = [accumulator(r.primitive, r.dtype) for r in loop.reductions]
     units = Sweep(
-        code, loop, nests.renumbered(nest, first, strides), [*dtypes[:first], *kinds],
+        code, loop, nests.redirected(nest, results, strides), [*dtypes[:first], *kinds],
         [*places[:first], *scratch], cost, chunks, step,
     ).emit(name)  # fmt: skip
     # The second stage: a loop over results of chunks.
-    count = len(loop.reductions)
     last = Loop(
         (), tuple((kind, ()) for kind in kinds), (), (),
         tuple(replace(r, position=i) for i, r in enumerate(loop.reductions)),
     )  # fmt: skip
     kept = tuple(
-        Dimension(d.extent, (s,) * count + d.strides[first:]) for d, s in zip(nest.kept, strides)
+        Dimension(d.extent, (s,) * count + tuple(d.strides[i] for i in results))
+        for d, s in zip(nest.kept, strides)
     )
     over = Dimension(chunks.count, (step,) * count + (0,) * count)
     combining = Sweep(

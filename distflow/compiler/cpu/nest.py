@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from distflow.compiler.cpu.emit import LANES
 
@@ -27,7 +26,8 @@ class Dimension:
 
     Attributes:
       extent: its size.
-      strides: how far each operand (inputs, stores, results of reductions) moves, in elements.
+      strides: how far each operand moves, in elements: inputs, stores, results of reductions, then
+        the positions that steps count.
     """
 
     extent: int
@@ -202,10 +202,10 @@ def spread(strides: Sequence[int], axes: Sequence[int], rank: int) -> tuple[int,
     return tuple(0 if i in axes else next(rest) for i in range(rank))
 
 
-def renumbered(nest: Nest, first: int, strides: Any) -> Nest:
-    """Returns a nest whose operands from `first` on have other strides along kept dimensions."""
+def redirected(nest: Nest, operands: range, strides: Sequence[int]) -> Nest:
+    """Returns a nest in which some operands have other strides, one for each kept dimension."""
     kept = tuple(
-        replace(d, strides=(*d.strides[:first], *(s,) * (len(d.strides) - first)))
+        replace(d, strides=tuple(s if i in operands else t for i, t in enumerate(d.strides)))
         for d, s in zip(nest.kept, strides)
     )
     return replace(nest, kept=kept)

@@ -13,12 +13,22 @@ from distflow.compiler.cpu.table import accumulator, cost
 
 @dataclass(frozen=True)
 class Step:
-    """One operation; operands are positions among the loop's inputs, then its steps."""
+    """One operation.
 
-    primitive: str  # "constant" for a number
+    Attributes:
+      primitive: its name; "constant" for a number.
+      operands: positions among the loop's inputs, then its steps.
+      dtype: of the result.
+      value: of a constant, as `emit.literal` writes it: 0.0 is not -0.0.
+      strides: of the positions that `iota` gives and `random_bits` counts by, along each dimension
+        of the loop; the operands of `random_bits` are inputs of dtype `emit.PAIR`.
+    """
+
+    primitive: str
     operands: tuple[int, ...]
     dtype: str
-    value: str = ""  # of a constant, as `emit.literal` writes it: 0.0 is not -0.0
+    value: str = ""
+    strides: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,10 @@ class Loop:
             return self.inputs[position][0]
         return self.steps[position - len(self.inputs)].dtype
 
+    def counters(self) -> list[tuple[int, ...]]:
+        """The distinct strides of positions that steps need."""
+        return list(dict.fromkeys(s.strides for s in self.steps if s.strides is not None))
+
     @property
     def scratch_bytes(self) -> int:
         """Size of the buffer for results of chunks, aligned to 64 bytes; 0: none is needed."""
@@ -79,7 +93,7 @@ class Loop:
 
 
 def nest_of(loop: Loop) -> Nest:
-    """Returns the nest of a loop; operands are inputs, stores, results of reductions."""
+    """Returns the nest of a loop; operands: inputs, stores, results of reductions, counters."""
     kept = [d for i, d in enumerate(loop.shape) if i not in loop.axes]
     default = nests.spread(nests.contiguous(kept), loop.axes, len(loop.shape))
     results = [
@@ -88,6 +102,7 @@ def nest_of(loop: Loop) -> Nest:
         for r in loop.reductions
     ]  # fmt: skip
     strides = [*(s for _, s in loop.inputs), *(s for _, s in loop.stores), *results]
+    strides += loop.counters()
     return nests.plan(loop.shape, loop.axes, strides, len(loop.inputs), len(loop.stores))
 
 
@@ -102,7 +117,7 @@ def offsets_of(loop: Loop, nest: Nest, chunks: Cut) -> list[int]:
 
 
 def element_ns(loop: Loop) -> float:
-    """Rough cost of an element: memory at 10 GB/s, arithmetic by the table."""
+    """Rough cost of an element: memory at 25 GB/s, arithmetic by the table."""
     size = math.prod(loop.shape)
     moved = [
         (dtype, strides) for dtype, strides in loop.inputs
@@ -110,6 +125,6 @@ def element_ns(loop: Loop) -> float:
     total = 0.02
     for dtype, strides in moved:
         reused = math.prod(d for d, s in zip(loop.shape, strides) if s == 0)
-        total += 0.1 * ITEM_BYTES[MEMORY[dtype]] / min(reused, size)
+        total += 0.04 * ITEM_BYTES[MEMORY[dtype]] / min(reused, size)
     total += sum(cost(step.primitive) for step in loop.steps)
-    return total + 0.1 * len(loop.reductions)
+    return total + 0.05 * len(loop.reductions)

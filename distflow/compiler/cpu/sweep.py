@@ -6,12 +6,13 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 
+from distflow.compiler.cpu import formats, integers, philox
 from distflow.compiler.cpu import nest as nests
 from distflow.compiler.cpu.emit import LANES, MEMORY, REGISTER, Block, Code, Operand
 from distflow.compiler.cpu.flow import METADATA, Flow
 from distflow.compiler.cpu.nest import Cut, Dimension, Nest
-from distflow.compiler.cpu.steps import Loop
-from distflow.compiler.cpu.table import ELEMENTWISE, REDUCTIONS, accumulator, cost
+from distflow.compiler.cpu.steps import Loop, Step
+from distflow.compiler.cpu.table import ELEMENTWISE, EXACT, REDUCTIONS, accumulator, bitcast, cost
 
 __all__ = ["METADATA", "Sweep"]
 
@@ -50,10 +51,12 @@ class Sweep:
         self.places = places
         self.chunks = chunks
         self.first = len(dtypes) - len(loop.reductions)
+        self.counters = {s: len(dtypes) + i for i, s in enumerate(loop.counters())}
         self.chunk_dimension = Dimension(
             chunks.count if chunks else 1,
-            (0,) * self.first + (chunk_stride,) * len(loop.reductions),
+            (0,) * self.first + (chunk_stride,) * len(loop.reductions) + (0,) * len(self.counters),
         )
+        self.start = ["0"] * (len(dtypes) + len(self.counters))
         steps_ns = sum(cost(s.primitive) for s in loop.steps)
         self.unroll = _UNROLL if steps_ns <= _CHEAP_NS else 2 if steps_ns <= 2 * _CHEAP_NS else 1
         self.most = int(min(max(_UNIT_NS / element_ns, _LEAST_ELEMENTS), _MOST_ELEMENTS))
@@ -80,18 +83,17 @@ class Sweep:
             reduced = -(-reduced // chunks.count)
         multiple = 1 if self.nest.by_rows else LANES * self.unroll
         pieces = nests.cut([d.extent for d in kept], max(1, self.most // reduced), multiple)
-        start = ["0"] * len(self.dtypes)
         if pieces.at == 0 and chunks is None:
             # Parts of one dimension: a range of units is a range of it.
             begin = self.flow.times("%begin", pieces.part)
             end = self.flow.minimum(self.flow.times("%end", pieces.part), kept[0].extent)
-            self.over_kept(start, 0, begin, end, "0")
+            self.over_kept(self.start, 0, begin, end, "0")
             return pieces.count
         with self.flow.loop("%begin", "%end") as unit:
             piece, chunk = self.flow.divide(unit, chunks.count if chunks else 1)
             outer, part = self.flow.divide(piece, pieces.parts)
             begin, end = self.flow.part(part, pieces.part, kept[pieces.at].extent)
-            offsets = self.decode(start, outer, kept[: pieces.at])
+            offsets = self.decode(self.start, outer, kept[: pieces.at])
             offsets = self.advance(offsets, self.chunk_dimension, chunk)
             self.over_kept(offsets, pieces.at, begin, end, chunk)
         return pieces.count * (chunks.count if chunks else 1)
@@ -126,7 +128,7 @@ class Sweep:
         with flow.loop("%begin", "%end") as unit:
             piece, part = flow.divide(unit, pieces.parts)
             begin, end = flow.part(part, pieces.part, extents[pieces.at])
-            offsets = self.decode(["0"] * len(self.dtypes), piece, outer)
+            offsets = self.decode(self.start, piece, outer)
             whole = [("0", str(wide.extent)), ("0", str(inner.extent))]
             whole[pieces.at - len(outer)] = (begin, end)
             (low, high), (first, last) = whole
@@ -252,21 +254,41 @@ class Sweep:
     def body(self, width: int, count: int, offsets: list[str], inner: Dimension) -> list[Operand]:
         """Loads, computes and stores at the offsets; returns the value of each position."""
         block = Block(self.code, self.flow.lines, width, count)
-        values = [
-            block.load(dtype, self._address(i, offsets[i]), inner.strides[i])
-            for i, (dtype, _) in enumerate(self.loop.inputs)
-        ]
+        values = []
+        for i, (dtype, _) in enumerate(self.loop.inputs):
+            raw = block.load(dtype, self._address(i, offsets[i]), inner.strides[i])
+            values.append(formats.to_register(block, dtype, raw))
         for step in self.loop.steps:
-            kind = REGISTER[step.dtype]
-            if step.primitive == "constant":
-                values.append(block.splat(kind, step.value))
-                continue
-            operands = [values[p] for p in step.operands]
-            values.append(ELEMENTWISE[step.primitive].emit(block, *operands, to=kind))
+            values.append(self._step(block, step, values, offsets, inner))
         for i, (position, _) in enumerate(self.loop.stores, len(self.loop.inputs)):
-            address = self._address(i, offsets[i])
-            block.store(self.dtypes[i], values[position], address, inner.strides[i])
+            held = formats.to_memory(block, self.dtypes[i], values[position])
+            block.store(held, self._address(i, offsets[i]), inner.strides[i])
         return values
+
+    def _step(
+        self, block: Block, step: Step, values: list[Operand], offsets: list[str],
+        inner: Dimension,
+    ) -> Operand:  # fmt: skip
+        name, dtype = step.primitive, step.dtype
+        operands = [values[p] for p in step.operands]
+        if name == "constant":
+            found = block.splat(REGISTER[dtype], step.value)
+        elif step.strides is not None:
+            counter = self.counters[step.strides]
+            first, stride = offsets[counter], inner.strides[counter]
+            found = _counted(block, step, operands, first, stride, self.aligned(counter, inner))
+        elif name == "bitcast":
+            found = bitcast(block, operands[0], self.loop.dtype(step.operands[0]), dtype)
+        else:
+            found = ELEMENTWISE[name].emit(block, *operands, to=dtype)
+        if name not in EXACT:
+            found = formats.rounded(block, dtype, found)
+        return found._replace(unsigned=integers.is_unsigned(dtype))
+
+    def aligned(self, counter: int, inner: Dimension) -> bool:
+        """Whether blocks along `inner` begin at positions that are multiples of 4."""
+        others = [d for d in (*self.nest.kept, *self.nest.reduced) if d is not inner]
+        return all(d.strides[counter] % 4 == 0 for d in others)
 
     def kind(self, i: int) -> str:
         """The type in which reduction i runs."""
@@ -288,7 +310,8 @@ class Sweep:
     def _read(self, i: int, place: str, width: int) -> Operand:
         block = Block(self.code, self.flow.lines, width)
         kind = self.kind(i)
-        return Operand(self.flow.let(f"load {block.type(kind)}, ptr {place}, align 64"), kind)
+        value = self.flow.let(f"load {block.type(kind)}, ptr {place}, align 64")
+        return Operand(value, kind)
 
     def accumulate(self, width: int, count: int, places: list[str], values: list[Operand]) -> None:
         """Combines the first `count` lanes."""
@@ -305,8 +328,9 @@ class Sweep:
     def _combine(self, block: Block, i: int, before: Operand, value: Operand) -> Operand:
         if value.kind != before.kind:
             value = block.convert("fpext", value, before.kind)
-        primitive = self.loop.reductions[i].primitive
-        return REDUCTIONS[primitive].combine(block, before, value, to=before.kind)
+        reduced = self.loop.reductions[i]
+        before = before._replace(unsigned=integers.is_unsigned(reduced.dtype))
+        return REDUCTIONS[reduced.primitive].combine(block, before, value, to=reduced.dtype)
 
     def tree(self, i: int, vector: Operand) -> Operand:
         """Combines lane i with lane i + half, until one is left."""
@@ -326,7 +350,8 @@ class Sweep:
         dtype = self.dtypes[operand]
         if total.kind != REGISTER[dtype]:
             total = block.convert("fptrunc", total, REGISTER[dtype])
-        block.store(dtype, total, self._address(operand, offset), stride)
+        held = formats.to_memory(block, dtype, total)
+        block.store(held, self._address(operand, offset), stride)
 
     # -- addresses -------------------------------------------------------------------------
 
@@ -354,6 +379,20 @@ class Sweep:
             )
             offsets = self.advance(offsets, dimensions[i], index)
         return offsets
+
+
+def _counted(
+    block: Block, step: Step, operands: Sequence[Operand], first: str, stride: int, aligned: bool
+) -> Operand:  # fmt: skip
+    """Returns what depends on the positions of elements: `first`, then `stride` apart."""
+    if step.primitive == "random_bits":
+        key, stream = (x.text if block.width == 1 else block.part(x, 0, 1).text for x in operands)
+        return philox.words(block, first, key, stream, stride, aligned)
+    position = block.repeat(Operand(first, "i64"))
+    if block.width > 1:
+        lanes = [stride * i for i in range(block.width)]
+        position = block.op("add", position, block.numbers("i64", lanes))
+    return ELEMENTWISE["cast"].emit(block, position, to=step.dtype)
 
 
 def _width(count: int) -> int:

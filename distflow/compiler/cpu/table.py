@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distflow.compiler.cpu import math
-from distflow.compiler.cpu.emit import REGISTER, Block, Operand
+from distflow.compiler.cpu import formats, integers, math
+from distflow.compiler.cpu.emit import BITS, MEMORY, REGISTER, Block, Operand
 
 # A row of LIBRARY takes the node's attributes and the shapes and dtypes of its operands, and
 # returns a function from arrays (of any strides, not to be written to) to the result, or None
@@ -42,7 +42,7 @@ LIBRARY: dict[str, Prepare] = {
     "select_and_scatter_add": _kernel("window", "prepare_scatter"),
 }
 
-Emit = Callable[..., Operand]  # (block, *operands, to=kind of the result) -> value
+Emit = Callable[..., Operand]  # (block, *operands, to=dtype of the result) -> value
 
 
 class Row(NamedTuple):
@@ -52,12 +52,12 @@ class Row(NamedTuple):
     emit: Emit
 
 
-_FLOAT = frozenset({"float32", "float64"})
-_INT = frozenset({"int32", "int64"})
+_FLOAT32 = frozenset({"float32", *formats.NARROW_FLOATS})
+_FLOAT = _FLOAT32 | {"float64"}
+_INT = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _BOOL = frozenset({"bool"})
 _NUMBER = _FLOAT | _INT
 _ANY = _NUMBER | _BOOL
-_BITS = {"i32": 32, "i64": 64}
 
 
 def is_float(x: Operand) -> bool:
@@ -70,9 +70,15 @@ def _by_kind(for_floats: str, for_integers: str) -> Emit:
 
 
 def _compared(for_floats: str, for_integers: str) -> Emit:
-    return lambda b, x, y, to: b.compare(
-        f"fcmp {for_floats}" if is_float(x) else f"icmp {for_integers}", x, y
-    )
+    return lambda b, x, y, to: _compare(b, for_floats, for_integers, x, y)
+
+
+def _compare(b: Block, for_floats: str, for_integers: str, x: Operand, y: Operand) -> Operand:
+    if is_float(x):
+        return b.compare(f"fcmp {for_floats}", x, y)
+    if for_integers.startswith("s") and x.unsigned:
+        for_integers = "u" + for_integers[1:]
+    return b.compare(f"icmp {for_integers}", x, y)
 
 
 def _neg(b: Block, x: Operand, to: str) -> Operand:
@@ -82,15 +88,15 @@ def _neg(b: Block, x: Operand, to: str) -> Operand:
 def _abs(b: Block, x: Operand, to: str) -> Operand:
     if is_float(x):
         return b.intrinsic("fabs", x)
-    return b.select(b.compare("icmp slt", x, b.constant(x.kind, 0)), _neg(b, x, to), x)
+    return b.select(_compare(b, "", "slt", x, b.constant(x.kind, 0)), _neg(b, x, to), x)
 
 
 def _sign(b: Block, x: Operand, to: str) -> Operand:
     zero, one, minus = (b.constant(x.kind, v) for v in (0, 1, -1))
-    less, equal = ("fcmp olt", "fcmp oeq") if is_float(x) else ("icmp slt", "icmp eq")
-    above = b.select(b.compare(less, zero, x), one, x)  # NaN stays
-    above = b.select(b.compare(equal, x, zero), zero, above)
-    return b.select(b.compare(less, x, zero), minus, above)
+    below = _compare(b, "olt", "slt", x, zero)
+    above = b.select(_compare(b, "ogt", "sgt", x, zero), one, x)  # NaN stays
+    above = b.select(_compare(b, "oeq", "eq", x, zero), zero, above)
+    return b.select(below, minus, above)
 
 
 def _rounded(name: str) -> Emit:
@@ -101,8 +107,30 @@ def _rsqrt(b: Block, x: Operand, to: str) -> Operand:
     return b.op("fdiv", b.constant(x.kind, 1), b.intrinsic("sqrt", x))
 
 
+def _div(b: Block, x: Operand, y: Operand, to: str) -> Operand:
+    return b.op("fdiv", x, y) if is_float(x) else integers.divide(b, x, y)
+
+
 def _floordiv(b: Block, x: Operand, y: Operand, to: str) -> Operand:
-    return b.intrinsic("floor", b.op("fdiv", x, y))
+    if not is_float(x):
+        return integers.floor_divide(b, x, y)
+    # The quotient of 16-bit floats is rounded before its floor is taken.
+    return b.intrinsic("floor", formats.rounded(b, to, b.op("fdiv", x, y)))
+
+
+def _mod(b: Block, x: Operand, y: Operand, to: str) -> Operand:
+    if not is_float(x):
+        return integers.modulo(b, x, y)
+    rest, zero = b.op("frem", x, y), b.constant(x.kind, 0)
+    moved = b.op("xor", b.compare("fcmp olt", rest, zero), b.compare("fcmp olt", y, zero))
+    found = b.select(moved, b.op("fadd", rest, y), rest)
+    # 0 has the sign of the divisor.
+    none = b.select(b.compare("fcmp olt", y, zero), b.constant(x.kind, -0.0), zero)
+    return b.select(b.compare("fcmp oeq", rest, zero), none, found)
+
+
+def _pow(b: Block, x: Operand, y: Operand, to: str) -> Operand:
+    return math.FUNCTIONS["pow"](b, x, y) if is_float(x) else integers.power(b, x, y)
 
 
 def extremum(name: str) -> Emit:
@@ -110,62 +138,46 @@ def extremum(name: str) -> Emit:
 
     def emit(b: Block, x: Operand, y: Operand, to: str) -> Operand:
         if not is_float(x):
-            return b.select(b.compare("icmp sge" if name == "max" else "icmp sle", x, y), x, y)
+            return b.select(_compare(b, "", "sge" if name == "max" else "sle", x, y), x, y)
         first = b.compare("fcmp oge" if name == "max" else "fcmp ole", x, y)
         return b.select(b.op("or", first, b.compare("fcmp uno", x, x)), x, y)
 
     return emit
 
 
-def _shift(name: str) -> Emit:
-    # As NumPy: shifting by the width or more leaves nothing (the sign, to the right).
-    def emit(b: Block, x: Operand, y: Operand, to: str) -> Operand:
-        bits = _BITS[x.kind]
-        last = b.constant(x.kind, bits - 1)
-        far = b.compare("icmp ugt", y, last)
-        shifted = b.op(name, x, b.select(far, last, y))
-        return shifted if name == "ashr" else b.select(far, b.constant(x.kind, 0), shifted)
+def _shl(b: Block, x: Operand, y: Operand, to: str) -> Operand:
+    return integers.shift(b, "shl", x, y)
 
-    return emit
+
+def _shr(b: Block, x: Operand, y: Operand, to: str) -> Operand:
+    return integers.shift(b, "lshr" if x.unsigned else "ashr", x, y)
 
 
 def _cast(b: Block, x: Operand, to: str) -> Operand:
-    if x.kind == to:
+    kind = REGISTER[to]
+    if x.kind == kind:
         return x
-    if to == "i1":
+    if kind == "i1":
         zero = b.constant(x.kind, 0)
         return b.compare("fcmp une" if is_float(x) else "icmp ne", x, zero)
     if is_float(x):
-        if to in _BITS:
-            return _to_integer(b, x, to)
-        return b.convert("fpext" if to == "double" else "fptrunc", x, to)
-    if to in ("float", "double"):
-        return b.convert("uitofp" if x.kind == "i1" else "sitofp", x, to)
-    if x.kind == "i1":
-        return b.convert("zext", x, to)
-    return b.convert("sext" if to == "i64" else "trunc", x, to)
+        if kind in BITS:
+            return integers.from_float(b, x, to, kind)
+        return b.convert("fpext" if kind == "double" else "fptrunc", x, kind)
+    signless = x.unsigned or x.kind == "i1"
+    if kind in ("float", "double"):
+        return b.convert("uitofp" if signless else "sitofp", x, kind)
+    if x.kind == "i1" or BITS[kind] > BITS[x.kind]:
+        return b.convert("zext" if signless else "sext", x, kind)
+    return b.convert("trunc", x, kind)
 
 
-def _to_integer(b: Block, x: Operand, to: str) -> Operand:
-    # What does not fit (and NaN) is the smallest integer, as x86 has it; LLVM leaves it open.
-    edge = 2.0 ** (_BITS[to] - 1)
-    inside = b.op(
-        "and",
-        b.compare("fcmp ogt" if _holds_less(x, to) else "fcmp oge", x, _lowest(b, x, to)),
-        b.compare("fcmp olt", x, b.constant(x.kind, edge)),
-    )
-    safe = b.select(inside, x, b.constant(x.kind, 0))
-    return b.select(inside, b.convert("fptosi", safe, to), b.constant(to, int(-edge)))
-
-
-def _holds_less(x: Operand, to: str) -> bool:
-    return x.kind == "double" and to == "i32"
-
-
-def _lowest(b: Block, x: Operand, to: str) -> Operand:
-    # float64 holds numbers between -2^31 - 1 and -2^31, which are cut to -2^31.
-    edge = -(2.0 ** (_BITS[to] - 1))
-    return b.constant(x.kind, edge - 1 if _holds_less(x, to) else edge)
+def bitcast(b: Block, x: Operand, source: str, to: str) -> Operand:
+    """Returns the same bits as another dtype of that size."""
+    held, wanted = formats.to_memory(b, source, x), MEMORY[to]
+    if held.kind != wanted:
+        held = b.convert("bitcast", held, wanted)
+    return formats.to_register(b, to, held)
 
 
 def _own(name: str) -> Emit:
@@ -189,15 +201,16 @@ ELEMENTWISE: dict[str, Row] = {
     "add": Row(_NUMBER, _by_kind("fadd", "add")),
     "sub": Row(_NUMBER, _by_kind("fsub", "sub")),
     "mul": Row(_NUMBER, _by_kind("fmul", "mul")),
-    "div": Row(_FLOAT, _by_kind("fdiv", "")),
-    "floordiv": Row(_FLOAT, _floordiv),
+    "div": Row(_NUMBER, _div),
+    "floordiv": Row(_NUMBER, _floordiv),
+    "mod": Row(_NUMBER, _mod),
     "max": Row(_NUMBER, extremum("max")),
     "min": Row(_NUMBER, extremum("min")),
     "and": Row(_INT | _BOOL, _by_kind("", "and")),
     "or": Row(_INT | _BOOL, _by_kind("", "or")),
     "xor": Row(_INT | _BOOL, _by_kind("", "xor")),
-    "shl": Row(_INT, _shift("shl")),
-    "shr": Row(_INT, _shift("ashr")),
+    "shl": Row(_INT, _shl),
+    "shr": Row(_INT, _shr),
     "eq": Row(_ANY, _compared("oeq", "eq")),
     "ne": Row(_ANY, _compared("une", "ne")),
     "lt": Row(_NUMBER, _compared("olt", "slt")),
@@ -206,8 +219,15 @@ ELEMENTWISE: dict[str, Row] = {
     "cast": Row(_ANY, _cast),
     "stop_gradient": Row(_ANY, lambda b, x, to: x),
     "broadcast_to": Row(_ANY, lambda b, x, *target, to: x),
-    **{name: Row(frozenset({"float32"}), _own(name)) for name in math.FUNCTIONS},
+    "bitcast": Row(_NUMBER, bitcast),
+    **{name: Row(_FLOAT32, _own(name)) for name in math.FUNCTIONS},
+    "pow": Row(_FLOAT32 | _INT, _pow),
 }
+# They depend on where an element is; `sweep` writes them.
+COUNTED = frozenset({"iota", "random_bits"})
+# Their results are exact in any dtype: 16-bit floats need no rounding after them.
+EXACT = frozenset({"neg", "abs", "sign", "floor", "ceil", "round", "max", "min", "select",
+                   "stop_gradient", "broadcast_to"})  # fmt: skip
 
 
 class Reduction(NamedTuple):
@@ -235,18 +255,33 @@ def _highest_of(dtype: str) -> float:
 REDUCTIONS: dict[str, Reduction] = {
     # -0.0 is the identity of addition: 0.0 would turn a sum of -0.0 into 0.0.
     "reduce_sum": Reduction(_NUMBER, _by_kind("fadd", "add"), lambda d: -0.0),
+    "reduce_prod": Reduction(_NUMBER, _by_kind("fmul", "mul"), lambda d: 1.0),
     "reduce_max": Reduction(_NUMBER, extremum("max"), _lowest_of),
     "reduce_min": Reduction(_NUMBER, extremum("min"), _highest_of),
 }
 
 
 def accumulator(primitive: str, dtype: str) -> str:
-    """Returns the dtype in which a reduction runs: sums of float32 in float64, rounded once."""
+    """Returns the dtype in which a reduction runs.
+
+    Sums of float32 run in float64, sums and products of 16-bit floats in float32; they are rounded
+    once.
+    """
+    if primitive in ("reduce_sum", "reduce_prod") and dtype in formats.NARROW_FLOATS:
+        return "float32"
     return "float64" if (primitive, dtype) == ("reduce_sum", "float32") else dtype
 
 
 # Rough cost in nanoseconds of one element of what is not a single cheap instruction.
-_COST_NS = {"div": 0.1, "sqrt": 0.1, "rsqrt": 0.2, "floordiv": 0.15, "constant": 0.0}
+_COST_NS = {
+    "div": 0.1,
+    "mod": 2.0,
+    "random_bits": 0.5,
+    "sqrt": 0.1,
+    "rsqrt": 0.2,
+    "floordiv": 0.15,
+    "constant": 0.0,
+}
 
 
 def cost(primitive: str) -> float:
@@ -256,6 +291,8 @@ def cost(primitive: str) -> float:
 
 def why_not(primitive: str, dtypes: Sequence[str], result: str) -> str:
     """Returns why a fused loop cannot compute a primitive on these dtypes; "" if it can."""
+    if primitive in COUNTED:
+        return "" if result in REGISTER else f"{primitive} has no row for {result}"
     row: Row | Reduction | None = ELEMENTWISE.get(primitive) or REDUCTIONS.get(primitive)
     if row is None:
         return f"{primitive} has no row in the table"
