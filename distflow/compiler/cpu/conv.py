@@ -4,10 +4,10 @@ Nothing is unfolded: a tile of outputs reads its windows from the image at const
 (direct convolution: Georganas et al. 2018, arXiv:1808.05567). Only zeros around an image are a
 copy, made by the unit that reads it next.
 
-An output's products are added in the order of window positions, slowest first, then input
-channels. With windows larger than the result, as a filter's gradient has them (its channels are
-the images of the batch), channels come first, in chunks: `conv_filter_gradient`. All of that is a
-function of the shapes alone.
+An output's products are added in the order of window positions, slowest first, but that input
+channels come before the last spatial axis: row by row of the window. With windows larger than the
+result, as a filter's gradient has them (its channels are the images of the batch), channels come
+first, in chunks: `conv_filter_gradient`. All of that is a function of the shapes alone.
 """
 
 from __future__ import annotations

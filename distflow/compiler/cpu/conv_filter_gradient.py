@@ -15,11 +15,11 @@ from typing import Any
 from llvmlite import ir
 
 from distflow.compiler.cpu import isa, pad
-from distflow.compiler.cpu.microkernel import Axis, collapse
 from distflow.compiler.cpu.phases import Convolution
 from distflow.compiler.cpu.recipe import BYTES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
-from distflow.compiler.cpu.tiles import Nest, Tiles, cut
+from distflow.compiler.cpu.tiles import Nest, Tiles, cut, forms
+from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 
 # Chunks at most, and products of an element that a chunk has at least: adding a chunk to the
@@ -83,8 +83,7 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
     of_x = image.size if image else conv.x.strides[-1]
     module = ir.Module("sums")
     tiles = [
-        Tiles(module, f"phase{i}", dtype, nest, cut(nest, vectors.lanes, target.num_registers),
-              target)
+        Tiles(module, f"phase{i}", dtype, *cut(nest, vectors.lanes, target.num_registers), target)
         for i, nest in enumerate(_nests(conv, filters, of_y, image, block))
     ]  # fmt: skip
     parts = 1
@@ -122,8 +121,8 @@ def _padded(conv: Convolution) -> pad.Padded | None:
 
 def _nests(
     conv: Convolution, w: Layout, y: Layout, image: pad.Padded | None, block: int
-) -> list[Nest]:
-    """Returns the dense convolutions of one block of images."""
+) -> list[list[Nest]]:
+    """Returns the forms of the dense convolutions of one block of images."""
     if image:
         *of_x, of_channel = image.strides
         moved = image.size
@@ -141,13 +140,8 @@ def _nests(
             sum((p.base + lo) * a for (p, a, _, _), lo in zip(spatial, low)),
             sum(p.tap * b for p, _, b, _ in spatial),
         )
-        nests.append(
-            Nest(
-                collapse(tuple(rows)) or (Axis(1),),
-                (Axis(block, moved, w.strides[-2]), *(collapse(tuple(inner)) or (Axis(1),))),
-                conv.out[-1], start, counted=True, adds=True,
-            )
-        )  # fmt: skip
+        images = Axis(block, moved, w.strides[-2])
+        nests.append(forms(rows, inner, conv.out[-1], images, start=start, adds=True))
     return nests
 
 

@@ -8,18 +8,19 @@ result's elements that belong to it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
 
 from distflow.compiler.cpu import isa, pad
-from distflow.compiler.cpu.microkernel import Axis, collapse
 from distflow.compiler.cpu.packing import Step, emit_copy
 from distflow.compiler.cpu.phases import Convolution
-from distflow.compiler.cpu.recipe import BYTES, COPIES, PRODUCTS, Operand, Recipe
+from distflow.compiler.cpu.recipe import BYTES, COPIES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
-from distflow.compiler.cpu.tiles import Nest, Tiles, cut
+from distflow.compiler.cpu.tiles import Nest, Tiles, cut, forms
+from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 
 # Units that a batch is cut into at most; with fewer images than _FEW they are cut as well.
@@ -63,12 +64,12 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
         w = recipe.copy(conv.w, filters, w)
     nests, width, panel = _nests(conv, filters, image, images), 0, 0
     if nests:
-        width = cut(max(nests, key=_products), lanes, registers).vectors
+        width = cut(max(nests, key=_products), lanes, registers)[1].vectors
         filters, w, panel = _panels(recipe, conv, filters, w, width * lanes)
         nests = _nests(conv, filters, image, images, panel)
     module = ir.Module("convolve")
     tiles = [
-        Tiles(module, f"phase{i}", dtype, nest, cut(nest, lanes, registers, width), target)
+        Tiles(module, f"phase{i}", dtype, *cut(nest, lanes, registers, width), target)
         for i, nest in enumerate(nests)
     ]
     count = conv.x.shape[0] // images
@@ -109,19 +110,21 @@ def _padded(conv: Convolution, images: int) -> pad.Padded | None:
     return pad.padded((images, *conv.x.shape[1:]), conv.x.strides, [(0, 0), *margins, (0, 0)])
 
 
-def _products(nest: Nest) -> int:
+def _products(nests: Sequence[Nest]) -> int:
+    nest = nests[0]
     return math.prod(axis.extent for axis in nest.rows) * nest.products * nest.columns
 
 
 def _nests(
     conv: Convolution, w: Layout, image: pad.Padded | None, images: int, panel: int = 0
-) -> list[Nest]:
-    """Returns the dense convolutions of one step."""
+) -> list[list[Nest]]:
+    """Returns the forms of the dense convolutions of one step."""
     of_x = image.strides if image else conv.x.strides
     low = [lo if image else 0 for lo, _ in conv.margins()]
     of_y = contiguous(w.dtype, conv.out).strides
     wide, narrow = conv.out[-1] // conv.groups, w.shape[-2]
     depthwise = wide == narrow == 1 and conv.groups > 1
+    columns = conv.groups if depthwise else wide
     nests = []
     for phases in conv.dense():
         spatial = list(zip(phases, of_x[1:], w.strides, of_y[1:]))
@@ -129,19 +132,16 @@ def _nests(
         rows += [Axis(p.count, p.move * a, 0, p.step * c) for p, a, _, c in spatial]
         inner = [Axis(p.taps, p.tap_move * a, p.tap_step * b) for p, a, b, _ in spatial]
         if not depthwise:
-            inner.append(Axis(narrow, of_x[-1], w.strides[-2]))
+            # Along the last spatial axis an element of the image serves several outputs: from a
+            # register, if the positions along it come right after each other.
+            inner.insert(max(len(inner) - 1, 0), Axis(narrow, of_x[-1], w.strides[-2]))
             rows.insert(0, Axis(conv.groups, narrow * of_x[-1], wide, wide))
         start = (
             sum(p.first * c for p, _, _, c in spatial),
             sum((p.base + lo) * a for (p, a, _, _), lo in zip(spatial, low)),
             sum(p.tap * b for p, _, b, _ in spatial),
         )
-        nests.append(
-            Nest(
-                collapse(tuple(rows)) or (Axis(1),), collapse(tuple(inner)) or (Axis(1),),
-                conv.groups if depthwise else wide, start, panel, by_column=depthwise,
-            )
-        )  # fmt: skip
+        nests.append(forms(rows, inner, columns, start=start, panel=panel, by_column=depthwise))
     return nests
 
 
@@ -159,10 +159,12 @@ def _panels(
     if conv.groups > 1 or not (is_strided or is_large):
         return w, place, 0
     width = min(width, columns)
-    tile = contiguous(w.dtype, (*w.shape[:-1], width))
+    rank = len(w.shape)
+    order = (*range(rank - 3), *range(rank - 2, rank - 4, -1), rank - 1) if rank > 2 else (0, 1)
+    tile = in_order(Layout(w.dtype, (*w.shape[:-1], width), w.strides), order)
     count = -(-columns // width)
     steps = [Step(count, width * w.strides[-1], tile.size)]
-    steps += map(Step, tile.shape, w.strides, tile.strides)
+    steps += [Step(tile.shape[i], w.strides[i], tile.strides[i]) for i in order]
     module = ir.Module("panels")
     emit_copy(module, "panels", w.dtype, steps, columns % width)
     panels = recipe.buffer(w.dtype, count * tile.size)

@@ -12,18 +12,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
 
 from distflow.compiler.cpu.isa import Target
-from distflow.compiler.cpu.microkernel import Axis
+from distflow.compiler.cpu.tiling import Axis, collapse
 from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop
 
 # Fused multiply-adds in the body of an innermost loop, about; and those up to which all loops of
 # a tile are unrolled.
 _UNROLLED, _STRAIGHT = 64, 288
+# Steps that a sliding tile writes out; with more of them it loops.
+_WRITTEN_OUT = 8
 _BIT = ir.IntType(1)
 
 
@@ -40,6 +42,8 @@ class Nest:
       panel: distance of two column tiles in B in elements; 0: they are neighbours.
       counted: whether the extent of inner[0] is given at run time.
       adds: whether tiles may add to C instead of writing it.
+      sliding: number of the axis of rows along which A moves as along the last axis of `inner`;
+        -1: there is none.
     """
 
     rows: tuple[Axis, ...]
@@ -50,6 +54,7 @@ class Nest:
     by_column: bool = False
     counted: bool = False
     adds: bool = False
+    sliding: int = -1
 
     @property
     def products(self) -> int:
@@ -61,22 +66,58 @@ class Nest:
 class Cut:
     """How a nest is cut into tiles: `tile[i]` positions of axis `tiled[i]` by `vectors` columns.
 
-    The first tiled axis may end in a smaller tile, the second divides.
+    The first tiled axis may end in a smaller tile, the second divides. If it `slides`, an
+    element of A that serves several rows at several steps is loaded once for all of them.
     """
 
     tiled: tuple[int, ...]
     tile: tuple[int, ...]
     vectors: int
+    slides: bool = False
 
 
-def cut(nest: Nest, lanes: int, registers: int, vectors: int = 0) -> Cut:
-    """Returns the tiles that waste fewest cycles; `vectors`: their width, 0 for any."""
-    widths = [vectors] if vectors else range(1, min(4, -(-nest.columns // lanes)) + 1)
-    _, best = min(
-        ((cycles, c) for v in widths for cycles, c in _candidates(nest, lanes, registers, v)),
-        key=lambda row: (row[0], row[1].vectors, row[1].tiled),
-    )
-    return best
+def forms(
+    rows: Sequence[Axis], inner: Sequence[Axis], columns: int, counted: Axis | None = None,
+    **more: Any,
+) -> list[Nest]:  # fmt: skip
+    """Returns a convolution as nests: neighbouring axes joined, but perhaps for a sliding one.
+
+    Args:
+      rows, inner, columns: as in `Nest`.
+      counted: slowest axis of the sums whose extent is given at run time.
+      more: what else a Nest has.
+    """
+    inner = collapse(tuple(inner)) or (Axis(1),)
+    if counted:
+        inner, more["counted"] = (counted, *inner), True
+    found = [Nest(collapse(tuple(rows)) or (Axis(1),), inner, columns, **more)]
+    last = inner[-1]
+    for i, axis in enumerate(rows):
+        if axis.b == 0 and axis.extent > 1 and last.extent > 1 and axis.a == last.a:
+            before = collapse(tuple(rows[:i]))
+            joined = (*before, axis, *collapse(tuple(rows[i + 1 :])))
+            found.append(Nest(joined, inner, columns, **more, sliding=len(before)))
+    return found
+
+
+def cut(nests: Sequence[Nest], lanes: int, registers: int, vectors: int = 0) -> tuple[Nest, Cut]:
+    """Returns the form and its tiles that waste fewest cycles.
+
+    Args:
+      nests: forms of one convolution.
+      lanes, registers: of the vector unit.
+      vectors: width of the tiles; 0: any.
+    """
+    columns = nests[0].columns
+    widths = [vectors] if vectors else range(1, min(4, -(-columns // lanes)) + 1)
+    found = [
+        (cycles, i, shape)
+        for i, nest in enumerate(nests)
+        for v in widths
+        for cycles, shape in _candidates(nest, lanes, registers, v)
+    ]
+    _, i, shape = min(found, key=lambda row: (row[0], row[1], row[2].vectors, row[2].tiled))
+    return nests[i], shape
 
 
 def _candidates(
@@ -84,31 +125,50 @@ def _candidates(
 ) -> Iterator[tuple[float, Cut]]:
     most = max((registers - vectors - 1) // vectors, 1)
     free = [i for i, axis in enumerate(nest.rows) if axis.b == 0]
-    total = math.prod(axis.extent for axis in nest.rows)
     for i in free:
-        extent = nest.rows[i].extent
-        for n in range(1, min(extent, most) + 1):
-            lines = total // extent
-            yield _cycles(nest, lines, extent, n, 1, vectors, lanes), Cut((i,), (n,), vectors)
+        for n in range(1, min(nest.rows[i].extent, most) + 1):
+            chosen = [Cut((i,), (n,), vectors)]
             for j in free:
                 for m in range(2, min(most // n, nest.rows[j].extent) + 1):
                     if j != i and nest.rows[j].extent % m == 0:
-                        yield (
-                            _cycles(nest, lines // m, extent, n, m, vectors, lanes),
-                            Cut((i, j), (n, m), vectors),
-                        )
+                        chosen.append(Cut((i, j), (n, m), vectors))
+            for shape in chosen:
+                yield _cycles(nest, shape, lanes), shape
+                if _may_slide(nest, shape, registers):
+                    shape = replace(shape, slides=True)
+                    yield _cycles(nest, shape, lanes), shape
 
 
-def _cycles(nest: Nest, lines: int, extent: int, n: int, m: int, vectors: int, lanes: int) -> float:
+def _may_slide(nest: Nest, shape: Cut, registers: int) -> bool:
+    if nest.sliding not in shape.tiled or nest.by_column:
+        return False
+    steps, rows = nest.inner[-1].extent, shape.tile[shape.tiled.index(nest.sliding)]
+    if rows == 1 or (rows > steps and steps > _WRITTEN_OUT):
+        return False
+    held = min(steps, rows) * shape.vectors
+    return math.prod(shape.tile) * shape.vectors + held + 2 <= registers
+
+
+def _cycles(nest: Nest, shape: Cut, lanes: int) -> float:
     """Models a core with two FMAs and two loads a cycle, an FMA's result ready after four."""
-    full, tail = divmod(nest.columns, vectors * lanes)
+    full, tail = divmod(nest.columns, shape.vectors * lanes)
+    (i, n), others = (shape.tiled[0], shape.tile[0]), math.prod(shape.tile[1:])
+    extent = nest.rows[i].extent
+    lines = math.prod(axis.extent for axis in nest.rows) // extent // others
+    last = nest.inner[-1].extent
     cycles = 0.0
-    for count, v in ((full, vectors), (1 if tail else 0, -(-tail // lanes))):
-        for tiles, rows in ((extent // n, n * m), (1 if extent % n else 0, extent % n * m)):
-            if count and tiles:
-                loads = rows * v + v if nest.by_column else rows + v
-                step = max(rows * v / 2, loads / 2, 4.0) + 0.25
-                cycles += count * tiles * (step * nest.products + rows * v + 12)
+    for count, v in ((full, shape.vectors), (1 if tail else 0, -(-tail // lanes))):
+        for tiles, size in ((extent // n, n), (1 if extent % n else 0, extent % n)):
+            if not count or not tiles:
+                continue
+            rows = size * others
+            loads: float = rows * v + v if nest.by_column else rows + v
+            if shape.slides:
+                along = size if i == nest.sliding else others
+                loads = rows // along * (along + last - 1) / last + v
+            # Loads get in each other's way: 178 GFLOP/s of 215 with one for each FMA (2026-11).
+            step = max(rows * v / 2 + loads / 10, loads / 2, 4.0) + 0.25
+            cycles += count * tiles * (step * nest.products + rows * v + 12)
     return cycles * lines
 
 
@@ -245,10 +305,11 @@ class Tiles(Vectors):
         c.add_attribute("noalias")
         tiled = [nest.rows[i] for i in self._shape.tiled]
         places = list(itertools.product(*map(range, rows)))
-        of_a, of_c = (
-            [sum(r * stride for r, stride in zip(at, strides)) for at in places]
-            for strides in ([x.a for x in tiled], [x.c for x in tiled])
-        )
+        of_c = [sum(r * axis.c for r, axis in zip(at, tiled)) for at in places]
+        of_a: list[Any] = [sum(r * axis.a for r, axis in zip(at, tiled)) for at in places]
+        if self._shape.slides:
+            along = self._shape.tiled.index(nest.sliding)
+            of_a = [(at[along], of - at[along] * tiled[along].a) for at, of in zip(places, of_a)]
         pieces = [
             (row, v, min(self.lanes, columns - v))
             for row in range(len(places))
@@ -277,11 +338,13 @@ class Tiles(Vectors):
         return function
 
     def _sum(
-        self, builder: Any, level: int, a: Any, b: Any, sums: list[Any], rows: list[int],
+        self, builder: Any, level: int, a: Any, b: Any, sums: list[Any], rows: list[Any],
         columns: int, count: Any,
     ) -> list[Any]:  # fmt: skip
         """Adds the products of inner[level:] to the sums; `count`: extent, if not the axis's."""
         axis, last = self._nest.inner[level], level == len(self._nest.inner) - 1
+        if last and self._shape.slides:
+            return self._slide(builder, a, b, sums, rows, columns)
         below = math.prod(x.extent for x in self._nest.inner[level:])
 
         def steps(builder: Any, n: int, state: list[Any]) -> list[Any]:
@@ -305,6 +368,85 @@ class Tiles(Vectors):
             state = loop(builder, I64(0), many, state, lambda b, _, s: steps(b, unroll, s))
             return steps(builder, axis.extent % unroll, state)[2:]
         return steps(builder, axis.extent, state)[2:]
+
+    def _slide(
+        self, builder: Any, a: Any, b: Any, sums: list[Any], rows: list[tuple[int, int]],
+        columns: int,
+    ) -> list[Any]:  # fmt: skip
+        """Adds the products of the last inner axis, place by place in A.
+
+        What lies at place p serves row r at step p - r. The steps of a row come in order.
+
+        Args:
+          builder, a, b, sums, columns: as elsewhere.
+          rows: (row along the sliding axis, offset in A by the other axis) of each row.
+        """
+        axis, n = self._nest.inner[-1], 1 + max(r for r, _ in rows)
+        pieces = range(0, columns, self.lanes)
+        others = list(dict.fromkeys(offset for _, offset in rows))
+        number = {row: i * len(pieces) for i, row in enumerate(rows)}
+
+        def held(builder: Any, b: Any, step: int) -> list[Any]:
+            return [
+                self.load(builder, self.at(builder, b, step * axis.b, v),
+                          min(self.lanes, columns - v))
+                for v in pieces
+            ]  # fmt: skip
+
+        def place(
+            builder: Any, a: Any, p: int, sums: list[Any], steps: dict[int, list[Any]]
+        ) -> list[Any]:
+            """Adds what lies at a place; steps: the vectors of B for each row."""
+            sums = list(sums)
+            for offset in others:
+                at = self.at(builder, a, p * axis.a + offset)
+                left = self.broadcast(builder, builder.load(at, typ=self.element))
+                for r, vectors in steps.items():
+                    for j, vector in enumerate(vectors):
+                        i = number[r, offset] + j
+                        sums[i] = builder.call(self._fma, [left, vector, sums[i]])
+            return sums
+
+        def split_up(state: list[Any]) -> tuple[list[list[Any]], list[Any]]:
+            """Returns the vectors of B that stay from round to round, youngest first, and sums."""
+            end = (n - 1) * len(pieces)
+            return [state[i : i + len(pieces)] for i in range(0, end, len(pieces))], state[end:]
+
+        extent, window = axis.extent, dict[int, list[Any]]()
+
+        def written_out(builder: Any, first: int, last: int, sums: list[Any]) -> list[Any]:
+            for p in range(first, last):
+                if p < extent:
+                    window[p] = held(builder, b, p)
+                steps = {r: window[p - r] for r in range(n) if 0 <= p - r < extent}
+                sums = place(builder, a, p, sums, steps)
+            return sums
+
+        if extent <= _WRITTEN_OUT:
+            return written_out(builder, 0, n + extent - 1, sums)
+        sums = written_out(builder, 0, n - 1, sums)
+        many = (extent - n + 1) // n  # rounds of n places: what is held then moves by itself
+
+        def round_(builder: Any, _: Any, state: list[Any]) -> list[Any]:
+            a, b, *rest = state
+            older = [
+                rest[i : i + len(pieces)] for i in range(0, (n - 1) * len(pieces), len(pieces))
+            ]
+            sums = rest[(n - 1) * len(pieces) :]
+            for i in range(n):
+                older = [held(builder, b, i), *older]
+                sums = place(builder, a, i, sums, {r: older[r] for r in range(n)})
+            kept = [vector for vectors in older[: n - 1] for vector in vectors]
+            return [self.at(builder, a, n * axis.a), self.at(builder, b, n * axis.b), *kept, *sums]
+
+        first = n - 1
+        kept = [vector for p in reversed(range(first)) for vector in window[p]]
+        here = [self.at(builder, a, first * axis.a), self.at(builder, b, first * axis.b)]
+        state = loop(builder, I64(0), I64(many), [*here, *kept, *sums], round_)[2:]
+        done = first + many * n
+        older, sums = split_up(state)
+        window = {done - 1 - i: vectors for i, vectors in enumerate(older)}
+        return written_out(builder, done, extent + n - 1, sums)
 
     def _step(
         self, builder: Any, a: Any, b: Any, sums: list[Any], rows: list[int], columns: int
