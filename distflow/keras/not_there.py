@@ -19,7 +19,7 @@ NAMES = {
         AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
         AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D AdditiveAttention
         AlphaDropout Attention AugMix AutoContrast CategoryEncoding CenterCrop
-        ContrastLimitedAdaptiveHistogramEqualization ConvLSTM1D ConvLSTM2D ConvLSTM3D CutMix
+        ContrastLimitedAdaptiveHistogramEqualization CutMix
         Discretization EinsumDense Equalization FlaxLayer GroupNormalization
         GroupQueryAttention HashedCrossing Hashing IntegerLookup JaxLayer
         MaxNumBoundingBoxes MelSpectrogram MixUp MultiHeadAttention Normalization Pipeline

@@ -309,5 +309,12 @@ LAYERS += samples([
     ("TimeDistributed", {"layer": Sample("Dense", {"units": 3})}, _SEQUENCES),
     ("TimeDistributed", {"layer": Sample("Conv2D", {"filters": 2, "kernel_size": 2})},
      floats(2, 3, 4, 4, 2)),
+    ("ConvLSTM1D", {"filters": 2, "kernel_size": 2}, floats(2, 3, 5, 2)),
+    ("ConvLSTM2D", {"filters": 2, "kernel_size": [3, 2], "padding": "same", "strides": 2,
+                    "return_sequences": True, "dropout": 0.5}, floats(2, 3, 5, 4, 2)),
+    ("ConvLSTM2D", {"filters": 2, "kernel_size": 3, "dilation_rate": (1, 2), "use_bias": False,
+                    "go_backwards": True, "recurrent_dropout": 0.5}, floats(2, 3, 5, 6, 2)),
+    ("ConvLSTM3D", {"filters": 2, "kernel_size": 2, "unit_forget_bias": False},
+     floats(1, 2, 3, 3, 3, 2)),
     ("TimeDistributed", {"layer": Sample("LSTM", {"units": 2})}, floats(2, 3, 4, 2)),
 ])  # fmt: skip

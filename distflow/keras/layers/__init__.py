@@ -120,6 +120,7 @@ from distflow.keras.layers.reshaping import (
     ZeroPadding3D,
 )
 from distflow.keras.layers.rnn.bidirectional import Bidirectional
+from distflow.keras.layers.rnn.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from distflow.keras.layers.rnn.gru import GRU, GRUCell
 from distflow.keras.layers.rnn.lstm import LSTM, LSTMCell
 from distflow.keras.layers.rnn.rnn import RNN
@@ -149,6 +150,9 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution1DTranspose",
     "Convolution2D",

@@ -354,6 +354,48 @@ def test_mixed_precision_computes_in_16_bits_and_trains_in_32():
     assert [g.dtype for g in found] == [tf.float32] * 3
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_a_convolution_of_one_pixel_makes_an_lstm_of_each_pixel(padding):
+    lstm = made("LSTM", return_sequences=True)
+    layer = layers.ConvLSTM2D(UNITS, 1, padding=padding, return_sequences=True)
+    x = RNG.normal(size=(2, TIME, 3, 2, WIDTH)).astype("float32")
+    layer.build(x.shape)
+    layer.set_weights([w.reshape((1,) * (4 - w.ndim) + w.shape) if w.ndim > 1 else w
+                       for w in lstm.get_weights()])  # fmt: skip
+    close(layer(x)[:, :, 1, 1], lstm(x[:, :, 1, 1]).numpy())
+
+
+def test_channels_first_is_channels_last_with_other_axes():
+    x = RNG.normal(size=(2, TIME, 5, 4, 3)).astype("float32")
+    mask = RNG.random((2, TIME)) > 0.4
+    last, first = (
+        layers.ConvLSTM2D(UNITS, (3, 2), return_sequences=True, data_format=form)
+        for form in ("channels_last", "channels_first")
+    )
+    expected = last(x, mask=mask).numpy()
+    first.build((2, TIME, 3, 5, 4))
+    first.set_weights(last.get_weights())
+    found = first(np.moveaxis(x, -1, 2), mask=mask)
+    close(np.moveaxis(found.numpy(), 2, -1), expected)
+
+
+def test_a_stateful_convolutional_layer_goes_on_from_batch_to_batch():
+    layer = layers.ConvLSTM1D(UNITS, 2, stateful=True)
+    x = RNG.normal(size=(2, 4, 5, 3)).astype("float32")
+    layer(x[:, :2])
+    found = layer(x[:, 2:]).numpy()
+    layer.reset_state()
+    close(layer(x), found)
+
+
+def test_convolutional_cells_draw_dropout_masks_for_each_gate():
+    layer = layers.ConvLSTM1D(UNITS, 2, dropout=0.5, recurrent_dropout=0.5)
+    x = RNG.normal(size=(2, 4, 5, 3)).astype("float32")
+    train = tf.function(lambda x: layer(x, training=True))
+    assert np.abs(train(x).numpy() - train(x).numpy()).max() > 0
+    assert np.abs(layer(x).numpy() - layer(x).numpy()).max() == 0
+
+
 # -- wrappers ------------------------------------------------------------------------------
 
 

@@ -39,6 +39,8 @@ class GatedCell(DropoutRNNCell, Layer):
     num_gates = 1
     # Whether `call` is `project`, then `advance`.
     splits = True
+    # Dimensions of a step's inputs.
+    _step_rank = 2
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -117,8 +119,7 @@ class GatedCell(DropoutRNNCell, Layer):
     def project(self, inputs: Any, training: Any = False) -> Any:
         """Returns the inputs' part of all gates, [..., gates * units], for any leading sizes."""
         x = math.cast(inputs, self.compute_dtype)
-        # One mask [batch, features] for all steps.
-        masks = self.get_dropout_mask(_first_step(x)) if self._drops(training, "dropout") else None
+        masks = self._input_masks(x, training)
         if isinstance(masks, list):
             kernels = array.split(self.kernel, self.num_gates, axis=1)
             parts = [tensordot(x * m, k, 1) for m, k in zip(masks, kernels)]
@@ -126,6 +127,14 @@ class GatedCell(DropoutRNNCell, Layer):
         else:
             projected = tensordot(x if masks is None else x * masks, self.kernel, 1)
         return projected if self.bias is None else projected + self._input_bias()
+
+    def _input_masks(self, x: Any, training: Any) -> Any:
+        """Returns the masks for inputs with any leading dimensions before a step's."""
+        if not self._drops(training, "dropout"):
+            return None
+        while x.ndim > self._step_rank:
+            x = x[0]
+        return self.get_dropout_mask(x)
 
     def _input_bias(self) -> Any:
         return self.bias
@@ -166,10 +175,3 @@ def described_activations(cell: Any) -> dict[str, Any]:
     """Returns the activations of a cell (or its layer) as they stand in its config."""
     names = [n for n in ("activation", "recurrent_activation") if hasattr(cell, n)]
     return {name: activations.serialize(getattr(cell, name)) for name in names}
-
-
-def _first_step(x: Any) -> Any:
-    """Returns a step [batch, features] of inputs with any leading dimensions before these."""
-    while x.ndim > 2:
-        x = x[0]
-    return x

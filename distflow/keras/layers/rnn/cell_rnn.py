@@ -17,7 +17,8 @@ LOOP = (
 )  # fmt: skip
 
 
-def _of_cell(name: str) -> property:
+def of_cell(name: str) -> property:
+    """Returns a property that is the cell's."""
     return property(lambda self: getattr(self.cell, name), doc=f"The cell's `{name}`.")
 
 
@@ -38,28 +39,31 @@ class CellRNN(RNN):
         super().__init__(cell, **loop, **kwargs)
         self.input_spec = InputSpec(ndim=3)
 
-    units = _of_cell("units")
-    activation = _of_cell("activation")
-    use_bias = _of_cell("use_bias")
-    kernel_initializer = _of_cell("kernel_initializer")
-    recurrent_initializer = _of_cell("recurrent_initializer")
-    bias_initializer = _of_cell("bias_initializer")
-    kernel_regularizer = _of_cell("kernel_regularizer")
-    recurrent_regularizer = _of_cell("recurrent_regularizer")
-    bias_regularizer = _of_cell("bias_regularizer")
-    kernel_constraint = _of_cell("kernel_constraint")
-    recurrent_constraint = _of_cell("recurrent_constraint")
-    bias_constraint = _of_cell("bias_constraint")
-    dropout = _of_cell("dropout")
-    recurrent_dropout = _of_cell("recurrent_dropout")
+    units = of_cell("units")
+    activation = of_cell("activation")
+    use_bias = of_cell("use_bias")
+    kernel_initializer = of_cell("kernel_initializer")
+    recurrent_initializer = of_cell("recurrent_initializer")
+    bias_initializer = of_cell("bias_initializer")
+    kernel_regularizer = of_cell("kernel_regularizer")
+    recurrent_regularizer = of_cell("recurrent_regularizer")
+    bias_regularizer = of_cell("bias_regularizer")
+    kernel_constraint = of_cell("kernel_constraint")
+    recurrent_constraint = of_cell("recurrent_constraint")
+    bias_constraint = of_cell("bias_constraint")
+    dropout = of_cell("dropout")
+    recurrent_dropout = of_cell("recurrent_dropout")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer."""
         config = {k: v for k, v in super().get_config().items() if k != "cell"}
-        config |= {"units": self.units} | described_activations(self)
+        config |= self._size_config() | described_activations(self)
         config |= described(self, "use_bias", *WEIGHTS, "dropout", "recurrent_dropout")
         own = self.activity_regularizer
         return config | {"activity_regularizer": own and regularizers.serialize(own)}
+
+    def _size_config(self) -> dict[str, Any]:
+        return {"units": self.units}
 
 
 class GatedRNN(CellRNN):
@@ -77,7 +81,7 @@ class GatedRNN(CellRNN):
                 "Pass use_cudnn='auto'."
             )
 
-    recurrent_activation = _of_cell("recurrent_activation")
+    recurrent_activation = of_cell("recurrent_activation")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer."""

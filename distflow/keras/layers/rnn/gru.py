@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.keras.layers.rnn.cell import GatedCell, settings_of
-from distflow.keras.layers.rnn.cell_rnn import GatedRNN
+from distflow.keras.layers.rnn.cell_rnn import GatedRNN, of_cell
 from distflow.ops import array
 from distflow.ops.matmul import matmul
 
@@ -98,10 +98,7 @@ class GRU(GatedRNN):
                  reset_after: bool = True, use_cudnn: Any = "auto", **kwargs: Any):  # fmt: skip
         super().__init__(units, settings_of(locals()), **kwargs)
 
-    @property
-    def reset_after(self) -> bool:
-        """The cell's `reset_after`."""
-        return self.cell.reset_after
+    reset_after = of_cell("reset_after")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.keras.layers.rnn.cell import GatedCell, settings_of
-from distflow.keras.layers.rnn.cell_rnn import GatedRNN
+from distflow.keras.layers.rnn.cell_rnn import GatedRNN, of_cell
 from distflow.ops import array
 
 
@@ -25,6 +25,8 @@ class LSTMCell(GatedCell):
     """
 
     num_gates = 4
+    # Where the gates stand side by side.
+    _gate_axis = -1
 
     def __init__(self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid",
                  use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
@@ -56,7 +58,7 @@ class LSTMCell(GatedCell):
         """Returns (h, [h, c]), given x @ kernel + bias."""
         h, c = states
         z = projected + self._recurrent(h, training)
-        i, f, g, o = array.split(z, 4, axis=-1)
+        i, f, g, o = array.split(z, 4, axis=self._gate_axis)
         gate = self.recurrent_activation
         c = gate(f) * c + gate(i) * self.activation(g)
         h = gate(o) * self.activation(c)
@@ -86,10 +88,7 @@ class LSTM(GatedRNN):
                  use_cudnn: Any = "auto", **kwargs: Any):  # fmt: skip
         super().__init__(units, settings_of(locals()), **kwargs)
 
-    @property
-    def unit_forget_bias(self) -> bool:
-        """The cell's `unit_forget_bias`."""
-        return self.cell.unit_forget_bias
+    unit_forget_bias = of_cell("unit_forget_bias")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from distflow.base import errors, nest
+from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import serialization
 from distflow.keras.engine import call_context
@@ -93,17 +94,15 @@ class RNN(Layer):
                 f"dynamic batch size: sequence.shape={tuple(sequences_shape)}",
             )  # fmt: skip
 
-        def variable(size: Any) -> Any:
-            shape = (sequences_shape[0], *((size,) if isinstance(size, int) else size))
-            return LayerVariable(
-                lambda: array.zeros(shape, self.variable_dtype), trainable=False, name="rnn_state"
-            )
-
+        with context.init_scope():
+            first = self.get_initial_state(sequences_shape[0])
         with call_context.layer_scope(self):
-            self.states = [
-                variable(size) if isinstance(size, int) else [variable(s) for s in size]
-                for size in self.state_size
-            ]
+            self.states = nest.map_structure(
+                lambda x: LayerVariable(
+                    x, trainable=False, name="rnn_state", dtype=self.variable_dtype
+                ),
+                first,
+            )
 
     def get_initial_state(self, batch_size: Any) -> list[Any]:
         """Returns the states before the first step: the cell's, or zeros."""
