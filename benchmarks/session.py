@@ -1,5 +1,6 @@
 """The parent's end of a contestant: starts its process, asks it, and ends it."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -79,7 +80,8 @@ class Session:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # what it did not live to read
+            self._process.stdin.close()
         self._process.stdout.close()
         self._log.close()
 

@@ -12,9 +12,14 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def report(monkeypatch):
+def module(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("report")
+    return importlib.import_module
+
+
+@pytest.fixture
+def report(module):
+    return module("report")
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +27,8 @@ def outcome(tmp_path_factory):
     file = tmp_path_factory.mktemp("compare") / "found.json"
     command = [sys.executable, str(BENCHMARKS / "compare.py"), "--models", "mlp", "--rounds", "2"]
     limits = ["--steps", "6", "--seconds", "0.1", "--peer", "jax=false", "--json", str(file)]
-    done = subprocess.run(
-        [*command, *limits], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = subprocess.run([*command, *limits], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())["models"]["mlp"]
 
 
@@ -47,6 +51,16 @@ def test_the_model_trains(outcome, name):
 @pytest.mark.spawn
 def test_a_peer_that_cannot_start_is_named_and_the_others_go_on(outcome):
     assert "- JAX jit: not there: ended with code 1" in outcome[0]
+
+
+@pytest.mark.spawn
+def test_a_process_that_ended_before_it_was_asked_is_a_contestant_error(module):
+    session = module("session")
+    opened = session.Session("false", module("field").CONTESTANTS[0], "mlp")
+    opened._process.wait()
+    with pytest.raises(session.ContestantError, match="ended with code 1"):
+        opened.ask("first")
+    opened.close()
 
 
 def test_the_bar_is_judged_against_the_fastest_way_of_any_peer(report):
