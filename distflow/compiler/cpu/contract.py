@@ -6,10 +6,9 @@ import ctypes
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from distflow.compiler.cpu import isa, jit, threads
@@ -23,10 +22,14 @@ _ROWS_FOR_PANELS = 128
 # Below this B stays in the first-level cache however it lies.
 _BYTES_FOR_PANELS = 1 << 14
 # Steps in A from which it is copied into panels too, if so many column tiles read them.
-_FAR_BYTES = 1 << 11
-_TILES_FOR_ROW_PANELS = 8
-# Nanoseconds of a multiply-add of one element, as parts; elements copied in one.
-_PRODUCTS_PER_NS, _COPIES_PER_NS = 50, 2
+_FAR_BYTES = 1 << 10
+_TILES_FOR_ROW_PANELS = 2
+# Elements side by side in A that are copied at once.
+_RUN_FOR_ROW_PANELS = 96
+# Elements between panels, so that their first lines do not share a set of the cache.
+_GAP = 16
+# What a core does in a nanosecond, about: multiply-adds, elements copied, bytes read.
+_PRODUCTS_PER_NS, _COPIES_PER_NS, _BYTES_PER_NS = 64, 4, 40
 _POINTERS = [ctypes.c_void_p * n for n in range(4)]
 
 # (number, offset in bytes): see task.Call.
@@ -65,13 +68,13 @@ def _made(nest: Nest, column_stride: int, target: isa.Target) -> Contraction:
 
 
 class Contraction:
-    """Machine code for one Nest. Calls may overlap in time."""
+    """Machine code for one Nest, and the copies that come before it."""
 
     def __init__(self, nest: Nest, column_stride: int, target: isa.Target):
         module = ir.Module("contraction")
+        self._copies: list[_Panels] = []
         products = math.prod(axis.extent for axis in nest.inner)
         sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
-        self._num_panels = 0
         if column_stride != 1 or (
             nest.columns > target.lanes(nest.item_bytes)
             and sharing >= _ROWS_FOR_PANELS
@@ -82,7 +85,6 @@ class Contraction:
             cut = plan(nest, target, width)
         else:
             cut = plan(nest, target)
-        self._num_row_panels = 0
         if (
             len(cut.tiled) == 1 and not cut.outer and len(nest.inner) == 1
             and nest.inner[0].a * nest.item_bytes >= _FAR_BYTES
@@ -93,14 +95,15 @@ class Contraction:
         self.nest, self.plan = nest, cut
         emit(module, "contract", nest, cut, target)
         code = jit.compile_module(module, "contraction")
-        self._contract = function(code, "contract")
-        if self._num_panels:
-            self._pack = function(code, "pack")
-        if self._num_row_panels:
-            self._pack_rows = function(code, "pack_rows")
-        self._num_groups = cut.num_groups(nest)
+        self._functions = {
+            name: function(code, name)
+            for name in ("contract", *(part.name for copy in self._copies for part in copy.parts))
+        }
         rows = math.prod(axis.extent for axis in nest.rows)
-        self._work = rows * products * nest.columns // _PRODUCTS_PER_NS
+        self._work = max(
+            rows * products * nest.columns // _PRODUCTS_PER_NS,
+            products * nest.columns * nest.item_bytes // _BYTES_PER_NS,
+        )
 
     def calls(
         self, c: Operand, a: Operand, b: Operand, scratch: int, extras: Sequence[Operand] = ()
@@ -112,74 +115,91 @@ class Contraction:
           scratch: number that the first of the scratch buffers has as an operand.
           extras: the same as `c` for each further operand of the epilogue.
         """
-        calls, buffers = [], []
-        if self._num_panels:
-            calls.append(
-                Call(self._pack, ((scratch, 0), b), (scratch,), self._num_panels,
-                     self._panel_size // _COPIES_PER_NS)
-            )  # fmt: skip
-            buffers.append(Scratch(self._panel_size * self.nest.item_bytes))
-            b, scratch = (scratch, 0), scratch + 1
-        if self._num_row_panels:
-            calls.append(
-                Call(self._pack_rows, ((scratch, 0), a), (scratch,), self._num_row_panels,
-                     self._row_panel_size // _COPIES_PER_NS)
-            )  # fmt: skip
-            buffers.append(Scratch(self._row_panel_size * self.nest.item_bytes))
-            a = (scratch, 0)
-        calls.append(
-            Call(self._contract, (c, a, b, *extras), (c[0],), self._num_groups, self._work)
-        )
+        calls, buffers, size = [], [], self.nest.item_bytes
+        places = {"a": a, "b": b}
+        for number, copy in enumerate(self._copies, scratch):
+            operand, offset = places[copy.of]
+            for part in copy.parts:
+                target, source = (number, part.to * size), (operand, offset + part.source * size)
+                calls.append(
+                    Call(self._functions[part.name], (target, source), (number,), part.units,
+                         part.size // _COPIES_PER_NS)
+                )  # fmt: skip
+            buffers.append(Scratch(copy.size * size))
+            places[copy.of] = number, 0
+        main, units = self._functions["contract"], self.plan.num_groups(self.nest)
+        calls.append(Call(main, (c, places["a"], places["b"], *extras), (c[0],), units, self._work))
         return calls, buffers
-
-    def __call__(self, c: int, a: int, b: int) -> None:
-        """Writes C. The three are addresses of the first elements."""
-        calls, scratch = self.calls((0, 0), (1, 0), (2, 0), 3)
-        buffers = [np.empty(s.num_bytes, np.uint8) for s in scratch]
-        addresses = [c, a, b, *(x.ctypes.data for x in buffers)]
-        for call in calls:
-            pointers = (addresses[i] + offset for i, offset in call.arguments)
-            run(call.function, call.units, call.work, *pointers)
 
     def _add_panels(self, module: Any, nest: Nest, column_stride: int, width: int) -> Nest:
         """Adds the copy of B to panels [column tile, *batch, *inner, width]; returns its nest."""
-        self._num_panels = -(-nest.columns // width)
-        width = min(width, nest.columns)
+        count, width = -(-nest.columns // width), min(width, nest.columns)
         strides = []
         size = width
         for axis in reversed((*(a for a in nest.rows if a.b), *nest.inner)):
             strides.append(size)
             size *= axis.extent
         moved = iter(reversed(strides))
-        steps, rows, inner = [Step(self._num_panels, width * column_stride, size)], [], []
+        steps, rows, inner = [Step(count, width * column_stride, size)], [], []
         for axis in nest.rows:
             rows.append(replace(axis, b=next(moved)) if axis.b else axis)
             if axis.b:
                 steps.append(Step(axis.extent, axis.b, rows[-1].b))
+        together = len(steps)
         for axis in nest.inner:
             inner.append(replace(axis, b=next(moved)))
             steps.append(Step(axis.extent, axis.b, inner[-1].b))
         steps.append(Step(width, column_stride, 1))
-        tail = nest.columns - (self._num_panels - 1) * width
-        emit_copy(module, "pack", nest.dtype, steps, tail)
-        self._panel_size = self._num_panels * size
+        tail = nest.columns - (count - 1) * width
+        emit_copy(module, "pack", nest.dtype, steps, tail, together=together)
+        units = math.prod(step.extent for step in steps[:together])
+        self._copies.append(_Panels("b", count * size, [_Part("pack", units, count * size)]))
         return replace(nest, rows=tuple(rows), inner=collapse(tuple(inner)) or (Axis(1),),
                        panel=size)  # fmt: skip
 
     def _add_row_panels(self, module: Any, nest: Nest, tile: int) -> Nest:
         """Adds the copy of A to panels [row tile, inner, tile]; returns its nest."""
-        (row,), (inner,) = nest.rows, nest.inner
-        self._num_row_panels, size = -(-row.extent // tile), inner.extent * tile
-        self._row_panel_size = self._num_row_panels * size
-        steps = [
-            Step(self._num_row_panels, tile * row.a, size),
-            Step(inner.extent, inner.a, tile),
-            Step(tile, row.a, 1),
-        ]
-        emit_copy(module, "pack_rows", nest.dtype, steps, row.extent % tile)
-        return replace(
-            nest, rows=(replace(row, a=1),), inner=(replace(inner, a=tile),), row_panel=size
-        )
+        (row,), (k,) = nest.rows, nest.inner
+        size, several = k.extent * tile + _GAP, -(-_RUN_FOR_ROW_PANELS // tile)
+        step, within = Step(k.extent, k.a, tile), Step(tile, row.a, 1)
+        parts, done = list[_Part](), 0
+        # Some panels at once, so that what lies side by side in A is read at once; then those
+        # that are left, then the last rows.
+        full, rest = divmod(row.extent, tile)
+        for groups, count, each in (
+            (full // several, several, tile), (1, full % several, tile), (1, 1, rest)
+        ):  # fmt: skip
+            if not groups * count * each:
+                continue
+            name = f"pack_rows_{len(parts)}"
+            steps = [Step(groups, count * tile * row.a, count * size), step,
+                     Step(count, tile * row.a, size), replace(within, extent=each)]  # fmt: skip
+            emit_copy(module, name, nest.dtype, steps, together=2)
+            elements = groups * k.extent * count * each
+            parts.append(_Part(name, groups * k.extent, elements, done * tile * row.a, done * size))
+            done += groups * count
+        self._copies.append(_Panels("a", done * size, parts))
+        return replace(nest, rows=(replace(row, a=1),), inner=(replace(k, a=tile),), row_panel=size)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A copying function: its units, elements, and where it begins in source and target."""
+
+    name: str
+    units: int
+    size: int
+    source: int = 0
+    to: int = 0
+
+
+@dataclass(frozen=True)
+class _Panels:
+    """A copy of A or B, in elements."""
+
+    of: str
+    size: int
+    parts: list[_Part]
 
 
 def function(code: jit.Module, name: str) -> Any:

@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
-from distflow.compiler.cpu import contract, isa, jit
+from distflow.compiler.cpu import contract, isa
 from distflow.compiler.cpu.contract import Operand
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.microkernel import Axis, collapse
-from distflow.compiler.cpu.packing import Step, emit_copy, emit_zeros
+from distflow.compiler.cpu.recipe import Recipe, in_order
 from distflow.compiler.cpu.rounding import ITEM_BYTES
-from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch, contiguous, layout_of, run
+from distflow.compiler.cpu.task import Kernel, Layout, contiguous, layout_of, run
 from distflow.ops.prims import contraction
 
 
@@ -76,9 +75,7 @@ def lower(
     ):
         # B's free axes do not lie as one: a copy in the order of the result.
         order = (*batch[1], *contracted[1], *free_b)
-        copied = contiguous(b.dtype, [b.shape[j] for j in order])
-        moved = dict(zip(order, copied.strides))
-        to = Layout(b.dtype, b.shape, tuple(moved[j] for j in range(len(order))))
+        to = in_order(b, order)
         places[1], b = work.copy(b, to, places[1]), to
     lead = [Axis(a.shape[i], a.strides[i], b.strides[j], *c) for i, j, c in zip(*batch, of_c)]
     rows = [Axis(a.shape[i], a.strides[i], 0, *c) for i, c in zip(free_a, of_c[n:])]
@@ -150,54 +147,20 @@ def element_strided(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return x
 
 
-class _Work:
-    """The calls and buffers of a kernel, as they come."""
-
-    def __init__(self, num_inputs: int) -> None:
-        self.num_inputs = num_inputs
-        self.result = (num_inputs, 0)
-        self.calls: list[Call] = []
-        self.scratch: list[Scratch] = []
+class _Work(Recipe):
+    """The calls and buffers of a dot_general, as they come."""
 
     def places(self) -> list[Operand]:
         """Returns where a, b, c and the epilogue's operands are."""
-        return [(0, 0), (1, 0), self.result, *((i, 0) for i in range(2, self.num_inputs))]
-
-    def kernel(self) -> Kernel:
-        """Returns what was collected."""
-        return Kernel(tuple(self.calls), tuple(self.scratch))
-
-    def buffer(self, dtype: str, size: int) -> Operand:
-        """Returns a new scratch buffer."""
-        self.scratch.append(Scratch(size * ITEM_BYTES[dtype]))
-        return self.num_inputs + len(self.scratch), 0
-
-    def zeros(self, dtype: str, size: int) -> None:
-        """Clears the result."""
-        module = ir.Module("zeros")
-        emit_zeros(module, "zeros", dtype)
-        function = contract.function(jit.compile_module(module, "zeros"), "zeros")
-        self.calls.append(Call(function, (self.result,), (self.num_inputs,), size, size // 8))
+        return [(0, 0), (1, 0), self.result, *((i, 0) for i in range(2, self.result[0]))]
 
     def contract(self, code: contract.Contraction, places: Sequence[Operand]) -> None:
         """Adds a contraction; a, b, c and the epilogue's operands are at `places`."""
         a, b, c, *extras = places
-        calls, scratch = code.calls(c, a, b, self.num_inputs + 1 + len(self.scratch), extras)
-        self.calls += calls
-        self.scratch += scratch
-
-    def copy(self, source: Layout, to: Layout, of: Operand, place: Operand = (-1, 0)) -> Operand:
-        """Copies an array, into a new buffer if no place is given; returns where it is."""
-        if place[0] < 0:
-            place = self.buffer(to.dtype, to.size)
-        order = sorted(range(len(to.shape)), key=lambda i: -to.strides[i])
-        steps = [Step(to.shape[i], source.strides[i], to.strides[i]) for i in order]
-        module = ir.Module("copy")
-        emit_copy(module, "copy", to.dtype, steps or [Step(1, 1, 1)], source=source.dtype)
-        function = contract.function(jit.compile_module(module, "copy"), "copy")
-        units = steps[0].extent if steps else 1
-        self.calls.append(Call(function, (place, of), (place[0],), units, to.size // 2))
-        return place
+        first = self.result[0] + 1 + len(self._scratch)
+        calls, scratch = code.calls(c, a, b, first, extras)
+        self._calls += calls
+        self._scratch += scratch
 
 
 def _swapped(
