@@ -26,7 +26,7 @@ def report(module):
 def outcome(tmp_path_factory):
     file = tmp_path_factory.mktemp("compare") / "found.json"
     command = [sys.executable, str(BENCHMARKS / "compare.py"), "--models", "mlp", "--rounds", "2"]
-    limits = ["--steps", "6", "--seconds", "0.1", "--peer", "jax=false", "--json", str(file)]
+    limits = ["--steps", "6", "--seconds", "60", "--peer", "jax=false", "--json", str(file)]
     done = subprocess.run([*command, *limits], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())["models"]["mlp"]
