@@ -23,7 +23,7 @@ from distflow.graph.build import Trace
 from distflow.graph.ir import Graph, Node, Value, has_side_effect
 
 # Elements of all results on the tape below which a program is not worth compiling.
-_LEAST_ELEMENTS = 1 << 16
+_LEAST_ELEMENTS = 1 << 14
 _MOST_PROGRAMS = 128
 # Sets of shapes that the same operations are compiled for; where shapes vary without end, the
 # plain sweep costs less than compiling again and again.

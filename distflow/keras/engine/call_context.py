@@ -23,17 +23,22 @@ class _State(threading.local):
 state = _State()
 
 
-@contextlib.contextmanager
-def calling(training: Any) -> Iterator[None]:
-    """Marks a layer's call: layers inside take over its `training`."""
-    before = state.training
-    state.training = training
-    state.depth += 1
-    try:
-        yield
-    finally:
+class calling:
+    """Marks a layer's call in a `with` block: layers inside take over its `training`."""
+
+    __slots__ = ("_before", "_training")
+
+    def __init__(self, training: Any):
+        self._training = training
+
+    def __enter__(self) -> None:
+        self._before = state.training
+        state.training = self._training
+        state.depth += 1
+
+    def __exit__(self, *unused: object) -> None:
         state.depth -= 1
-        state.training = before
+        state.training = self._before
 
 
 @contextlib.contextmanager

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from distflow.base import dtypes, nest, shapes
+from distflow.core import context
 from distflow.core.convert import convert_to_tensor
-from distflow.core.tensor import Tensor
+from distflow.core.tensor import EagerTensor, Tensor
 from distflow.core.variable import Variable
 from distflow.function.autograph import convert_user_code
 from distflow.keras.engine import call_context
@@ -23,6 +25,11 @@ from distflow.ops.prims.elementwise import cast
 
 def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Returns the outputs of a layer: values, or KerasTensors where a KerasTensor comes in."""
+    if len(args) == 1 and type(args[0]) is EagerTensor and layer.built:
+        plain = layer._plain_call
+        if plain is not None and kwargs.keys() <= _TRAINING and mask_of(args[0]) is None:
+            if not context.state.interpreters:
+                return _call_plainly(layer, plain, args[0], kwargs.get("training"))
     args, kwargs = convert_arguments(layer, args, kwargs)
     if not layer._allow_non_tensor_positional_args:
         _check_positional(args)
@@ -46,6 +53,59 @@ def call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             outputs = convert_user_code(layer.call)(*args, **kwargs)
         _regularize_activity(layer, outputs)
     _hand_out_masks(layer, bound.first, outputs, masks)
+    return outputs
+
+
+_TRAINING = frozenset({"training"})
+
+
+@dataclass(frozen=True)
+class PlainCall:
+    """What `call` of a layer is like, if one tensor is all that it needs."""
+
+    takes_training: bool
+    training: Any  # its default
+
+
+def plain_call(signature: inspect.Signature) -> PlainCall | None:
+    """Returns how to call a layer with one tensor by the short way; None: there is none."""
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].name == "training":
+        return None
+    if parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        return None
+    if any(
+        p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        for p in parameters[1:]
+    ):
+        return None
+    training = signature.parameters.get("training")
+    return PlainCall(training is not None, None if training is None else training.default)
+
+
+def _call_plainly(layer: Any, plain: PlainCall, x: Any, explicit: Any) -> Any:
+    """The call of a built layer with one eager tensor without a mask: what `call` does, shorter."""
+    target = dtypes.as_dtype(layer.compute_dtype)
+    if layer._convert_input_args and layer.autocast:
+        if x.dtype is not target and target.is_floating and x.dtype.is_floating:
+            x = cast(x, dtype=target)
+    if layer.input_spec is not None:
+        check_inputs(layer.input_spec, x, layer.name)
+    state = call_context.state
+    training = state.training if explicit is None else explicit
+    if training is None:
+        training = plain.training
+    if state.depth == 0:
+        layer._clear_losses()
+    with call_context.layer_scope(layer), call_context.calling(training):
+        with autocast_scope(target if layer.autocast else None):
+            if plain.takes_training and training is not None:
+                outputs = layer.call(x, training=training)
+            else:
+                outputs = layer.call(x)
+        _regularize_activity(layer, outputs)
+    if layer.supports_masking:
+        _hand_out_masks(layer, x, outputs, None)
     return outputs
 
 

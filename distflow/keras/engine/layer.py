@@ -103,6 +103,10 @@ class Layer(WeightsOfLayer, Operation):
     def _call_signature(self) -> inspect.Signature:
         return inspect.signature(self.call)
 
+    @functools.cached_property
+    def _plain_call(self) -> calling.PlainCall | None:
+        return calling.plain_call(self._call_signature)
+
     def __getattr__(self, name: str) -> Any:
         if hasattr(type(self), name):
             # A property that raised AttributeError: say again what it said.

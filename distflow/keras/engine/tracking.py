@@ -21,9 +21,13 @@ def tracked(holder: Any) -> list[Any]:
     found: list[Any] = []
     seen = {id(holder)}
     skipped = type(holder)._untracked_attributes
-    for name, value in list(vars(holder).items()):
-        # Each training step asks: most attributes are plain values, known by their type.
-        if _kinds.get(type(value)) != "" and name not in skipped:
+    kinds = _kinds
+    # Each training step asks: most attributes are plain values, known by their type.
+    candidates = [
+        (name, value) for name, value in list(vars(holder).items()) if kinds.get(type(value)) != ""
+    ]
+    for name, value in candidates:
+        if name not in skipped:
             _search(value, seen, found)
     return found
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 from distflow.base import dtypes
@@ -29,16 +27,21 @@ class _State(threading.local):
 _state = _State()
 
 
-@contextlib.contextmanager
-def autocast_scope(dtype: Any) -> Iterator[None]:
+class autocast_scope:
     """Casts floating variables of layers to `dtype` when they are read; None switches it off."""
-    before = _state.dtype
-    wanted = None if dtype is None else dtypes.as_dtype(dtype)
-    _state.dtype = wanted if wanted is not None and wanted.is_floating else None
-    try:
-        yield
-    finally:
-        _state.dtype = before
+
+    __slots__ = ("_before", "_dtype")
+
+    def __init__(self, dtype: Any):
+        wanted = None if dtype is None else dtypes.as_dtype(dtype)
+        self._dtype = wanted if wanted is not None and wanted.is_floating else None
+
+    def __enter__(self) -> None:
+        self._before = _state.dtype
+        _state.dtype = self._dtype
+
+    def __exit__(self, *unused: object) -> None:
+        _state.dtype = self._before
 
 
 class LayerVariable(Variable):

@@ -36,9 +36,10 @@ class WeightsOfLayer:
                 elif layer is self:
                     pending.extend(layer._layers)
 
-    def _own_variables(self) -> list[Any]:
-        """Variables of this layer itself: those to train first."""
-        found = [x for x in tracking.tracked(self) if isinstance(x, Variable)]
+    def _own_variables(self, tracked: Any = None) -> list[Any]:
+        """Variables of this layer itself (among what is `tracked`): those to train first."""
+        tracked = tracking.tracked(self) if tracked is None else tracked
+        found = [x for x in tracked if isinstance(x, Variable)]
         to_train = [v for v in found if v.trainable or _is_frozen(v)]
         return to_train + [v for v in found if not (v.trainable or _is_frozen(v))]
 
@@ -57,9 +58,15 @@ class WeightsOfLayer:
     @property
     def variables(self) -> list[Any]:
         """All variables: the weights, and the states of random generators."""
-        found = list(self._own_variables())
-        found += [x.state for x in tracking.tracked(self) if tracking.kind(x) == "seed_generator"]
-        for layer in self._layers:
+        tracked = tracking.tracked(self)
+        found = self._own_variables(tracked)
+        found += [x.state for x in tracked if tracking.kind(x) == "seed_generator"]
+        # Each training step asks: what was found is not searched for again.
+        if type(self)._layers is WeightsOfLayer._layers:
+            layers = [x for x in tracked if tracking.kind(x) == "layer"]
+        else:
+            layers = self._layers
+        for layer in layers:
             found.extend(layer.variables)
         return tracking.unique(found)
 
