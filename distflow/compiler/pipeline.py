@@ -99,6 +99,8 @@ class ByOwnership(Executable):
         self._make = make
         self._variables = [i for i, v in enumerate(graph.inputs) if v.resource]
         self._forms: dict[bool, Executable] = {}
+        # Storages of the last call, if these are owned in any call.
+        self._always_owned: list[Any] = []
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
@@ -107,7 +109,13 @@ class ByOwnership(Executable):
             raise errors.invalid(
                 self.graph.name, f"{len(self.graph.inputs)} inputs are needed", str(len(inputs))
             )
-        return self.form(_are_owned([inputs[i].storage for i in self._variables]))(inputs)
+        storages = [inputs[i].storage for i in self._variables]
+        if storages == self._always_owned:
+            return self.form(True)(inputs)
+        owned = _are_owned(storages)
+        if owned and all(type(s).reads_back is True for s in storages):
+            self._always_owned = storages
+        return self.form(owned)(inputs)
 
     def form(self, owned: bool) -> Executable:
         """Returns the executable for variables that are owned, or not; made when first needed."""

@@ -8,6 +8,7 @@ Complex numbers are left alone: inf * 1 has a NaN in it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -194,22 +195,53 @@ def _without_ones(new: Rebuild, value: Value) -> Value | None:
     return node.inputs[0] if lead > 0 and long == (1,) * lead + short else None
 
 
-def leading_ones(new: Rebuild, node: Node) -> Value | None:
-    """f(x with leading dimensions of 1 added): f(x) with these added.
+def unit_axes(new: Rebuild, node: Node) -> Value | None:
+    """f(x with dimensions of 1 put in): f(x) with these put in.
 
-    They wander down to where they are dropped (`spread_operand`), so that chains on vectors, such
-    as the statistics of a normalisation, are not cut by reshapes.
+    They wander down to where they matter, so that chains on what a reduction gives, such as the
+    statistics of a normalisation, have its shape and are not cut by reshapes.
     """
     (result,) = node.outputs
-    if not is_static(result) or not result.shape or result.shape[0] != 1:
+    if 1 not in result.shape or not is_static(result):
         return None
-    found = [_without_ones(new, v) for v in node.inputs]
-    if all(source is None for source in found):
+    reshapes = [new.maker(v, "reshape") for v in node.inputs]
+    first = next((n for n in reshapes if n and len(n.inputs) == 1), None)
+    if first is None or not is_static(first.inputs[0]):
         return None
-    inputs = [v if source is None else source for v, source in zip(node.inputs, found)]
-    shape = node.primitive.shape_rule(*[v.shape for v in inputs], **node.attributes)
-    lead = len(result.shape) - len(shape)
-    if lead <= 0 or (1,) * lead + tuple(shape) != tuple(result.shape):
+    axes = _put_in(tuple(first.inputs[0].shape), tuple(first.outputs[0].shape))
+    if not axes:
+        return None
+    inputs = []
+    for value, reshape in zip(node.inputs, reshapes):
+        short = _left_out(value.shape, axes)
+        if short == tuple(value.shape):
+            inputs.append(value)
+        elif reshape and len(reshape.inputs) == 1 and short == tuple(reshape.inputs[0].shape):
+            inputs.append(reshape.inputs[0])
+        else:
+            return None
+    shape = tuple(node.primitive.shape_rule(*[v.shape for v in inputs], **node.attributes))
+    if shape != _left_out(result.shape, axes):
         return None
     inner = new.add(node.primitive.name, *inputs, **node.attributes)
     return new.add("reshape", inner, shape=tuple(result.shape))
+
+
+def _put_in(short: tuple[int, ...], long: tuple[int, ...]) -> set[int]:
+    """The axes of 1, counted from the end, that a reshape puts in; none if it does more."""
+    axes, rest = set(), list(short)
+    for i in range(1, len(long) + 1):
+        if rest and rest[-1] == long[-i]:
+            rest.pop()
+        elif long[-i] == 1:
+            axes.add(-i)
+        else:
+            return set()
+    return set() if rest else axes
+
+
+def _left_out(shape: Sequence[Any], axes: set[int]) -> tuple[Any, ...] | None:
+    """A shape without some axes, counted from its end; None if one of them is not 1."""
+    if any(shape[i] != 1 for i in axes if -i <= len(shape)):
+        return None
+    return tuple(d for i, d in enumerate(shape, -len(shape)) if i not in axes)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from distflow.base import dtypes
 from distflow.compiler.passes.rebuild import Rebuild, is_static
 from distflow.graph.ir import Node, Value
@@ -98,6 +100,23 @@ def slice_(new: Rebuild, node: Node) -> Value | None:
         for start, stop, stride, d in rows
     )
     return x if everything else None
+
+
+def rows(new: Rebuild, node: Node) -> Value | None:
+    """gather of known neighbours in order: a slice."""
+    x, indices = node.inputs
+    axis, which = node.attributes["axis"], new.array(indices)
+    size = x.shape[axis]
+    if which is None or which.ndim != 1 or not which.size or size is None:
+        return None
+    start, stop = int(which[0]), int(which[0]) + which.size
+    if start < 0 or stop > size or not np.array_equal(which, np.arange(start, stop)):
+        return None
+    before, after = (0,) * axis, (0,) * (len(x.shape) - axis - 1)
+    return new.add(
+        "slice", x, starts=(*before, start, *after), strides=(1,) * len(x.shape),
+        stops=tuple(stop if i == axis else None for i in range(len(x.shape))),
+    )  # fmt: skip
 
 
 def pad(new: Rebuild, node: Node) -> Value | None:

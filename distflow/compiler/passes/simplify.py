@@ -44,10 +44,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "reduce_prod": (m.reduction,),
     "reduce_max": (m.reduction,),
     "reduce_min": (m.reduction,),
+    "gather": (m.rows,),
     "dot_general": (m.product_of_transposed,),
 }
 # For every operation that is done element by element, which whole families are.
-ON_ELEMENTS: tuple[Rule, ...] = (a.spread_operand, a.leading_ones)
+ON_ELEMENTS: tuple[Rule, ...] = (a.spread_operand, a.unit_axes)
 _FAMILIES = ("unary", "binary", "select")
 _MOST_STEPS = 8
 
