@@ -220,8 +220,8 @@ ELEMENTWISE: dict[str, Row] = {
     "stop_gradient": Row(_ANY, lambda b, x, to: x),
     "broadcast_to": Row(_ANY, lambda b, x, *target, to: x),
     "bitcast": Row(_NUMBER, bitcast),
-    **{name: Row(_FLOAT32, _own(name)) for name in math.FUNCTIONS},
-    "pow": Row(_FLOAT32 | _INT, _pow),
+    **{name: Row(math.DTYPES[name] | _FLOAT32, _own(name)) for name in math.FUNCTIONS},
+    "pow": Row(_FLOAT | _INT, _pow),
 }
 # They depend on where an element is; `sweep` writes them.
 COUNTED = frozenset({"iota", "random_bits"})
@@ -286,7 +286,7 @@ _COST_NS = {
 
 def cost(primitive: str) -> float:
     """Returns the rough cost in nanoseconds of one element of a step."""
-    return 0.8 if primitive in math.FUNCTIONS else _COST_NS.get(primitive, 0.02)
+    return 0.3 if primitive in math.FUNCTIONS else _COST_NS.get(primitive, 0.02)
 
 
 def why_not(primitive: str, dtypes: Sequence[str], result: str) -> str:
