@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from distflow.compiler.cpu import conv_filter_gradient, conv_images, isa
+from distflow.compiler.cpu.epilogue import Epilogue
 from distflow.compiler.cpu.matmul import computed_in
 from distflow.compiler.cpu.phases import convolution
 from distflow.compiler.cpu.recipe import Recipe
@@ -27,15 +28,31 @@ from distflow.compiler.cpu.task import Kernel, Layout, contiguous, layout_of, ru
 from distflow.ops.prims import contraction as primitive
 
 
-def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) -> Kernel | None:
-    """Returns the kernel of a conv, or None for dtypes without one (integers, complex)."""
+def lower(
+    attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout,
+    epilogue: Epilogue | None = None,
+) -> Kernel | None:  # fmt: skip
+    """Returns the kernel of a conv, or None for dtypes without one (integers, complex).
+
+    Args:
+      attributes: of the node.
+      inputs: x and w; then the epilogue's operands, of the result's dtype and broadcast to its
+        shape by strides of 0.
+      result: contiguous. No input may overlap it.
+      epilogue: what is done to the elements before they are written. None is returned where that
+        cannot be: 16-bit results, sums in chunks (a filter's gradient), outputs that see nothing,
+        operands whose last axis is neither contiguous nor repeated.
+    """
     dtype = result.dtype
     if dtype not in ITEM_BYTES:
         return None
-    recipe = Recipe(2)
-    x, w = inputs
+    recipe = Recipe(len(inputs))
+    x, w, *extras = inputs
     if not result.size:
         return recipe.kernel()
+    if epilogue is not None:
+        assert [e.shape for e in extras] == [result.shape] * epilogue.extras, "wrong operands"
+        return _with_epilogue(recipe, attributes, inputs, result, epilogue)
     if not x.size or not w.size:
         recipe.zeros(dtype, result.size)
         return recipe.kernel()
@@ -56,6 +73,27 @@ def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) 
     if is_short:
         recipe.copy(contiguous("float32", result.shape), result, to, recipe.result)
     return recipe.kernel()
+
+
+def _with_epilogue(
+    recipe: Recipe, attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout,
+    epilogue: Epilogue,
+) -> Kernel | None:  # fmt: skip
+    x, w, *extras = inputs
+    if not x.size or not w.size or ITEM_BYTES[result.dtype] == 2:
+        return None
+    if any(e.dtype != result.dtype or not _is_side_by_side(e) for e in extras):
+        return None
+    problem = convolution(attributes, x, w, result.shape)
+    if problem.has_empty or conv_filter_gradient.is_for(problem):
+        return None
+    operands = [(e, (2 + i, 0)) for i, e in enumerate(extras)]
+    conv_images.add(recipe, problem, (0, 0), (1, 0), recipe.result, epilogue, operands)
+    return recipe.kernel()
+
+
+def _is_side_by_side(x: Layout) -> bool:
+    return x.shape[-1] == 1 or x.strides[-1] in (0, 1)
 
 
 def prepare(

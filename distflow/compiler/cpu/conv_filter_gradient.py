@@ -18,7 +18,8 @@ from distflow.compiler.cpu import isa, pad
 from distflow.compiler.cpu.phases import Convolution
 from distflow.compiler.cpu.recipe import BYTES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
-from distflow.compiler.cpu.tiles import Nest, Tiles, cut, forms
+from distflow.compiler.cpu.tile_code import Tiles
+from distflow.compiler.cpu.tiles import Nest, cut, forms
 from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 

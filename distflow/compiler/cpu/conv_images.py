@@ -15,11 +15,13 @@ from typing import Any
 from llvmlite import ir
 
 from distflow.compiler.cpu import isa, pad
+from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.packing import Step, emit_copy
 from distflow.compiler.cpu.phases import Convolution
 from distflow.compiler.cpu.recipe import BYTES, COPIES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
-from distflow.compiler.cpu.tiles import Nest, Tiles, cut, forms
+from distflow.compiler.cpu.tile_code import Tiles
+from distflow.compiler.cpu.tiles import Nest, cut, forms
 from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 
@@ -41,6 +43,7 @@ class _Steps:
       units: of steps: each has `count / units` of them, rounded up or down.
       parts: that each step is cut into, if there are few.
       of_x, of_y: distances of steps in the input (or its padded copy) and the result.
+      of_extras: the same in the operands of an epilogue.
     """
 
     count: int
@@ -49,10 +52,18 @@ class _Steps:
     parts: int
     of_x: int
     of_y: int
+    of_extras: tuple[int, ...] = ()
 
 
-def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -> None:
-    """Adds the calls that write the result to y."""
+def add(
+    recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand,
+    epilogue: Epilogue = NOTHING, extras: Sequence[tuple[Layout, Operand]] = (),
+) -> None:  # fmt: skip
+    """Adds the calls that write the result to y, after an epilogue with further operands.
+
+    With an epilogue, every output must see something (not `conv.has_empty`).
+    """
+    assert not (conv.has_empty and epilogue.steps), "outputs without products have no tile"
     dtype, target = conv.x.dtype, isa.current()
     vectors = Vectors(dtype, target)
     lanes, registers = vectors.lanes, target.num_registers
@@ -62,11 +73,16 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
     if filters.strides[-1] != 1 and filters.shape[-1] > 1 and conv.groups > 1:
         filters = contiguous(dtype, conv.w.shape)
         w = recipe.copy(conv.w, filters, w)
-    nests, width, panel = _nests(conv, filters, image, images), 0, 0
+    more = {
+        "epilogue": epilogue,
+        "columns_extra": tuple(layout.strides[-1] for layout, _ in extras),
+    }
+    layouts = [layout for layout, _ in extras]
+    nests, width, panel = _nests(conv, filters, image, images, layouts, more), 0, 0
     if nests:
         width = cut(max(nests, key=_products), lanes, registers)[1].vectors
         filters, w, panel = _panels(recipe, conv, filters, w, width * lanes)
-        nests = _nests(conv, filters, image, images, panel)
+        nests = _nests(conv, filters, image, images, layouts, {**more, "panel": panel})
     module = ir.Module("convolve")
     tiles = [
         Tiles(module, f"phase{i}", dtype, *cut(nest, lanes, registers, width), target)
@@ -77,7 +93,7 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
     parts = 1 if count >= _FEW else min(-(-2 * _FEW // count), most)
     steps = _Steps(
         count, images, min(count, _UNITS), parts, images * conv.x.strides[0],
-        images * math.prod(conv.out[1:]),
+        images * math.prod(conv.out[1:]), tuple(images * e.strides[0] for e in layouts),
     )  # fmt: skip
     reads, slot = [x, w], None
     if image and parts > 1:
@@ -93,6 +109,7 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
     work += math.prod(conv.out) * vectors.item_bytes // BYTES
     units = steps.units if parts == 1 else count * parts
     writes = [y, reads.pop()] if slot else [y]
+    reads += [operand for _, operand in extras]
     recipe.call(module, "convolve", writes, reads, units, work)
 
 
@@ -116,8 +133,9 @@ def _products(nests: Sequence[Nest]) -> int:
 
 
 def _nests(
-    conv: Convolution, w: Layout, image: pad.Padded | None, images: int, panel: int = 0
-) -> list[list[Nest]]:
+    conv: Convolution, w: Layout, image: pad.Padded | None, images: int,
+    extras: Sequence[Layout], more: dict[str, Any],
+) -> list[list[Nest]]:  # fmt: skip
     """Returns the forms of the dense convolutions of one step."""
     of_x = image.strides if image else conv.x.strides
     low = [lo if image else 0 for lo, _ in conv.margins()]
@@ -128,20 +146,26 @@ def _nests(
     nests = []
     for phases in conv.dense():
         spatial = list(zip(phases, of_x[1:], w.strides, of_y[1:]))
-        rows = [Axis(images, of_x[0], 0, of_y[0])]
-        rows += [Axis(p.count, p.move * a, 0, p.step * c) for p, a, _, c in spatial]
+        rows = [Axis(images, of_x[0], 0, of_y[0], tuple(e.strides[0] for e in extras))]
+        rows += [
+            Axis(p.count, p.move * a, 0, p.step * c,
+                 tuple(p.step * e.strides[1 + i] for e in extras))
+            for i, (p, a, _, c) in enumerate(spatial)
+        ]  # fmt: skip
         inner = [Axis(p.taps, p.tap_move * a, p.tap_step * b) for p, a, b, _ in spatial]
         if not depthwise:
             # Along the last spatial axis an element of the image serves several outputs: from a
             # register, if the positions along it come right after each other.
             inner.insert(max(len(inner) - 1, 0), Axis(narrow, of_x[-1], w.strides[-2]))
-            rows.insert(0, Axis(conv.groups, narrow * of_x[-1], wide, wide))
+            apart = tuple(wide * e.strides[-1] for e in extras)
+            rows.insert(0, Axis(conv.groups, narrow * of_x[-1], wide, wide, apart))
         start = (
             sum(p.first * c for p, _, _, c in spatial),
             sum((p.base + lo) * a for (p, a, _, _), lo in zip(spatial, low)),
             sum(p.tap * b for p, _, b, _ in spatial),
+            *(sum(p.first * n for p, n in zip(phases, e.strides[1:])) for e in extras),
         )
-        nests.append(forms(rows, inner, columns, start=start, panel=panel, by_column=depthwise))
+        nests.append(forms(rows, inner, columns, start=start, by_column=depthwise, **more))
     return nests
 
 
@@ -176,8 +200,10 @@ def _emit(
     module: Any, vectors: Vectors, steps: _Steps, tiles: list[Tiles], slot: pad.Padded | None,
     has_empty: bool,
 ) -> None:  # fmt: skip
-    """Adds the ranged function (y, [slots,] x, w) over the units."""
-    builder, pointers, begin, end = ranged(module, "convolve", 4 if slot else 3)
+    """Adds the ranged function (y, [slots,] x, w, *operands of the epilogue) over the units."""
+    count = len(steps.of_extras)
+    builder, pointers, begin, end = ranged(module, "convolve", (4 if slot else 3) + count)
+    extras = [pointers.pop() for _ in range(count)][::-1]
     y, x, w = pointers[0], pointers[-2], pointers[-1]
     if slot:
         # Ranges that run at once begin at different units: each has a buffer of its own.
@@ -195,7 +221,11 @@ def _emit(
         if has_empty and part is None:
             pad.emit_zeros(module, builder, vectors, to, I64(steps.of_y))
         for tile in tiles:
-            tile.emit(builder, [to, of, w], part=part)
+            further = [
+                vectors.at(builder, p, builder.mul(i, I64(n))) if n else p
+                for p, n in zip(extras, steps.of_extras)
+            ]
+            tile.emit(builder, [to, of, w, *further], part=part)
 
     def unit(builder: Any, u: Any, _: list[Any]) -> list[Any]:
         if steps.parts > 1:

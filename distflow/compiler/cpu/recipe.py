@@ -17,7 +17,7 @@ Operand = tuple[int, int]
 
 # What one core does in a nanosecond, about: multiply-adds of float32 in vectors, elements copied
 # one by one, bytes moved in vectors.
-PRODUCTS, COPIES, BYTES = 64, 2, 10
+PRODUCTS, COPIES, BYTES = 96, 2, 10
 
 
 class Recipe:
