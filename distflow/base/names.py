@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
 
 _local = threading.local()
 
@@ -15,15 +14,23 @@ def current_scope() -> str:
     return getattr(_local, "scope", "")
 
 
-@contextlib.contextmanager
-def name_scope(name: str) -> Iterator[str]:
+class name_scope(contextlib.ContextDecorator):
     """Prefixes the names of variables made in the block: `with tf.name_scope("a")`."""
-    before = current_scope()
-    _local.scope = f"{before}/{name}" if before and name else before or name
-    try:
-        yield _local.scope + "/" if _local.scope else ""
-    finally:
-        _local.scope = before
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> str:
+        name = self._name
+        self._before = before = current_scope()
+        _local.scope = scope = f"{before}/{name}" if before and name else before or name
+        return scope + "/" if scope else ""
+
+    def __exit__(self, *raised: object) -> None:
+        _local.scope = self._before
+
+    def _recreate_cm(self) -> name_scope:
+        return name_scope(self._name)  # each call of a decorated function has its own
 
 
 def scoped(name: str) -> str:

@@ -29,7 +29,7 @@ def bind(primitive: Any, *inputs: Any, **attributes: Any) -> Any:
     for value in inputs:
         if type(value) is not EagerTensor:
             values = operands(primitive, inputs)
-            interpreter = context.interpreter()
+            interpreter = state.interpreters[-1] if state.interpreters else _eager
             for operand in values:
                 if operand.interpreter is not None:
                     interpreter = operand.interpreter.resolve(interpreter)
@@ -54,6 +54,8 @@ def operands(primitive: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     else:
         return inputs
     if primitive.keeps_variables:
+        if len(inputs) == 1 and hasattr(value, "is_variable"):
+            return inputs
         return tuple([
             value
             if isinstance(value, Tensor) or hasattr(value, "is_variable")

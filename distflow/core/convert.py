@@ -124,6 +124,9 @@ def match(
     """Converts the inputs of an operation; those at `positions` (None: all) share one dtype."""
     if positions is None and len(inputs) == 2:
         x, y = inputs
+        if not isinstance(x, Tensor) and getattr(x, "is_variable", False):
+            x = _to_tensor(x, None, None)
+            inputs = x, y
         if isinstance(x, Tensor):
             return inputs if isinstance(y, Tensor) else (x, _operand(where, y, x.dtype))
     chosen = range(len(inputs)) if positions is None else positions

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 from distflow.base.names import name_scope
@@ -41,18 +39,26 @@ class calling:
         state.training = self._before
 
 
-@contextlib.contextmanager
-def layer_scope(layer: Any) -> Iterator[None]:
-    """Names variables of the block after a layer, once even where calls of it nest."""
-    if state.scopes and state.scopes[-1] is layer:
-        yield
-        return
-    state.scopes.append(layer)
-    try:
-        with name_scope(layer.name):
-            yield
-    finally:
-        state.scopes.pop()
+class layer_scope:
+    """Names variables of the `with` block after a layer, once even where calls of it nest."""
+
+    __slots__ = ("_layer", "_scope")
+
+    def __init__(self, layer: Any):
+        self._layer = layer
+        self._scope: Any = None
+
+    def __enter__(self) -> None:
+        scopes = state.scopes
+        if not scopes or scopes[-1] is not self._layer:
+            scopes.append(self._layer)
+            self._scope = name_scope(self._layer.name)
+            self._scope.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._scope is not None:
+            state.scopes.pop()
+            self._scope.__exit__(*raised)
 
 
 def losses_of(layer: Any) -> list[Any]:

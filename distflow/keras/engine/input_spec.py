@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.base import dtypes, nest
+from distflow.core.tensor import EagerTensor
 
 
 class InputSpec:
@@ -65,6 +66,9 @@ def check_inputs(input_spec: Any, inputs: Any, layer_name: str) -> None:
     """Raises ValueError unless the inputs fit a layer's `input_spec` (one or a structure)."""
     if not input_spec:
         return
+    if type(input_spec) is InputSpec and type(inputs) is EagerTensor:
+        if not _complaint(input_spec, inputs):
+            return
     specs = nest.flatten(input_spec)
     tensors = _in_order(inputs, specs)
     if len(specs) != len(tensors):
