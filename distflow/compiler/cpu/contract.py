@@ -19,6 +19,8 @@ from distflow.compiler.cpu.task import Call, Scratch
 
 # Rows that must share a panel before copying B into panels pays (Xeon with AVX-512, 2026-11).
 _ROWS_FOR_PANELS = 128
+# Rows up to which squares of B are turned where they are needed, not copied before.
+ROWS_TO_TURN = 4
 # Below this B stays in the first-level cache however it lies.
 _BYTES_FOR_PANELS = 1 << 14
 # Steps in A from which it is copied into panels too, if so many column tiles read them.
@@ -75,7 +77,13 @@ class Contraction:
         self._copies: list[_Panels] = []
         products = math.prod(axis.extent for axis in nest.inner)
         sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
-        if column_stride != 1 or (
+        if (
+            column_stride != 1 and sharing <= ROWS_TO_TURN and nest.inner[-1].b == 1
+            and nest.inner[-1].extent > 1
+        ):  # fmt: skip
+            nest = replace(nest, column_b=column_stride)
+            cut = plan(nest, target)
+        elif column_stride != 1 or (
             nest.columns > target.lanes(nest.item_bytes)
             and sharing >= _ROWS_FOR_PANELS
             and products * nest.columns * nest.item_bytes > _BYTES_FOR_PANELS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ def lower(
     if len(columns) > 1 or not set(column.extra) <= {0, 1}:
         assert epilogue is not None, "B was copied so that its columns are one axis"
         return None
+    if column.extent == 1:
+        lead, rows, inner, column, places = _flipped(lead, rows, inner, column, places)
     epilogue = epilogue or NOTHING
     if lead or not _swapped(work, rows, inner, column, a.dtype, places, epilogue):
         code = contract.contraction(a.dtype, [*lead, *rows], inner, column, epilogue)
@@ -163,6 +166,21 @@ class _Work(Recipe):
         self._scratch += scratch
 
 
+def _flipped(
+    lead: list[Axis], rows: list[Axis], inner: list[Axis], column: Axis, places: list[Operand]
+) -> Any:
+    """Returns the arguments with a and b exchanged where the rows can be columns.
+
+    A product with one column has nothing to fill a vector with but its rows.
+    """
+    joined = collapse(tuple(rows))
+    if len(joined) != 1 or joined[0].c != 1 or not set(joined[0].extra) <= {0, 1}:
+        return lead, rows, inner, column, places
+    lead, inner = ([replace(axis, a=axis.b, b=axis.a) for axis in axes] for axes in (lead, inner))
+    a, b, *others = places
+    return lead, [], inner, replace(joined[0], a=0, b=joined[0].a), [b, a, *others]
+
+
 def _swapped(
     work: _Work, rows: list[Axis], inner: list[Axis], column: Axis, dtype: str,
     places: Sequence[Operand], epilogue: Epilogue,
@@ -174,6 +192,8 @@ def _swapped(
     """
     joined = collapse(tuple(rows))
     if column.b == 1 or column.extent == 1 or len(joined) != 1:
+        return False
+    if joined[0].extent <= contract.ROWS_TO_TURN and inner and inner[-1].b == 1:
         return False
     row, products = joined[0], math.prod(axis.extent for axis in inner)
     m, n = row.extent, column.extent

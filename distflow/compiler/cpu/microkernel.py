@@ -120,6 +120,8 @@ class _Emitter(Vectors):
     ) -> list[Any]:  # fmt: skip
         """Adds the products of inner[level:] to the sums."""
         axis, last = self.nest.inner[level], level == len(self.nest.inner) - 1
+        if last and self.nest.column_b != 1:
+            return self.sum_turned(builder, a, b, sums, rows, columns)
 
         def steps(builder: Any, n: int, state: list[Any]) -> list[Any]:
             a, b, *sums = state
@@ -142,6 +144,34 @@ class _Emitter(Vectors):
             state = loop(builder, I64(0), many, state, lambda b, _, s: steps(b, unroll, s))
             count = builder.urem(count, I64(unroll))
         return loop(builder, I64(0), count, state, lambda b, _, s: steps(b, 1, s))[2:]
+
+    def sum_turned(
+        self, builder: Any, a: Any, b: Any, sums: list[Any], rows: list[int], columns: int
+    ) -> list[Any]:
+        """Adds the products of the last axis: B is read along it, and turned square by square."""
+        k = self.nest.inner[-1]
+
+        def square(builder: Any, n: int, state: list[Any]) -> list[Any]:
+            a, b, *sums = state
+            read = [
+                self.load(builder, self.at(builder, b, j * self.nest.column_b), n)
+                for j in range(columns)
+            ]
+            read += [ir.Constant(self.vector, None)] * (self.lanes - columns)
+            for i, vector in enumerate(self.turned(builder, read)[:n]):
+                for j, row in enumerate(rows):
+                    scalar = builder.load(self.at(builder, a, row, i * k.a), typ=self.element)
+                    left = self.broadcast(builder, scalar)
+                    sums[j] = builder.call(self.fma, [left, vector, sums[j]])
+            return [self.at(builder, a, n * k.a), self.at(builder, b, n), *sums]
+
+        full, rest = divmod(k.extent, self.lanes)
+        state = [a, b, *sums]
+        if full:
+            state = loop(
+                builder, I64(0), I64(full), state, lambda b, _, s: square(b, self.lanes, s)
+            )
+        return (square(builder, rest, state) if rest else state)[2:]
 
     def step(
         self, builder: Any, a: Any, b: Any, sums: list[Any], rows: list[int], columns: int
@@ -214,7 +244,7 @@ class _Emitter(Vectors):
         def one_column(builder: Any, column: Any, _: list[Any]) -> list[Any]:
             width = cut.width
             along = Axis(
-                1, width if nest.by_column else 0, nest.panel or width, width,
+                1, width if nest.by_column else 0, nest.panel or width * nest.column_b, width,
                 tuple(width * stride for stride in nest.columns_extra),
             )  # fmt: skip
             first = self.move(builder, here, column, along)

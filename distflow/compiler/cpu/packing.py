@@ -200,16 +200,6 @@ class _Copy(Vectors):
         if rest:
             body(builder, I64(full), rest)
 
-    def turned(self, builder: Any, rows: list[Any]) -> list[Any]:
-        """Returns the columns of a square block: halves are interleaved until all are apart."""
-        half = self.lanes // 2
-        low = self.lane_numbers([k // 2 + self.lanes * (k % 2) for k in range(self.lanes)])
-        high = self.lane_numbers([half + k // 2 + self.lanes * (k % 2) for k in range(self.lanes)])
-        for _ in range(half.bit_length()):
-            pairs = list(zip(rows[:half], rows[half:]))
-            rows = [builder.shuffle_vector(a, b, m) for a, b in pairs for m in (low, high)]
-        return rows
-
 
 def emit_zeros(module: Any, name: str, dtype: str) -> None:
     """Adds a ranged function on (target): its elements begin..end become zero."""

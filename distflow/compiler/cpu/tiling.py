@@ -51,6 +51,8 @@ class Nest:
       inner: axes that are summed, slowest first. They do not move in C.
       columns: elements along the one axis that is contiguous in B and C, and absent from A
         unless `by_column`: then it is contiguous in A as well (depthwise convolution).
+      column_b: stride of the columns in B; if it is not 1, the last of `inner` is contiguous in B,
+        and squares of B are turned in registers.
       panel: distance of two column tiles in B in elements; 0: they are neighbours.
       row_panel: distance of two row tiles in A in elements; 0: that of their first rows.
       epilogue: what is done to the sums.
@@ -61,6 +63,7 @@ class Nest:
     rows: tuple[Axis, ...]
     inner: tuple[Axis, ...]
     columns: int
+    column_b: int = 1
     panel: int = 0
     row_panel: int = 0
     by_column: bool = False
@@ -146,7 +149,7 @@ def plan(nest: Nest, target: Target, width: int = 0) -> Plan:
         )  # fmt: skip
     rest = math.prod(axis.extent for axis in nest.inner[1:])
     block = nest.inner[0].extent
-    if block * rest > 2 * _BLOCK:
+    if block * rest > 2 * _BLOCK and nest.column_b == 1:
         block = min(block, max(_BLOCK // rest, 1))
     row_bytes = math.prod(tile) * block * rest * nest.item_bytes
     row_tiles, column_tiles = -(-tiled[0].extent // tile[0]), -(-nest.columns // width)
@@ -163,7 +166,7 @@ def plan(nest: Nest, target: Target, width: int = 0) -> Plan:
 def _ahead(nest: Nest) -> int:
     *_, k = nest.inner
     far = k.extent * min(k.b * nest.item_bytes, _PAGE) > _PAGES * _PAGE
-    return _AHEAD if far and not nest.panel else 0
+    return _AHEAD if far and not nest.panel and nest.column_b == 1 else 0
 
 
 def _even(count: int, most: int) -> int:
@@ -177,7 +180,8 @@ def _candidates(nest: Nest, rows: Sequence[Axis], lanes: int, registers: int) ->
     total = math.prod(axis.extent for axis in rows)
     # Beside the sums and B's vectors; with 32 registers a few more keep LLVM from spilling.
     spare = 4 if registers > 16 else 2
-    for nvec in range(1, min(4, -(-nest.columns // lanes)) + 1):
+    most_vectors = 4 if nest.column_b == 1 else 1
+    for nvec in range(1, min(most_vectors, -(-nest.columns // lanes)) + 1):
         most = max((registers - nvec - spare) // nvec, 1)
         for i in free:
             extent = rows[i].extent

@@ -56,6 +56,16 @@ class Vectors:
             value = builder.shuffle_vector(value, value, self.lane_numbers(list(range(n))))
         builder.store(value, pointer, align=self.item_bytes)
 
+    def turned(self, builder: Any, rows: list[Any]) -> list[Any]:
+        """Returns the columns of a square block: halves are interleaved until all are apart."""
+        half = self.lanes // 2
+        low = self.lane_numbers([k // 2 + self.lanes * (k % 2) for k in range(self.lanes)])
+        high = self.lane_numbers([half + k // 2 + self.lanes * (k % 2) for k in range(self.lanes)])
+        for _ in range(half.bit_length()):
+            pairs = list(zip(rows[:half], rows[half:]))
+            rows = [builder.shuffle_vector(a, b, m) for a, b in pairs for m in (low, high)]
+        return rows
+
     def lane_numbers(self, lanes: list[int]) -> Any:
         """Returns the mask of a shuffle."""
         return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)

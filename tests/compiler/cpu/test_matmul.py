@@ -214,3 +214,22 @@ def test_kernel_says_which_operands_it_writes():
         assert all(2 <= i < 3 + len(kernel.scratch) for i in call.writes)
         assert all(i < 3 + len(kernel.scratch) for i, _ in call.arguments)
     assert 2 in kernel.calls[-1].writes
+
+
+@pytest.mark.parametrize("k", [2, 15, 16, 17, 100])
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 40])
+def test_few_rows_by_a_transposed_matrix_keep_the_bits_of_many(k, n):
+    # Squares of B are turned in registers for few rows; for many, B is copied before.
+    a, b = normal(0, 40, k), normal(1, n, k)
+    whole = lowered(a, b.T.copy())
+    for rows in (1, 2, 4, 5):
+        np.testing.assert_array_equal(lowered(a[:rows], b.T), whole[:rows])
+
+
+def test_one_column_is_computed_along_the_rows():
+    a, b = normal(0, 70, 33), normal(1, 33, 5)
+    whole = lowered(a, b)
+    for x in (a, in_layout(a, (1, 0))):
+        np.testing.assert_array_equal(lowered(x, b[:, 2:3]), whole[:, 2:3])
+    batched = lowered(np.stack([a, a + 1]), np.stack([b[:, :1]] * 2), ((2,), (1,)), ((0,), (0,)))
+    np.testing.assert_array_equal(batched[0], whole[:, :1])
