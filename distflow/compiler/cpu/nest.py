@@ -82,9 +82,9 @@ def plan(
     real = [i for i, extent in enumerate(shape) if extent != 1]
     rows = {i: Dimension(shape[i], tuple(s[i] for s in strides)) for i in real}
     kept = [rows[i] for i in real if i not in axes]
-    reduced = _merged([rows[i] for i in real if i in axes])
+    reduced = merged([rows[i] for i in real if i in axes])
     if len(kept) > 1:
-        kept = _merged(_ordered(kept, num_inputs, num_stores))
+        kept = merged(_ordered(kept, num_inputs, num_stores))
     by_rows = bool(reduced) and real[-1] in axes
     crossed = False
     if not axes and len(kept) > 1:
@@ -124,16 +124,17 @@ def _uncrossed(kept: list[Dimension]) -> tuple[list[Dimension], bool]:
     return kept, False
 
 
-def _merged(dimensions: Sequence[Dimension]) -> list[Dimension]:
-    merged: list[Dimension] = []
+def merged(dimensions: Sequence[Dimension]) -> list[Dimension]:
+    """Returns dimensions with neighbours joined where all operands move on alike."""
+    found: list[Dimension] = []
     for new in dimensions:
-        if merged:
-            outer = merged[-1]
+        if found:
+            outer = found[-1]
             if all(a == b * new.extent for a, b in zip(outer.strides, new.strides)):
-                merged[-1] = replace(new, extent=outer.extent * new.extent)
+                found[-1] = replace(new, extent=outer.extent * new.extent)
                 continue
-        merged.append(new)
-    return merged
+        found.append(new)
+    return found
 
 
 def cut(extents: Sequence[int], most: int, multiple: int = 1) -> Cut:

@@ -23,13 +23,12 @@ Kernel = Callable[[Sequence[np.ndarray]], np.ndarray]
 Prepare = Callable[[dict[str, Any], Sequence[tuple[int, ...]], Sequence[np.dtype]], "Kernel | None"]
 
 
-def _kernel(file: str, function: str = "prepare") -> Prepare:
+def _kernel(file: str, function: str = "prepare") -> Callable[[Any, Any, Any], Any]:
     """A row that imports its kernel on first use: without llvmlite this table is still read."""
 
-    def prepare(attributes: Any, shapes: Any, dtypes: Any) -> Kernel | None:
+    def prepare(*arguments: Any) -> Any:
         module = importlib.import_module(f"distflow.compiler.cpu.{file}")
-        result: Kernel | None = getattr(module, function)(attributes, shapes, dtypes)
-        return result
+        return getattr(module, function)(*arguments)
 
     return prepare
 
@@ -41,6 +40,22 @@ LIBRARY: dict[str, Prepare] = {
     "reduce_window_sum": _kernel("window", "prepare_sum"),
     "select_and_scatter_add": _kernel("window", "prepare_scatter"),
 }
+
+# Movement that no view expresses, made for layouts: see `task`. Those of `lookup` with indices may
+# be `lookup.Checked`: who runs one asks it afterwards whether an index was outside.
+MOVEMENT: dict[str, Callable[[Any, Any, Any], Any]] = {
+    **{
+        name: _kernel("movement", f"prepare_{function}")
+        for name, function in (
+            ("reshape", "copy"), ("transpose", "copy"), ("broadcast_to", "copy"),
+            ("concat", "concat"), ("slice", "slice"), ("pad", "pad"), ("reverse", "reverse"),
+        )
+    },
+    **{
+        name: _kernel("lookup", f"prepare_{name}")
+        for name in ("gather", "scatter", "argmax", "argmin")
+    },
+}  # fmt: skip
 
 Emit = Callable[..., Operand]  # (block, *operands, to=dtype of the result) -> value
 
