@@ -11,6 +11,7 @@ from distflow.base import flags
 from distflow.compiler.cpu import isa, jit
 from distflow.compiler.cpu import math as cpu_math
 from distflow.compiler.cpu.emit import LANES, Block, Code, Operand
+from distflow.ops.prims import reference
 
 pytest.importorskip("llvmlite")
 
@@ -24,11 +25,42 @@ def sigmoid(x):
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
+def erfinv(x):
+    """The library's reference, some Newton steps closer, of log(1 - erf) for large ones."""
+    x = x.astype(np.float64)
+    y = np.asarray(reference.erfinv(x))
+    inside = (np.abs(y) < inf) & (x != 0)
+    z, size = np.abs(y[inside]), np.abs(x[inside])
+    for _ in range(4):
+        slope = 2 / math.sqrt(math.pi) * np.exp(-z * z)
+        left = erfc(z)
+        by_logarithm = -left * np.log(left / (1 - size))
+        excess = np.where(size < 0.5, erf(z) - size, by_logarithm)
+        z = z - np.where(size < 2.0**-500, 0, excess / slope)
+    y[inside] = np.copysign(z, x[inside])
+    return np.where(np.abs(x) < 2.0**-500, x * (math.sqrt(math.pi) / 2), y)
+
+
+def digamma(x):
+    """Recurrence and Stirling's series, from 40 on, in the widest type."""
+    x = x.astype(np.longdouble)
+    z = np.where(x < 0.5, 1 - x, x)
+    total = np.zeros_like(z)
+    for _ in range(40):
+        total, z = np.where(z < 40, total - 1 / z, total), np.where(z < 40, z + 1, z)
+    s = 1 / (z * z)
+    total = total + np.log(z) - 0.5 / z - s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s / 240)))
+    pi = np.longdouble(np.pi) + np.longdouble(1.2246467991473532e-16)
+    total = np.where(x < 0.5, total - pi / np.tan(pi * (x - np.rint(x))), total)
+    return np.where((x <= 0) & (x == np.floor(x)), nan, total)
+
+
+erf, erfc = (np.vectorize(f, otypes=[float]) for f in (math.erf, math.erfc))
 REFERENCES = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh,
-    "sigmoid": sigmoid, "erf": np.vectorize(math.erf, otypes=[float]), "sin": np.sin,
+    "sigmoid": sigmoid, "erf": erf, "sin": np.sin,
     "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "atan2": np.arctan2, "pow": np.power,
+    "atan2": np.arctan2, "pow": np.power, "erfinv": erfinv, "digamma": digamma,
 }  # fmt: skip
 BINARY = ["atan2", "pow"]
 UNARY = sorted(set(REFERENCES) - set(BINARY))
@@ -94,10 +126,10 @@ def whole_range(dtype, count):
     return (np.arange(count, dtype=np.uint64) * np.uint64(step)).view(np.float64)
 
 
-def ulps(result, exact, digits):
-    """The error in units in the last place of a number near the exact value."""
+def ulps(result, exact, digits, least):
+    """The error in units in the last place of a number near the exact value, or at `least`."""
     lowest = np.ldexp(exact.dtype.type(1), -125 if digits == 24 else -1021)
-    _, exponent = np.frexp(np.maximum(np.abs(exact), lowest))
+    _, exponent = np.frexp(np.maximum(np.maximum(np.abs(exact), lowest), least))
     return np.abs(result - exact) / np.ldexp(exact.dtype.type(1), exponent - digits)
 
 
@@ -105,8 +137,8 @@ def check(name, *arrays):
     dtype = arrays[0].dtype
     single = dtype == np.float32
     result = compute(name, *arrays)
-    # The next wider type is the reference; erf has none above float64.
-    wider = np.float64 if single or name == "erf" else np.longdouble
+    # The next wider type is the reference; erf and its inverse have none above float64.
+    wider = np.float64 if single or name in ("erf", "erfinv") else np.longdouble
     with np.errstate(all="ignore"):
         exact = np.asarray(REFERENCES[name](*[a.astype(wider) for a in arrays]), wider)
         rounded = exact.astype(dtype)
@@ -115,7 +147,10 @@ def check(name, *arrays):
     number = ~np.isnan(rounded)
     np.testing.assert_array_equal(np.signbit(result[number]), np.signbit(rounded[number]))
     finite = np.isfinite(rounded)
-    error = ulps(result[finite].astype(wider), exact[finite], 24 if single else 53)
+    least = 0
+    if name == "digamma":  # a logarithm, less what may be as large
+        least = np.maximum(1, np.log(np.abs(arrays[0][finite].astype(wider))))
+    error = ulps(result[finite].astype(wider), exact[finite], 24 if single else 53, least)
     assert error.max(initial=0) <= cpu_math.ULP_BOUNDS[name][0 if single else 1]
 
 

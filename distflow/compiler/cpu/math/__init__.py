@@ -16,6 +16,7 @@ from distflow.compiler.cpu.math import (
     inverse,
     logarithm,
     powers,
+    special,
     trig,
 )
 from distflow.compiler.cpu.math.real import Real
@@ -60,12 +61,15 @@ FUNCTIONS: dict[str, Emit] = {
     "acos": _in_float64(inverse.acos),
     "atan": _in_float64(inverse.atan),
     "atan2": _in_float64(inverse.atan2),
+    "erfinv": _in_float64(special.erfinv),
+    "digamma": _in_float64(special.digamma),
     "pow": _in_float64(powers.pow64, powers.pow32),
 }
 
 DTYPES: dict[str, frozenset[str]] = dict.fromkeys(FUNCTIONS, frozenset({"float32", "float64"}))
 
-# Largest error of float32 and float64, in units in the last place; 0.5 would be perfect.
+# Largest error of float32 and float64, in units in the last place; 0.5 would be perfect. Of digamma
+# in those of max(|result|, 1, log|x|): its zeros have no closed form to count from.
 ULP_BOUNDS: dict[str, tuple[float, float]] = {
     "exp": (1.0, 1.0),
     "expm1": (1.3, 1.5),
@@ -81,5 +85,7 @@ ULP_BOUNDS: dict[str, tuple[float, float]] = {
     "acos": (0.501, 1.5),
     "atan": (0.501, 2.5),
     "atan2": (0.501, 2.5),
+    "erfinv": (0.501, 3.0),
+    "digamma": (0.501, 8.0),
     "pow": (0.501, 1.0),
 }
