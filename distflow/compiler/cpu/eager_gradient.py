@@ -24,6 +24,8 @@ from distflow.graph.ir import Graph, Node, Value, has_side_effect
 
 # Elements of all results on the tape below which a program is not worth compiling.
 _LEAST_ELEMENTS = 1 << 14
+# Operations on a tape above which compiling takes seconds: their own time is worth more by then.
+_MOST_RECORDS = 256
 _MOST_PROGRAMS = 128
 # Sets of shapes that the same operations are compiled for; where shapes vary without end, the
 # plain sweep costs less than compiling again and again.
@@ -87,6 +89,8 @@ class _Tape:
         sources: Sequence[Any],
     ) -> bool:  # fmt: skip
         """Notes everything; False if it is not for a compiled program."""
+        if len(records) > _MOST_RECORDS:
+            return False
         elements = 0
         number = self._number
         for record in records:

@@ -41,7 +41,8 @@ def _search(value: Any, seen: set[int], found: list[Any]) -> None:
         found.append(value)
         return
     for child in value.values() if isinstance(value, Mapping) else value:
-        _search(child, seen, found)
+        if _kinds.get(type(child)) != "":
+            _search(child, seen, found)
 
 
 def kind(value: Any) -> str:

@@ -22,6 +22,8 @@ from distflow.keras.optimizers.schedules import LearningRateSchedule
 # decides, which checkpoints hold: a run that goes on from one does what the first run did.
 _FIRST_STEP = 4
 _MOST_PROGRAMS = 8
+# Compiling more takes seconds; a step of such a model takes longer than its Python.
+_MOST_VARIABLES = 64
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 _programs: weakref.WeakKeyDictionary[Any, dict[Any, _Program]] = weakref.WeakKeyDictionary()
@@ -35,6 +37,7 @@ def update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
         or eagerly.functions_run_eagerly()
         or flags.get("DISTFLOW_EXECUTOR") != "cpu"
         or optimizer._iterations.storage.read() < _FIRST_STEP
+        or len(variables) > _MOST_VARIABLES
         or any(type(g) is not EagerTensor for g in gradients)
         or not _is_ours(optimizer, variables)
     ):

@@ -283,6 +283,17 @@ def test_little_work_is_left_to_the_plain_sweep(compiled):
     assert compiled == [False]
 
 
+def test_a_long_tape_is_left_to_the_plain_sweep(compiled):
+    x = normal(300, 300)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = x
+        for _ in range(300):
+            y = y + x
+    np.testing.assert_array_equal(tape.gradient(y, x).numpy(), np.full((300, 300), 301.0))
+    assert compiled == [False]
+
+
 def test_a_persistent_tape_gives_the_same_again(compiled):
     x, w, b = variables()
     with tf.GradientTape(persistent=True) as tape:

@@ -131,6 +131,15 @@ def test_some_variables_of_many_get_a_program_of_their_own():
     assert num_programs(optimizer) == 2
 
 
+def test_very_many_variables_are_updated_plainly():
+    optimizer = O.SGD(1.0)
+    variables = [tf.Variable(0.0) for _ in range(100)]
+    for _ in range(STEPS):
+        optimizer.apply_gradients([(tf.constant(1.0), v) for v in variables])
+    assert {float(v) for v in variables} == {-STEPS}
+    assert num_programs(optimizer) == 0
+
+
 def test_tapes_do_not_see_the_update():
     optimizer, variables = O.SGD(0.1), made()
     train(optimizer, variables)
