@@ -138,6 +138,8 @@ CASES = {
     "product of transposed": ("i", lambda x, y: dot(x, move(y, 1, 0)), "dot_general"),
     "product used twice": ("i", lambda x, y: p("add", dot(x, y, ((1,), (1,))),
                            move(dot(x, y, ((1,), (1,))), 1, 0)), "dot_general transpose add"),
+    "summed axes out of order": ("i", lambda x, y: dot(move(x, 1, 0), shaped(y, 3, 2),
+                                 ((0, 1), (0, 1))), "transpose reshape dot_general"),
     "free axes out of order": ("i", lambda x, y: dot(move(shaped(x, 1, 2, 3), 2, 1, 0), y,
                                ((1,), (0,))), "reshape transpose dot_general"),
     "dropout": ("f", lambda x, y: p("select", p("le", x, y), p("div", x, number(0.5)),

@@ -6,6 +6,7 @@ sum in the same order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -174,7 +175,10 @@ def transposed_product(new: Rebuild, node: Node) -> Value | None:
 
 
 def product_of_transposed(new: Rebuild, node: Node) -> Value | None:
-    """dot_general of a transposed operand whose free axes keep their order: of the operand."""
+    """dot_general of a transposed operand whose free axes keep their order: of the operand.
+
+    Axes that are summed over must stay neighbours in order, so that kernels see one axis.
+    """
     operands = list(node.inputs)
     contract, batch = list(node.attributes["contract"]), list(node.attributes["batch"])
     changed = False
@@ -184,7 +188,9 @@ def product_of_transposed(new: Rebuild, node: Node) -> Value | None:
             continue
         perm = inner.attributes["perm"]
         free = [perm[k] for k in _free(len(perm), contract[i], batch[i])]
-        if free == sorted(free):
+        summed = [perm[k] for k in contract[i]]
+        together = all(b == a + 1 for a, b in itertools.pairwise(summed))
+        if free == sorted(free) and together:
             operands[i] = inner.inputs[0]
             contract[i] = tuple(perm[k] for k in contract[i])
             batch[i] = tuple(perm[k] for k in batch[i])
