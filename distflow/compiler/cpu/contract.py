@@ -14,7 +14,7 @@ from llvmlite import ir
 from distflow.compiler.cpu import isa, jit, threads
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
-from distflow.compiler.cpu.packing import Step, emit_copy
+from distflow.compiler.cpu.packing import Part, Step, emit_copy, emit_joined
 from distflow.compiler.cpu.task import Call, Scratch
 
 # Rows that must share a panel before copying B into panels pays (Xeon with AVX-512, 2026-11).
@@ -105,7 +105,7 @@ class Contraction:
         code = jit.compile_module(module, "contraction")
         self._functions = {
             name: function(code, name)
-            for name in ("contract", *(part.name for copy in self._copies for part in copy.parts))
+            for name in ("contract", *(copy.name for copy in self._copies))
         }
         rows = math.prod(axis.extent for axis in nest.rows)
         self._work = max(
@@ -126,13 +126,9 @@ class Contraction:
         calls, buffers, size = [], [], self.nest.item_bytes
         places = {"a": a, "b": b}
         for number, copy in enumerate(self._copies, scratch):
-            operand, offset = places[copy.of]
-            for part in copy.parts:
-                target, source = (number, part.to * size), (operand, offset + part.source * size)
-                calls.append(
-                    Call(self._functions[part.name], (target, source), (number,), part.units,
-                         part.size // _COPIES_PER_NS)
-                )  # fmt: skip
+            function, work = self._functions[copy.name], copy.size // _COPIES_PER_NS
+            arguments = (number, 0), places[copy.of]
+            calls.append(Call(function, arguments, (number,), copy.units, work))
             buffers.append(Scratch(copy.size * size))
             places[copy.of] = number, 0
         main, units = self._functions["contract"], self.plan.num_groups(self.nest)
@@ -161,7 +157,7 @@ class Contraction:
         tail = nest.columns - (count - 1) * width
         emit_copy(module, "pack", nest.dtype, steps, tail, together=together)
         units = math.prod(step.extent for step in steps[:together])
-        self._copies.append(_Panels("b", count * size, [_Part("pack", units, count * size)]))
+        self._copies.append(_Panels("pack", "b", units, count * size))
         return replace(nest, rows=tuple(rows), inner=collapse(tuple(inner)) or (Axis(1),),
                        panel=size)  # fmt: skip
 
@@ -170,7 +166,7 @@ class Contraction:
         (row,), (k,) = nest.rows, nest.inner
         size, several = k.extent * tile + _GAP, -(-_RUN_FOR_ROW_PANELS // tile)
         step, within = Step(k.extent, k.a, tile), Step(tile, row.a, 1)
-        parts, done = list[_Part](), 0
+        parts, done = list[Part](), 0
         # Some panels at once, so that what lies side by side in A is read at once; then those
         # that are left, then the last rows.
         full, rest = divmod(row.extent, tile)
@@ -183,31 +179,22 @@ class Contraction:
             steps = [Step(groups, count * tile * row.a, count * size), step,
                      Step(count, tile * row.a, size), replace(within, extent=each)]  # fmt: skip
             emit_copy(module, name, nest.dtype, steps, together=2)
-            elements = groups * k.extent * count * each
-            parts.append(_Part(name, groups * k.extent, elements, done * tile * row.a, done * size))
+            parts.append(Part(name, groups * k.extent, done * tile * row.a, done * size))
             done += groups * count
-        self._copies.append(_Panels("a", done * size, parts))
+        emit_joined(module, "pack_rows", nest.dtype, parts)
+        units = sum(part.units for part in parts)
+        self._copies.append(_Panels("pack_rows", "a", units, done * size))
         return replace(nest, rows=(replace(row, a=1),), inner=(replace(k, a=tile),), row_panel=size)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A copying function: its units, elements, and where it begins in source and target."""
+class _Panels:
+    """A copy of A or B: the function that makes it, its units, its size in elements."""
 
     name: str
+    of: str
     units: int
     size: int
-    source: int = 0
-    to: int = 0
-
-
-@dataclass(frozen=True)
-class _Panels:
-    """A copy of A or B, in elements."""
-
-    of: str
-    size: int
-    parts: list[_Part]
 
 
 def function(code: jit.Module, name: str) -> Any:

@@ -60,9 +60,7 @@ def lower(
         return work.kernel()
     places = work.places()
     if narrow:
-        for i, x in enumerate((a, b)):
-            places[i] = work.copy(x, contiguous("float32", x.shape), (i, 0))
-        a, b = (contiguous("float32", x.shape) for x in (a, b))
+        (places[0], a), (places[1], b) = (work.widened(i, x) for i, x in enumerate((a, b)))
         places[2] = work.buffer("float32", result.size)
     n, m = len(batch[0]), len(batch[0]) + len(free_a)
     # Strides along the result's axes: its own, then those of the epilogue's operands.
@@ -156,6 +154,17 @@ class _Work(Recipe):
     def places(self) -> list[Operand]:
         """Returns where a, b, c and the epilogue's operands are."""
         return [(0, 0), (1, 0), self.result, *((i, 0) for i in range(2, self.result[0]))]
+
+    def widened(self, operand: int, x: Layout) -> tuple[Operand, Layout]:
+        """Copies an operand to float32, its axes in memory as they were."""
+        # What is repeated is read once.
+        shape = tuple(n if stride else 1 for n, stride in zip(x.shape, x.strides))
+        source = Layout(x.dtype, shape, x.strides)
+        order = sorted(range(len(shape)), key=lambda i: -x.strides[i])
+        to = in_order(Layout("float32", shape, x.strides), order)
+        place = self.copy(source, to, (operand, 0))
+        strides = tuple(n and stride for n, stride in zip(x.strides, to.strides))
+        return place, Layout("float32", x.shape, strides)
 
     def contract(self, code: contract.Contraction, places: Sequence[Operand]) -> None:
         """Adds a contraction; a, b, c and the epilogue's operands are at `places`."""

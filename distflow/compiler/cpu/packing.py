@@ -77,6 +77,43 @@ def emit_copy(
     builder.ret_void()
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of several copies: the name it was emitted by, its units, where it begins in elements."""
+
+    name: str
+    units: int
+    source: int
+    target: int
+
+
+def emit_joined(module: Any, name: str, dtype: str, parts: Sequence[Part]) -> None:
+    """Adds a ranged function on (target, source) that is several of `emit_copy`, one after another.
+
+    Its units are those of the first part, then those of the second, and so on.
+    """
+    builder, pointers, begin, end = ranged(module, name, 2)
+    first = 0
+    for part in parts:
+        low, high = (
+            builder.select(
+                builder.icmp_unsigned("<", n, I64(first)), I64(first),
+                builder.select(
+                    builder.icmp_unsigned(">", n, I64(first + part.units)),
+                    I64(first + part.units), n,
+                ),
+            ) for n in (begin, end)
+        )  # fmt: skip
+        here = [
+            builder.gep(pointer, [I64(n)], inbounds=True, source_etype=element_of(dtype))
+            for pointer, n in zip(pointers, (part.target, part.source))
+        ]
+        places = [builder.sub(n, I64(first)) for n in (low, high)]
+        builder.call(module.get_global(f"{part.name}_range"), [*here, *places])
+        first += part.units
+    builder.ret_void()
+
+
 class _Copy(Vectors):
     """Copies of some axes. What is contiguous on one side each is turned in registers."""
 

@@ -163,12 +163,13 @@ def test_integers_have_no_kernel():
 def test_number_of_threads_does_not_change_bits(shape, monkeypatch):
     m, k, n = shape
     a, b = normal(0, m, k), normal(1, k, n)
-    results = []
+    left, right = in_layout(a, (1, 0)), in_layout(b, (1, 0))
+    monkeypatch.setenv("DISTFLOW_THREADS", "1")
+    expected = dot(a, b)
     for count in ("1", "2", "3"):
         monkeypatch.setenv("DISTFLOW_THREADS", count)
-        results.append(dot(a, b))
-    np.testing.assert_array_equal(results[0], results[1])
-    np.testing.assert_array_equal(results[0], results[2])
+        for x, y in ((a, b), (left, b), (a, right), (left, right)):
+            np.testing.assert_array_equal(dot(x, y), expected)
 
 
 def test_panels_of_a_transposed_left_operand_do_not_change_bits():

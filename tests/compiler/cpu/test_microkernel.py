@@ -7,7 +7,7 @@ from llvmlite import ir
 
 from distflow.compiler.cpu import contract, isa, jit, microkernel
 from distflow.compiler.cpu.microkernel import Axis, Nest, collapse, emit, plan
-from distflow.compiler.cpu.packing import Step, emit_copy
+from distflow.compiler.cpu.packing import Part, Step, emit_copy, emit_joined
 
 
 def fma(a, b, c):
@@ -138,3 +138,34 @@ def test_transposing_copy_turns_blocks_and_their_rests(shape, dtype):
     contract.run(function, 3, 1, target.ctypes.data, source.ctypes.data)
     np.testing.assert_array_equal(target[:, :, :m], source[:, :, :n].transpose(0, 2, 1))
     assert (target[:, :, m] == -1).all()
+
+
+def test_joined_copies_do_each_unit_once_however_they_are_shared():
+    source = np.arange(40, dtype=np.float32)
+    module = ir.Module("joined")
+    emit_copy(module, "a", "float32", [Step(5, 2, 1)])
+    emit_copy(module, "b", "float32", [Step(3, 1, 4), Step(4, 3, 1)])
+    emit_joined(module, "both", "float32", [Part("a", 5, 1, 0), Part("b", 3, 20, 5)])
+    function = contract.function(jit.compile_module(module, "joined"), "both")
+    expected = np.concatenate([source[1:11:2], source[20:32].reshape(4, 3).T.ravel()])
+    for cuts in ([0, 8], [0, 3, 8], [0, 5, 8], [0, 1, 6, 7, 8]):
+        target = np.zeros(17, np.float32)
+        pointers = (ctypes.c_void_p * 2)(target.ctypes.data, source.ctypes.data)
+        for begin, end in zip(cuts, cuts[1:]):
+            before = target.copy()
+            function(ctypes.addressof(pointers), begin, end)
+            assert (before[before != 0] == target[before != 0]).all()
+        np.testing.assert_array_equal(target, expected)
+
+
+def test_transposing_copy_is_the_same_for_any_range_of_units():
+    source = np.arange(37 * 21, dtype=np.float32).reshape(21, 37)
+    module = ir.Module("turn")
+    emit_copy(module, "turn", "float32", [Step(37, 1, 21), Step(21, 37, 1)])
+    function = contract.function(jit.compile_module(module, "turn"), "turn")
+    for cuts in ([0, 37], [0, 1, 37], [0, 16, 17, 36, 37]):
+        target = np.zeros((37, 21), np.float32)
+        pointers = (ctypes.c_void_p * 2)(target.ctypes.data, source.ctypes.data)
+        for begin, end in zip(cuts, cuts[1:]):
+            function(ctypes.addressof(pointers), begin, end)
+        np.testing.assert_array_equal(target, source.T)
