@@ -164,10 +164,23 @@ def test_error_over_all_float32(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("name", sorted(set(UNARY) - {"erfinv", "digamma"}))
 def test_error_over_more_of_float32(name):
     for start in range(0, SLOW_STRIDE * 16, SLOW_STRIDE):
         check(name, every(SLOW_STRIDE * 16, start))
+
+
+# Found by trying every float32 where the function is neither its argument nor constant.
+WORST = {
+    "exp": -5.848642, "expm1": 59.316883, "log": 0.63565737, "log1p": 0.49999997,
+    "tanh": 0.061673597, "sigmoid": -6.237699, "erf": 1.1772809, "sin": 13188.657,
+    "cos": 43835.96,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_error_where_it_is_largest(name):
+    check(name, np.asarray([WORST[name]], np.float32))
 
 
 @pytest.mark.parametrize("name", UNARY)
