@@ -84,6 +84,11 @@ FLAGS: dict[str, Flag] = {
 
 _overrides: dict[str, Any] = {}
 
+# What `os.environ` looks in, and the keys there: it encodes a name anew each time, which takes
+# longer than all else here, and eager operations ask often.
+_table: Any = getattr(os.environ, "_data", None)
+_keys = {name: getattr(os.environ, "encodekey", str)(name) for name in FLAGS}
+
 
 def get(name: str) -> Any:
     """Returns the value of a setting: an override, else the environment's, else the default.
@@ -94,6 +99,8 @@ def get(name: str) -> Any:
     flag = FLAGS[name]
     if name in _overrides:
         return _overrides[name]
+    if _table is not None and _keys[name] not in _table:
+        return flag.default
     text = os.environ.get(name)
     if text is None or text == "":
         return flag.default

@@ -61,7 +61,7 @@ def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
         return eager_loops.run(primitive, arrays, items)
     if primitive.name == "dot_general" and _products(arrays, attributes) < _LEAST_PRODUCTS:
         return None
-    layouts = tuple([(a.dtype.name, a.shape, a.strides) for a in arrays])
+    layouts = tuple([(a.dtype, a.shape, a.strides) for a in arrays])
     kernel = _kernel(primitive, layouts, items, isa.current())
     return None if kernel is None else kernel(arrays)
 
@@ -79,14 +79,14 @@ def _kernel(
     attributes = dict(items)
     if len({dtype for dtype, _, _ in operands}) > 1:
         return None
+    dtype = operands[0][0].name
     shapes = [shape for _, shape, _ in operands]
     file, function = _MAKERS[primitive.name]
     lower = getattr(importlib.import_module(f"distflow.compiler.cpu.{file}"), function, None)
     if lower is None:
-        kinds = [np.dtype(dtype) for dtype, _, _ in operands]
+        kinds = [kind for kind, _, _ in operands]
         return table.LIBRARY[primitive.name](attributes, shapes, kinds)
     layouts = [_layout(*operand) for operand in operands]
-    dtype = operands[0][0]
     result = task.contiguous(dtype, tuple(primitive.shape_rule(*shapes, **attributes)))
     copied = [
         task.contiguous(dtype, shape) if layout is None else layout
@@ -98,12 +98,12 @@ def _kernel(
     return _Prepared(kernel, result, [i for i, layout in enumerate(layouts) if layout is None])
 
 
-def _layout(dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> task.Layout | None:
+def _layout(dtype: Any, shape: tuple[int, ...], strides: tuple[int, ...]) -> task.Layout | None:
     """Returns the layout of an aligned array; None for one that has to be copied before."""
-    size = np.dtype(dtype).itemsize
+    size = dtype.itemsize
     if any(s % size or s < 0 for s in strides):
         return None
-    return task.Layout(dtype, shape, tuple(s // size for s in strides))
+    return task.Layout(dtype.name, shape, tuple(s // size for s in strides))
 
 
 class _Prepared:

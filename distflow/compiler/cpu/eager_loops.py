@@ -35,7 +35,7 @@ def run(primitive: Any, arrays: list[Any], items: tuple[Any, ...]) -> Any:
     same_bits = primitive.name in _SAME_BITS
     if not same_bits and primitive.name not in _OTHER_BITS:
         return None
-    key = primitive, tuple([(a.dtype.name, a.shape) for a in arrays]), items
+    key = primitive, tuple([(a.dtype, a.shape) for a in arrays]), items
     graph = _programs.get(key)
     if graph is None:
         if same_bits:
