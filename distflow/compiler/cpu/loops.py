@@ -34,7 +34,8 @@ class Stage:
 
     Attributes:
       symbol: of `void symbol(ptr pointers, i64 begin, i64 end)`. Units may run in any order and at
-        once. `pointers`: inputs, stores, results of reductions, then the scratch if there is any.
+        once. `pointers`: inputs, stores, results of reductions that are
+        wanted, then the scratch if there is any.
       units: number of units of work.
       work_ns: rough cost of all units on one core.
     """
@@ -59,15 +60,17 @@ def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
         *(loop.dtype(p) for p, _ in loop.stores),
         *(r.dtype for r in loop.reductions),
     ]
-    places = [(i, 0) for i in range(len(dtypes))]
+    wanted = [True] * (len(dtypes) - len(loop.reductions)) + [r.wanted for r in loop.reductions]
+    places = [(sum(wanted[:i]), 0) if want else None for i, want in enumerate(wanted)]
     if chunks is None:
         units = Sweep(code, loop, nest, dtypes, places, cost).emit(name)
         return [Stage(name, units, loop.work_ns())]
+    assert len(loop.rows().passes) == 1, "rows that passes go over are short"
     count = len(loop.reductions)
     first = len(dtypes) - count
     results = range(first, first + count)
     scratch = [
-        (len(dtypes), offset) for offset in offsets_of(loop, nest, chunks)[: len(loop.reductions)]
+        (sum(wanted), offset) for offset in offsets_of(loop, nest, chunks)[: len(loop.reductions)]
     ]
     step, strides = _partial_strides(nest, chunks)
     kinds = [accumulator(r.primitive, r.dtype) for r in loop.reductions]

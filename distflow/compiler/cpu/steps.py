@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from distflow.compiler.cpu import nest as nests
 from distflow.compiler.cpu.emit import ITEM_BYTES, MEMORY
 from distflow.compiler.cpu.nest import Cut, Nest
+from distflow.compiler.cpu.rows import Rows, rows_of
 from distflow.compiler.cpu.table import accumulator, cost
 
 
@@ -16,7 +17,8 @@ class Step:
     """One operation.
 
     Attributes:
-      primitive: its name; "constant" for a number.
+      primitive: its name; "constant" for a number; "row" for the result of a reduction of the loop,
+        the number of which is its operand.
       operands: positions among the loop's inputs, then its steps.
       dtype: of the result.
       value: of a constant, as `emit.literal` writes it: 0.0 is not -0.0.
@@ -41,12 +43,14 @@ class Reduced:
       dtype: of its result.
       strides: of its result along each dimension of the loop, those reduced included (ignored);
         None: contiguous over the kept dimensions.
+      wanted: whether its result is written to memory; steps "row" read it in any case.
     """
 
     primitive: str
     position: int
     dtype: str
     strides: tuple[int, ...] | None = None
+    wanted: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Loop:
       shape: the iteration space; no dimension is 0.
       inputs: dtype and strides of each array that is read; stride 0 repeats it.
       steps: in order.
-      stores: (position, strides) of values that are written. What is stored may lie exactly where
+      stores: (position, strides) of values that are written; strides of 0 along `axes` are for
+        values that are one for a row. What is stored may lie exactly where
         an input of the same strides and item size lies: each element is read before it is written.
       reductions: their results have the shape without `axes`.
       axes: that are reduced; empty without reductions.
@@ -79,6 +84,18 @@ class Loop:
     def counters(self) -> list[tuple[int, ...]]:
         """The distinct strides of positions that steps need."""
         return list(dict.fromkeys(s.strides for s in self.steps if s.strides is not None))
+
+    def rows(self) -> Rows:
+        """The passes over a row; only steps "row" make more than one."""
+        long = [i for i in self.axes if self.shape[i] > 1]
+
+        def repeated(strides: tuple[int, ...]) -> bool:
+            return bool(long) and all(strides[i] == 0 for i in long)
+
+        return rows_of(
+            [repeated(s) for _, s in self.inputs], self.steps,
+            [(p, repeated(s)) for p, s in self.stores], [r.position for r in self.reductions],
+        )  # fmt: skip
 
     @property
     def scratch_bytes(self) -> int:
@@ -103,6 +120,10 @@ def nest_of(loop: Loop) -> Nest:
     ]  # fmt: skip
     strides = [*(s for _, s in loop.inputs), *(s for _, s in loop.stores), *results]
     strides += loop.counters()
+    if loop.rows().kept:
+        inside = [d if i in loop.axes else 1 for i, d in enumerate(loop.shape)]
+        beside = nests.contiguous(inside)
+        strides.append(tuple(s if i in loop.axes else 0 for i, s in enumerate(beside)))
     return nests.plan(loop.shape, loop.axes, strides, len(loop.inputs), len(loop.stores))
 
 

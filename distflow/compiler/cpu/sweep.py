@@ -1,4 +1,4 @@
-"""The code of one pass over a nest: units, loops, blocks of 16 lanes, and accumulators."""
+"""The order in which a function visits its elements: units, loops, blocks of 16 lanes, passes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 
-from distflow.compiler.cpu import formats, integers, philox
 from distflow.compiler.cpu import nest as nests
-from distflow.compiler.cpu.emit import LANES, MEMORY, REGISTER, Block, Code, Operand
-from distflow.compiler.cpu.flow import METADATA, Flow
+from distflow.compiler.cpu.body import Body
+from distflow.compiler.cpu.emit import LANES, Code
+from distflow.compiler.cpu.flow import METADATA
 from distflow.compiler.cpu.nest import Cut, Dimension, Nest
-from distflow.compiler.cpu.steps import Loop, Step
-from distflow.compiler.cpu.table import ELEMENTWISE, EXACT, REDUCTIONS, accumulator, bitcast, cost
+from distflow.compiler.cpu.rows import Pass
+from distflow.compiler.cpu.steps import Loop
+from distflow.compiler.cpu.table import cost
 
 __all__ = ["METADATA", "Sweep"]
 
@@ -25,7 +26,7 @@ _CHEAP_NS = 0.3
 _UNROLL = 4
 
 
-class Sweep:
+class Sweep(Body):
     """The making of one function.
 
     Args:
@@ -40,34 +41,23 @@ class Sweep:
 
     def __init__(
         self, code: Code, loop: Loop, nest: Nest, dtypes: Sequence[str],
-        places: Sequence[tuple[int, int]], element_ns: float, chunks: Cut | None = None,
+        places: Sequence[tuple[int, int] | None], element_ns: float, chunks: Cut | None = None,
         chunk_stride: int = 0,
     ):  # fmt: skip
-        self.flow = Flow(code)
-        self.code = code
-        self.loop = loop
-        self.nest = nest
-        self.dtypes = list(dtypes)
-        self.places = places
+        super().__init__(code, loop, nest, dtypes, places)
         self.chunks = chunks
-        self.first = len(dtypes) - len(loop.reductions)
-        self.counters = {s: len(dtypes) + i for i, s in enumerate(loop.counters())}
+        results = range(self.first, len(dtypes))
         self.chunk_dimension = Dimension(
             chunks.count if chunks else 1,
-            (0,) * self.first + (chunk_stride,) * len(loop.reductions) + (0,) * len(self.counters),
+            tuple(chunk_stride if i in results else 0 for i in range(len(self.start))),
         )
-        self.start = ["0"] * (len(dtypes) + len(self.counters))
         steps_ns = sum(cost(s.primitive) for s in loop.steps)
         self.unroll = _UNROLL if steps_ns <= _CHEAP_NS else 2 if steps_ns <= 2 * _CHEAP_NS else 1
         self.most = int(min(max(_UNIT_NS / element_ns, _LEAST_ELEMENTS), _MOST_ELEMENTS))
-        self.pointers = [f"%p{i}" for i in range(len(self.dtypes))]
 
     def emit(self, name: str) -> int:
         """Adds the function; returns its units of work."""
-        for i, (position, offset) in enumerate(self.places):
-            self.flow.entry.append(f"%a{i} = getelementptr ptr, ptr %pointers, i64 {position}")
-            self.flow.entry.append(f"%b{i} = load ptr, ptr %a{i}, align 8")
-            self.flow.entry.append(f"%p{i} = getelementptr i8, ptr %b{i}, i64 {offset}")
+        self.open()
         units = self.crossed() if self.nest.crossed else self.units()
         self.code.add(self.flow.function(name))
         return units
@@ -181,22 +171,30 @@ class Sweep:
     # -- reductions ------------------------------------------------------------------------
 
     def row(self, offsets: list[str], chunk: str) -> None:
-        """Reduces a row: 16 partial results, combined in a tree at the end."""
-        accumulators = self._start_accumulators(LANES)
+        """Does the passes over a row: 16 partial results each, combined in a tree at the end."""
+        for one in self.rows.passes:
+            self._pass(one, offsets, chunk)
+        if self.rows.last.stores:
+            self.body(1, 1, offsets, Dimension(1, (0,) * len(self.start)), self.rows.last)
+
+    def _pass(self, one: Pass, offsets: list[str], chunk: str) -> None:
+        accumulators = self._start_accumulators(LANES, one)
 
         def visit_last(places: list[str], low: str, high: str) -> None:
             last = self.nest.reduced[-1]
 
             def visit(indices: list[str], count: int) -> None:
                 for index in indices:
-                    values = self.body(LANES, count, self.advance(places, last, index), last)
+                    values = self.body(LANES, count, self.advance(places, last, index), last, one)
                     self.accumulate(LANES, count, accumulators, values)
 
             self.blocks(last, low, high, visit)
 
         self.over_reduced(offsets, chunk, visit_last)
-        for i, place in enumerate(accumulators):
+        for i, place in accumulators.items():
             total = self.tree(i, self._read(i, place, LANES))
+            if len(self.rows.passes) > 1:
+                self._leave(i, total)
             self._finish(1, 1, self.first + i, offsets[self.first + i], total, 1)
 
     def column(self, places: list[list[str]], count: int, chunk: str) -> None:
@@ -207,7 +205,7 @@ class Sweep:
             for place in places:
                 self.body(width, count, place, inner)
             return
-        all_accumulators = [self._start_accumulators(width) for _ in places]
+        all_accumulators = [self._start_accumulators(width, self.rows.passes[0]) for _ in places]
         # The blocks lie side by side: what moves along reduced dimensions is common to them.
 
         def visit(moved: list[str]) -> None:
@@ -226,8 +224,8 @@ class Sweep:
 
         self.over_reduced(places[0], chunk, visit_last)
         for place, accumulators in zip(places, all_accumulators):
-            for i in range(len(self.loop.reductions)):
-                total = self._read(i, accumulators[i], width)
+            for i, accumulator in accumulators.items():
+                total = self._read(i, accumulator, width)
                 operand = self.first + i
                 self._finish(width, count, operand, place[operand], total, inner.strides[operand])
 
@@ -248,151 +246,6 @@ class Sweep:
                 index = stack.enter_context(self.flow.loop(low, high))
                 offsets = self.advance(offsets, dimension, index)
             visit_last(offsets, *ranges[-1])
-
-    # -- the body --------------------------------------------------------------------------
-
-    def body(self, width: int, count: int, offsets: list[str], inner: Dimension) -> list[Operand]:
-        """Loads, computes and stores at the offsets; returns the value of each position."""
-        block = Block(self.code, self.flow.lines, width, count)
-        values = []
-        for i, (dtype, _) in enumerate(self.loop.inputs):
-            raw = block.load(dtype, self._address(i, offsets[i]), inner.strides[i])
-            values.append(formats.to_register(block, dtype, raw))
-        for step in self.loop.steps:
-            values.append(self._step(block, step, values, offsets, inner))
-        for i, (position, _) in enumerate(self.loop.stores, len(self.loop.inputs)):
-            held = formats.to_memory(block, self.dtypes[i], values[position])
-            block.store(held, self._address(i, offsets[i]), inner.strides[i])
-        return values
-
-    def _step(
-        self, block: Block, step: Step, values: list[Operand], offsets: list[str],
-        inner: Dimension,
-    ) -> Operand:  # fmt: skip
-        name, dtype = step.primitive, step.dtype
-        operands = [values[p] for p in step.operands]
-        if name == "constant":
-            found = block.splat(REGISTER[dtype], step.value)
-        elif step.strides is not None:
-            counter = self.counters[step.strides]
-            first, stride = offsets[counter], inner.strides[counter]
-            found = _counted(block, step, operands, first, stride, self.aligned(counter, inner))
-        elif name == "bitcast":
-            found = bitcast(block, operands[0], self.loop.dtype(step.operands[0]), dtype)
-        else:
-            found = ELEMENTWISE[name].emit(block, *operands, to=dtype)
-        if name not in EXACT:
-            found = formats.rounded(block, dtype, found)
-        return found._replace(unsigned=integers.is_unsigned(dtype))
-
-    def aligned(self, counter: int, inner: Dimension) -> bool:
-        """Whether blocks along `inner` begin at positions that are multiples of 4."""
-        others = [d for d in (*self.nest.kept, *self.nest.reduced) if d is not inner]
-        return all(d.strides[counter] % 4 == 0 for d in others)
-
-    def kind(self, i: int) -> str:
-        """The type in which reduction i runs."""
-        reduced = self.loop.reductions[i]
-        return REGISTER[accumulator(reduced.primitive, reduced.dtype)]
-
-    def _start_accumulators(self, width: int) -> list[str]:
-        block = Block(self.code, self.flow.lines, width)
-        places = []
-        for i, reduced in enumerate(self.loop.reductions):
-            kind = self.kind(i)
-            place = f"%{self.code.fresh('acc')}"
-            self.flow.entry.append(f"{place} = alloca {block.type(kind)}, align 64")
-            first = block.constant(kind, REDUCTIONS[reduced.primitive].identity(reduced.dtype))
-            self.flow.lines.append(f"store {block.type(kind)} {first.text}, ptr {place}, align 64")
-            places.append(place)
-        return places
-
-    def _read(self, i: int, place: str, width: int) -> Operand:
-        block = Block(self.code, self.flow.lines, width)
-        kind = self.kind(i)
-        value = self.flow.let(f"load {block.type(kind)}, ptr {place}, align 64")
-        return Operand(value, kind)
-
-    def accumulate(self, width: int, count: int, places: list[str], values: list[Operand]) -> None:
-        """Combines the first `count` lanes."""
-        block = Block(self.code, self.flow.lines, width)
-        for i, (place, reduced) in enumerate(zip(places, self.loop.reductions)):
-            before = self._read(i, place, width)
-            after = self._combine(block, i, before, values[reduced.position])
-            if count < width:
-                after = block.select(block.first_lanes(count), after, before)
-            self.flow.lines.append(
-                f"store {block.type(after.kind)} {after.text}, ptr {place}, align 64"
-            )
-
-    def _combine(self, block: Block, i: int, before: Operand, value: Operand) -> Operand:
-        if value.kind != before.kind:
-            value = block.convert("fpext", value, before.kind)
-        reduced = self.loop.reductions[i]
-        before = before._replace(unsigned=integers.is_unsigned(reduced.dtype))
-        return REDUCTIONS[reduced.primitive].combine(block, before, value, to=reduced.dtype)
-
-    def tree(self, i: int, vector: Operand) -> Operand:
-        """Combines lane i with lane i + half, until one is left."""
-        width = LANES
-        while width > 1:
-            half = width // 2
-            block = Block(self.code, self.flow.lines, width)
-            low, high = (block.part(vector, start, half) for start in (0, half))
-            vector = self._combine(Block(self.code, self.flow.lines, half), i, low, high)
-            width = half
-        return vector
-
-    def _finish(
-        self, width: int, count: int, operand: int, offset: str, total: Operand, stride: int
-    ) -> None:
-        block = Block(self.code, self.flow.lines, width, count)
-        dtype = self.dtypes[operand]
-        if total.kind != REGISTER[dtype]:
-            total = block.convert("fptrunc", total, REGISTER[dtype])
-        held = formats.to_memory(block, dtype, total)
-        block.store(held, self._address(operand, offset), stride)
-
-    # -- addresses -------------------------------------------------------------------------
-
-    def _address(self, operand: int, offset: str) -> str:
-        if offset == "0":
-            return self.pointers[operand]
-        kind = MEMORY[self.dtypes[operand]]
-        return self.flow.let(f"getelementptr {kind}, ptr {self.pointers[operand]}, i64 {offset}")
-
-    def advance(self, offsets: list[str], dimension: Dimension, index: str) -> list[str]:
-        """Returns the offsets of all operands, moved along a dimension."""
-        return [
-            self.flow.plus(offset, self.flow.times(index, stride)) if stride else offset
-            for offset, stride in zip(offsets, dimension.strides)
-        ]
-
-    def decode(
-        self, offsets: list[str], position: str, dimensions: Sequence[Dimension]
-    ) -> list[str]:
-        """Moves offsets to a position counted through dimensions (the last runs fastest)."""
-        for i in reversed(range(len(dimensions))):
-            # The outermost needs no remainder.
-            position, index = (
-                self.flow.divide(position, dimensions[i].extent) if i else ("0", position)
-            )
-            offsets = self.advance(offsets, dimensions[i], index)
-        return offsets
-
-
-def _counted(
-    block: Block, step: Step, operands: Sequence[Operand], first: str, stride: int, aligned: bool
-) -> Operand:  # fmt: skip
-    """Returns what depends on the positions of elements: `first`, then `stride` apart."""
-    if step.primitive == "random_bits":
-        key, stream = (x.text if block.width == 1 else block.part(x, 0, 1).text for x in operands)
-        return philox.words(block, first, key, stream, stride, aligned)
-    position = block.repeat(Operand(first, "i64"))
-    if block.width > 1:
-        lanes = [stride * i for i in range(block.width)]
-        position = block.op("add", position, block.numbers("i64", lanes))
-    return ELEMENTWISE["cast"].emit(block, position, to=step.dtype)
 
 
 def _width(count: int) -> int:
