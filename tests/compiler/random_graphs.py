@@ -3,7 +3,7 @@
 import numpy as np
 
 import distflow.function  # noqa: F401  (registers control flow)
-from distflow.base import dtypes
+from distflow.base import dtypes, flags
 from distflow.base.specs import TensorSpec
 from distflow.compiler.numpy_backend import NumpyExecutable
 from distflow.core.primitive import REGISTRY
@@ -224,7 +224,9 @@ def make(seed, steps=40):
 def run(graph, arrays, starts, executable=NumpyExecutable):
     """Returns the outputs and the last values of the variables."""
     variables = [Variable(a) for a in starts]
-    outputs = executable(graph)([*arrays, *variables])
+    # Bodies of control flow are run by references in any case.
+    with flags.override(DISTFLOW_EXECUTOR="numpy"):
+        outputs = executable(graph)([*arrays, *variables])
     return [*outputs, *(v.storage.read() for v in variables)]
 
 
