@@ -233,8 +233,13 @@ class _Emitter(Vectors):
         nest, cut = self.nest, self.cut
         row_tiles, column_tiles = cut.tiles(nest)
         tiles = self.tiles
-        index, columns = split(builder, index, -(-column_tiles // cut.group[1]))
-        index, rows = split(builder, index, -(-row_tiles // cut.group[0]))
+        groups = -(-row_tiles // cut.group[0]), -(-column_tiles // cut.group[1])
+        if cut.by_columns:
+            index, rows = split(builder, index, groups[0])
+            index, columns = split(builder, index, groups[1])
+        else:
+            index, columns = split(builder, index, groups[1])
+            index, rows = split(builder, index, groups[0])
         for axis in reversed(cut.outer):
             index, position = split(builder, index, axis.extent)
             here = self.move(builder, here, position, axis)

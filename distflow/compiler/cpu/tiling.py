@@ -17,7 +17,7 @@ _GROUP_BYTES = 1 << 19
 # Products between two loads of C: B's tile of 1024 x 48 floats stays in the second-level cache.
 _BLOCK = 1024
 # Groups wanted at least, for threads to share.
-_GROUPS = 16
+_GROUPS = 32
 # Steps of k that B is fetched ahead, where a tile's rows of B lie on more pages than the first
 # table of translations holds: 0.77 -> 0.90 of the peak for 64x784x512 (Xeon, AVX-512, 2026-11).
 _AHEAD, _PAGE, _PAGES = 8, 4096, 64
@@ -87,6 +87,7 @@ class Plan:
       width: columns of a tile.
       group: row tiles and column tiles of one group, the unit that threads share.
       block: steps of the slowest inner axis between two loads of C.
+      by_columns: whether groups that follow one another share columns of B, not rows of A.
       ahead: steps of the fastest inner axis that B is fetched ahead; 0: not at all.
     """
 
@@ -96,6 +97,7 @@ class Plan:
     width: int
     group: tuple[int, int]
     block: int
+    by_columns: bool = False
     ahead: int = 0
 
     def tiles(self, nest: Nest) -> tuple[int, int]:
@@ -156,10 +158,12 @@ def plan(nest: Nest, target: Target, width: int = 0) -> Plan:
     group_rows = _even(row_tiles, max(_GROUP_BYTES // row_bytes, 1))
     group = (group_rows, _even(column_tiles, 8) if block < nest.inner[0].extent else 1)
     outer = [a for a in outer if a.extent > 1]
-    cut = Plan(tuple(outer), tiled, tile, width, group, block, _ahead(nest))
+    cut = Plan(tuple(outer), tiled, tile, width, group, block, ahead=_ahead(nest))
     if cut.num_groups(nest) < _GROUPS:
         others = math.prod(axis.extent for axis in outer) * column_tiles
-        cut = replace(cut, group=(_even(row_tiles, max(row_tiles * others // _GROUPS, 1)), 1))
+        rows_of_group = _even(row_tiles, max(row_tiles * others // _GROUPS, 1))
+        # Rows are cut for threads only: one that has all rows of some columns reads less of B.
+        cut = replace(cut, group=(rows_of_group, 1), by_columns=True)
     return cut
 
 

@@ -1,5 +1,7 @@
 """Products of odd sizes on buffers beside forbidden pages, against fused multiply-adds in order."""
 
+import ctypes
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -26,6 +28,21 @@ def laid_out(values, layout, at_end):
     return x
 
 
+def run(kernel, arrays):
+    """Runs a kernel with scratch buffers that hold NaN and end at forbidden pages."""
+    buffers = [guarded((s.num_bytes,), np.uint8) for s in kernel.scratch]
+    for buffer in buffers:
+        buffer.fill(255)
+    addresses = [x.ctypes.data for x in (*arrays, *buffers)]
+    for call in kernel.calls:
+        pointers = (ctypes.c_void_p * len(call.arguments))(
+            *[addresses[i] + offset for i, offset in call.arguments]
+        )
+        middle = call.units // 3
+        call.function(ctypes.addressof(pointers), middle, call.units)
+        call.function(ctypes.addressof(pointers), 0, middle)
+
+
 def integers(rng, *shape, dtype):
     """Small whole numbers, so that products and sums are exact in any order."""
     return rng.integers(-8, 9, shape).astype(dtype)
@@ -49,9 +66,28 @@ def test_product_touches_its_arrays_only(size, left, right, dtype, at_end, seed)
         {"contract": ((1,), (0,)), "batch": ((), ())},
         [task.layout_of(a), task.layout_of(b)], task.contiguous(dtype.name, (m, n)),
     )  # fmt: skip
-    task.run(kernel, [a, b, c])
+    run(kernel, [a, b, c])
     expected = (a.astype(np.float64) @ b.astype(np.float64)).astype(dtype)
     np.testing.assert_array_equal(c, expected)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.sampled_from([128, 130, 257, 300]), st.sampled_from([1, 7, 33, 130]),
+    st.sampled_from([17, 33, 65, 129, 200]), st.sampled_from(LAYOUTS[:3]),
+    st.sampled_from(LAYOUTS[:3]), st.sampled_from(["float32", "float64"]),
+)  # fmt: skip
+def test_panels_fit_their_buffers(m, k, n, left, right, dtype):
+    rng = np.random.default_rng(m + k + n)
+    a = laid_out(integers(rng, m, k, dtype=dtype), left, True)
+    b = laid_out(integers(rng, k, n, dtype=dtype), right, True)
+    c = guarded((m, n), dtype)
+    kernel = matmul.lower(
+        {"contract": ((1,), (0,)), "batch": ((), ())},
+        [task.layout_of(x) for x in (a, b)], task.layout_of(c),
+    )  # fmt: skip
+    run(kernel, [a, b, c])
+    np.testing.assert_array_equal(c, a @ b)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -76,7 +112,7 @@ def test_epilogue_touches_its_operands_only(size, repeated, right, at_end):
         {"contract": ((1,), (0,)), "batch": ((), ())}, inputs, task.layout_of(c),
         Epilogue(1, (("add", 0, 1), ("relu", 2))),
     )  # fmt: skip
-    task.run(kernel, arrays)
+    run(kernel, arrays)
     np.testing.assert_array_equal(c, np.maximum(a @ b + extra, 0))
 
 
@@ -94,7 +130,7 @@ def test_no_level_touches_what_is_not_there(level, size, monkeypatch):
         kernel = matmul.lower(
             {"contract": ((1,), (0,)), "batch": ((), ())}, inputs, task.layout_of(c)
         )
-        task.run(kernel, [a, b, c])
+        run(kernel, [a, b, c])
         np.testing.assert_array_equal(c, a @ b)
 
 

@@ -1,4 +1,5 @@
 import ctypes
+import itertools
 import math
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_joined_copies_do_each_unit_once_however_they_are_shared():
     for cuts in ([0, 8], [0, 3, 8], [0, 5, 8], [0, 1, 6, 7, 8]):
         target = np.zeros(17, np.float32)
         pointers = (ctypes.c_void_p * 2)(target.ctypes.data, source.ctypes.data)
-        for begin, end in zip(cuts, cuts[1:]):
+        for begin, end in itertools.pairwise(cuts):
             before = target.copy()
             function(ctypes.addressof(pointers), begin, end)
             assert (before[before != 0] == target[before != 0]).all()
@@ -166,6 +167,6 @@ def test_transposing_copy_is_the_same_for_any_range_of_units():
     for cuts in ([0, 37], [0, 1, 37], [0, 16, 17, 36, 37]):
         target = np.zeros((37, 21), np.float32)
         pointers = (ctypes.c_void_p * 2)(target.ctypes.data, source.ctypes.data)
-        for begin, end in zip(cuts, cuts[1:]):
+        for begin, end in itertools.pairwise(cuts):
             function(ctypes.addressof(pointers), begin, end)
         np.testing.assert_array_equal(target, source.T)
