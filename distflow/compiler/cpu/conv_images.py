@@ -17,11 +17,11 @@ from llvmlite import ir
 from distflow.compiler.cpu import isa, pad
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.packing import Step, emit_copy
-from distflow.compiler.cpu.phases import Convolution
+from distflow.compiler.cpu.phases import Convolution, Phase
 from distflow.compiler.cpu.recipe import BYTES, COPIES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
 from distflow.compiler.cpu.tile_code import Tiles
-from distflow.compiler.cpu.tiles import Nest, cut, forms
+from distflow.compiler.cpu.tiles import Edge, Nest, cut, forms
 from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 
@@ -152,7 +152,7 @@ def _nests(
                  tuple(p.step * e.strides[1 + i] for e in extras))
             for i, (p, a, _, c) in enumerate(spatial)
         ]  # fmt: skip
-        inner = [Axis(p.taps, p.tap_move * a, p.tap_step * b) for p, a, b, _ in spatial]
+        inner = _taps(spatial)
         if not depthwise:
             # Along the last spatial axis an element of the image serves several outputs: from a
             # register, if the positions along it come right after each other.
@@ -165,8 +165,21 @@ def _nests(
             sum(p.tap * b for p, _, b, _ in spatial),
             *(sum(p.first * n for p, n in zip(phases, e.strides[1:])) for e in extras),
         )
-        nests.append(forms(rows, inner, columns, start=start, by_column=depthwise, **more))
+        edges: dict[str, Any] = {}
+        if image and spatial:
+            along = [Edge(r, k, -p.base, n - p.base, p.move, p.tap_move) for r, k, p, n in zip(
+                rows[-len(phases) :], _taps(spatial), phases, conv.x.shape[1:]
+            )]  # fmt: skip
+            if along[-1].move == along[-1].step:
+                edges["edge"] = along[-1]
+            if len(along) > 1 and along[0].step == 1:
+                edges["clip"] = along[0]
+        nests.append(forms(rows, inner, columns, start=start, by_column=depthwise, **edges, **more))
     return nests
+
+
+def _taps(spatial: Sequence[tuple[Phase, int, int, int]]) -> list[Axis]:
+    return [Axis(p.taps, p.tap_move * a, p.tap_step * b) for p, a, b, _ in spatial]
 
 
 def _panels(

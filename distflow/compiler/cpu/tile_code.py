@@ -21,6 +21,7 @@ from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop
 # a tile are unrolled.
 _UNROLLED, _STRAIGHT = 64, 160
 _BIT = ir.IntType(1)
+_EVERYWHERE = (0, 1 << 62)
 
 
 class Tiles(Vectors):
@@ -37,6 +38,9 @@ class Tiles(Vectors):
         self._extras = nest.epilogue.extras
         self._made: dict[Any, Any] = {}
         self._loops = self._row_loops()
+        self._clipped = nest.clipped(shape)
+        # Places of a sliding tile that lie in the image: the first, and the first behind them.
+        self._places = _EVERYWHERE
 
     def most_parts(self) -> int:
         """Returns into how many parts `emit` can cut the rows."""
@@ -99,7 +103,9 @@ class Tiles(Vectors):
             return
         count, steps, ragged = self._loops[level]
         begin, end = I64(0), I64(count)
+        edge = self._nest.edge if level == self._nest.sliding and self._shape.slides else None
         if part is not None and count == self.most_parts():
+            edge = None
             index, parts = part
             begin, end = (
                 builder.udiv(builder.mul(i, I64(count)), I64(parts))
@@ -110,10 +116,47 @@ class Tiles(Vectors):
         def body(builder: Any, i: Any, _: list[Any]) -> list[Any]:
             moved = _moved(self, builder, here, i, steps)
             last = builder.icmp_unsigned("==", i, I64(count - 1)) if ragged else is_last
+            seen = [*how, *self._range(builder, i)] if level == self._clipped else how
+            self._walk(builder, moved, seen, part, level + 1, columns, last)
+            return []
+
+        if edge is None or self._nest.inner[-1].extent > WRITTEN_OUT:
+            loop(builder, begin, end, [], body)
+            return
+        # The first and the last tile leave out what lies beyond the edges.
+        size = self._shape.tile[self._shape.tiled.index(level)]
+        behind = -(-edge.limit // edge.step)
+
+        def inside(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            moved = _moved(self, builder, here, i, steps)
+            last = False if ragged else is_last
             self._walk(builder, moved, how, part, level + 1, columns, last)
             return []
 
-        loop(builder, begin, end, [], body)
+        for i in sorted({0, count - 1}):
+            moved = [self.at(builder, p, i * step) for p, step in zip(here, steps)]
+            last = i == count - 1 if ragged else is_last
+            self._places = (-(-edge.low // edge.step) if i == 0 else 0, behind - i * size)
+            self._walk(builder, moved, how, part, level + 1, columns, last)
+            self._places = _EVERYWHERE
+            if i == 0 and count > 2:
+                loop(builder, I64(1), I64(count - 1), [], inside)
+
+    def _range(self, builder: Any, i: Any) -> tuple[Any, Any]:
+        """Returns where the steps of inner[0] begin and end that see the image from row i."""
+        clip = self._nest.clip
+        assert clip is not None
+        assert clip.step == 1
+        moved = builder.mul(i, I64(clip.move))
+
+        def clamped(value: Any, low: Any) -> Any:
+            return builder.select(builder.icmp_signed("<", value, low), low, value)
+
+        first = clamped(builder.sub(I64(clip.low), moved), I64(0))
+        last = builder.sub(I64(clip.limit), moved)
+        extent = I64(clip.inner.extent)
+        last = builder.select(builder.icmp_signed("<", last, extent), last, extent)
+        return first, clamped(last, first)
 
     def _call(
         self, builder: Any, here: list[Any], how: Sequence[Any], columns: int, is_last: Any
@@ -121,8 +164,8 @@ class Tiles(Vectors):
         arguments = [*here, *how]
         size, *others = self._shape.tile
         rest = self._nest.rows[self._shape.tiled[0]].extent % size
-        if is_last is None:
-            builder.call(self._tile((size, *others), columns), arguments)
+        if is_last is None or isinstance(is_last, bool):
+            builder.call(self._tile((rest if is_last else size, *others), columns), arguments)
             return
         with builder.if_else(is_last) as (then, other):
             with then:
@@ -134,14 +177,16 @@ class Tiles(Vectors):
 
     def _tile(self, rows: tuple[int, ...], columns: int) -> Any:
         """Returns the function (C, A, B, *operands of the epilogue, *how) of one tile."""
-        if (rows, columns) not in self._made:
-            self._made[rows, columns] = self._make_tile(rows, columns)
-        return self._made[rows, columns]
+        key = rows, columns, self._places
+        if key not in self._made:
+            self._made[key] = self._make_tile(rows, columns, len(self._made))
+        return self._made[key]
 
-    def _make_tile(self, rows: tuple[int, ...], columns: int) -> Any:
+    def _make_tile(self, rows: tuple[int, ...], columns: int, number: int) -> Any:
         nest = self._nest
         arguments = [PTR] * (3 + self._extras) + [I64] * nest.counted + [_BIT] * nest.adds
-        name = f"{self._name}_{'x'.join(map(str, rows))}x{columns}"
+        arguments += [I64] * (2 * (self._clipped >= 0))
+        name = f"{self._name}_{number}_{'x'.join(map(str, rows))}x{columns}"
         function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), arguments), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
@@ -178,6 +223,11 @@ class Tiles(Vectors):
                 sums[i].add_incoming(zero, start)
                 sums[i].add_incoming(value, load)
         count = how[0] if nest.counted else None
+        if self._clipped >= 0:
+            axis, (first, last) = nest.inner[0], how[-2:]
+            a = self.at(builder, a, builder.mul(first, I64(axis.a)))
+            b = self.at(builder, b, builder.mul(first, I64(axis.b)))
+            count = builder.sub(last, first)
         sums = self._sum(builder, 0, a, b, sums, of_a, columns, count)
         for (row, v, n), value in zip(pieces, sums):
             operands = []
@@ -274,6 +324,8 @@ class Tiles(Vectors):
             for p in range(first, last):
                 if p < extent:
                     window[p] = held(builder, b, p)
+                if not self._places[0] <= p < self._places[1]:
+                    continue
                 steps = {r: window[p - r] for r in range(n) if 0 <= p - r < extent}
                 sums = place(builder, a, p, sums, steps)
             return sums

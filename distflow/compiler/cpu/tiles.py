@@ -21,6 +21,35 @@ WRITTEN_OUT = 8
 
 
 @dataclass(frozen=True)
+class Edge:
+    """Where the image lies between zeros along one spatial axis: zeros need not be multiplied.
+
+    Row i meets, at step j of `inner`, what lies i * move + j * step - low behind the image's first
+    element. (A filter that is not finite then meets fewer zeros than it would.)
+
+    Attributes:
+      rows, inner: the axes.
+      low, limit: first place inside the image, and the first one behind it.
+      move, step: distance of neighbours along either axis, in elements of the image.
+    """
+
+    rows: Axis
+    inner: Axis
+    low: int
+    limit: int
+    move: int
+    step: int
+
+    def useful(self) -> float:
+        """Returns which part of the products is not with zeros."""
+        rows, steps = range(self.rows.extent), range(self.inner.extent)
+        hits = sum(
+            self.low <= i * self.move + j * self.step < self.limit for i in rows for j in steps
+        )
+        return hits / (self.rows.extent * self.inner.extent)
+
+
+@dataclass(frozen=True)
 class Nest:
     """A convolution at one image. Every extent is at least 1.
 
@@ -37,6 +66,8 @@ class Nest:
         -1: there is none.
       epilogue: what is done to the sums; `Axis.extra` of rows has the strides of its operands.
       columns_extra: stride of the columns in each operand of it: 1, or 0 where it is repeated.
+      clip: the edge along an axis of rows whose steps are inner[0], if that is known.
+      edge: the edge along the sliding axis, if that is known.
     """
 
     rows: tuple[Axis, ...]
@@ -50,6 +81,17 @@ class Nest:
     sliding: int = -1
     epilogue: Epilogue = NOTHING
     columns_extra: tuple[int, ...] = ()
+    clip: Edge | None = None
+    edge: Edge | None = None
+
+    def clipped(self, shape: Cut) -> int:
+        """Returns the number of the axis of rows at whose edges steps are left out, or -1."""
+        if self.clip is None or self.inner[0] != self.clip.inner or len(self.inner) == 1:
+            return -1
+        if self.clip.rows not in self.rows:
+            return -1
+        number = self.rows.index(self.clip.rows)
+        return -1 if number in shape.tiled else number
 
     @property
     def products(self) -> int:
@@ -73,13 +115,14 @@ class Cut:
 
 def forms(
     rows: Sequence[Axis], inner: Sequence[Axis], columns: int, counted: Axis | None = None,
-    **more: Any,
+    edge: Edge | None = None, **more: Any,
 ) -> list[Nest]:  # fmt: skip
     """Returns a convolution as nests: neighbouring axes joined, but perhaps for a sliding one.
 
     Args:
       rows, inner, columns: as in `Nest`.
       counted: slowest axis of the sums whose extent is given at run time.
+      edge: the edge along the last spatial axis.
       more: what else a Nest has.
     """
     inner = collapse(tuple(inner)) or (Axis(1),)
@@ -91,7 +134,8 @@ def forms(
         if axis.b == 0 and axis.extent > 1 and last.extent > 1 and axis.a == last.a:
             before = collapse(tuple(rows[:i]))
             joined = (*before, axis, *collapse(tuple(rows[i + 1 :])))
-            found.append(Nest(joined, inner, columns, **more, sliding=len(before)))
+            here = edge if edge and (edge.rows, edge.inner) == (axis, last) else None
+            found.append(Nest(joined, inner, columns, **more, sliding=len(before), edge=here))
     return found
 
 
@@ -151,6 +195,11 @@ def _cycles(nest: Nest, shape: Cut, lanes: int) -> float:
     extent = nest.rows[i].extent
     lines = math.prod(axis.extent for axis in nest.rows) // extent // others
     last = nest.inner[-1].extent
+    useful = 1.0
+    if nest.clip and nest.clipped(shape) >= 0:
+        useful = nest.clip.useful()
+    if nest.edge and shape.slides and last <= WRITTEN_OUT:
+        useful *= nest.edge.useful()
     cycles = 0.0
     for count, v in ((full, shape.vectors), (1 if tail else 0, -(-tail // lanes))):
         for tiles, size in ((extent // n, n), (1 if extent % n else 0, extent % n)):
@@ -163,5 +212,5 @@ def _cycles(nest: Nest, shape: Cut, lanes: int) -> float:
                 loads = rows // along * (along + last - 1) / last + v
             # Loads get in each other's way: 178 GFLOP/s of 215 with one for each FMA (2026-11).
             step = max(rows * v / 2 + loads / 10, loads / 2, 4.0) + 0.25
-            cycles += count * tiles * (step * nest.products + rows * v + 12)
+            cycles += count * tiles * (step * useful * nest.products + rows * v + 12)
     return cycles * lines

@@ -143,6 +143,39 @@ def test_vector_unit_does_not_change_bits(case, level, monkeypatch):
     np.testing.assert_array_equal(convolve(x, w, attributes), expected)
 
 
+def filter_gradient(seed, n, size, channels, columns):
+    """Operands and attributes of a 3x3 convolution's filter gradient, as views of images."""
+    x = normal(seed, n, size, size, channels).transpose(3, 1, 2, 0)
+    g = normal(seed + 1, n, size, size, columns).transpose(1, 2, 0, 3)
+    return x, g, {**ONE, "padding": ((1, 1), (1, 1))}
+
+
+@pytest.mark.parametrize("channels", [3, 16, 33])
+@pytest.mark.parametrize("level", isa.offered())
+def test_vector_unit_does_not_change_bits_of_a_filter_gradient(level, channels, monkeypatch):
+    case = filter_gradient(0, 9, 10, channels, 18)
+    expected = convolve(*case)
+    monkeypatch.setenv("DISTFLOW_CPU", level)
+    np.testing.assert_array_equal(convolve(*case), expected)
+
+
+def test_number_of_threads_does_not_change_bits_of_a_filter_gradient(monkeypatch):
+    case = filter_gradient(0, 40, 24, 16, 16)
+    results = []
+    for count in ("1", "2", "3"):
+        monkeypatch.setenv("DISTFLOW_THREADS", count)
+        results.append(convolve(*case))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_filter_gradient_does_not_depend_on_layout():
+    x, g, attributes = filter_gradient(0, 32, 16, 5, 3)
+    expected = convolve(x, g, attributes)
+    copied = convolve(np.ascontiguousarray(x), np.ascontiguousarray(g), attributes)
+    np.testing.assert_array_equal(copied, expected)
+
+
 @pytest.mark.parametrize("case", ["same", "strided"])
 def test_number_of_threads_does_not_change_bits(case, monkeypatch):
     _, w_shape, changes = CASES[case]
