@@ -113,20 +113,22 @@ def _check(
     """Raises what the rules raise; what they have once accepted they are not asked again."""
     family = primitive.family
     key: Any
-    # Elementwise operations accept every shape, if it is the same one.
-    if family == "binary" and arrays[0].shape == arrays[1].shape:
-        key = inputs[0].dtype.name, inputs[1].dtype.name
-    elif family == "unary":
+    if family == "unary":
         key = inputs[0].dtype.name
+    elif family == "binary":
+        x, y = arrays
+        # Elementwise operations accept every shape, if it is the same one.
+        if x.shape == y.shape:
+            key = inputs[0].dtype.name, inputs[1].dtype.name
+        else:
+            key = inputs[0].dtype.name, x.shape, inputs[1].dtype.name, y.shape
     elif family in _UNREMEMBERED:
         key = None
-    elif attributes:
-        key = (
-            *[(x.dtype.name, a.shape) for x, a in zip(inputs, arrays)],
-            *attributes.items(),
-        )
     else:
-        key = tuple([(x.dtype.name, a.shape) for x, a in zip(inputs, arrays)])
+        parts = list(attributes.items())
+        for x, a in zip(inputs, arrays):
+            parts.append((x.dtype.name, a.shape))
+        key = tuple(parts)
     accepted = primitive.accepted
     try:
         if key in accepted:

@@ -18,7 +18,7 @@ import numpy as np
 
 from distflow.autodiff import backward
 from distflow.base import flags
-from distflow.compiler.cpu import eager_gradient, eager_loops, heap, isa, table, task, threads
+from distflow.compiler.cpu import eager_gradient, eager_loops, heap, isa, task, threads
 from distflow.core import native
 
 # Multiply-adds of a matmul below which NumPy is as fast (Xeon with AVX-512, 2026-11). Of other
@@ -82,10 +82,8 @@ def _kernel(
     dtype = operands[0][0].name
     shapes = [shape for _, shape, _ in operands]
     file, function = _MAKERS[primitive.name]
-    lower = getattr(importlib.import_module(f"distflow.compiler.cpu.{file}"), function, None)
-    if lower is None:
-        kinds = [kind for kind, _, _ in operands]
-        return table.LIBRARY[primitive.name](attributes, shapes, kinds)
+    # Imported on first use: these files need llvmlite.
+    lower = getattr(importlib.import_module(f"distflow.compiler.cpu.{file}"), function)
     layouts = [_layout(*operand) for operand in operands]
     result = task.contiguous(dtype, tuple(primitive.shape_rule(*shapes, **attributes)))
     copied = [

@@ -1,6 +1,7 @@
 """Eager operations on native kernels, and gradients of eager tapes as compiled programs."""
 
 import gc
+import importlib.util
 
 import numpy as np
 import pytest
@@ -83,6 +84,17 @@ def test_the_numpy_executor_has_no_kernels(asked):
     with flags.override(DISTFLOW_EXECUTOR="numpy"):
         tf.matmul(normal(64, 64), normal(64, 64))
     assert not asked
+
+
+def test_without_llvmlite_numpy_serves(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    eager.install()
+    x = normal(64, 64)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(tf.matmul(x, x) * normal(64, 64, seed=1))
+    assert tape.gradient(y, x).shape == (64, 64)
+    assert native.run(tf.matmul, [], {}) is None
 
 
 def test_operands_of_negative_strides_are_copied():

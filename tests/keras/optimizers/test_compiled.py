@@ -131,6 +131,15 @@ def test_some_variables_of_many_get_a_program_of_their_own():
     assert num_programs(optimizer) == 2
 
 
+def test_values_read_before_an_update_stay():
+    optimizer, variables = O.SGD(0.1), made()
+    train(optimizer, variables)
+    value, copy = variables[0].value(), variables[0].numpy()
+    train(optimizer, variables, 1)
+    np.testing.assert_array_equal(value.numpy(), copy)
+    assert not np.array_equal(variables[0].numpy(), copy)
+
+
 def test_very_many_variables_are_updated_plainly():
     optimizer = O.SGD(1.0)
     variables = [tf.Variable(0.0) for _ in range(100)]
