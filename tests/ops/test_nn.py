@@ -129,6 +129,35 @@ def test_conv2d_with_groups_is_one_convolution_a_group():
     np.testing.assert_allclose(y, np.concatenate(parts, -1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("groups", "narrow", "wide"), [(2, 2, 3), (5, 1, 1), (3, 1, 4)])
+def test_gradient_with_groups_is_that_of_one_convolution_a_group(groups, narrow, wide):
+    x, w = normal(3, 7, 8, groups * narrow), normal(3, 2, narrow, groups * wide)
+
+    def one(x, w):
+        return tf.nn.conv2d(x, w, [2, 1], "SAME") ** 2
+
+    parts = [
+        gradient(one, p, q)
+        for p, q in zip(np.split(x, groups, axis=-1), np.split(w, groups, axis=-1))
+    ]
+    for whole, pieces in zip(gradient(one, x, w), zip(*parts)):
+        np.testing.assert_allclose(whole, np.concatenate(pieces, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_gradient_with_groups_is_two_convolutions():
+    @tf.function
+    def step(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch([x, w])
+            y = tf.nn.conv2d(x, w, 1, "SAME")
+        return tape.gradient(y, [x, w])
+
+    x, w = tf.constant(normal(2, 6, 6, 8)), tf.constant(normal(3, 3, 1, 8))
+    graph = step.get_concrete_function(x, w).graph
+    names = [node.primitive.name for node in graph.nodes]
+    assert names.count("conv") <= 3
+
+
 def test_conv1d_and_conv3d_are_conv2d_with_a_dimension_of_one():
     x, w = normal(2, 7, 3), normal(3, 3, 4)
     flat = tf.nn.conv2d(x[:, None], w[None], [1, 2], "SAME")[:, 0]

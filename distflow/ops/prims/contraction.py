@@ -267,7 +267,7 @@ def _conv_grad(
     g: Any, y: Any, x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any,
     rhs_dilation: Any, groups: int, wanted: tuple[bool, ...] = (True, True),
 ) -> Any:  # fmt: skip
-    if groups > 1:
+    if groups > 1 and not (shapes.is_static(x.shape) and shapes.is_static(w.shape)):
         return _conv_grad_groups(
             g, x, w, groups, strides=strides, padding=padding,
             lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
@@ -281,29 +281,52 @@ def _conv_grad(
     gx = gw = None
     if wanted[0]:
         # Input gradient: g, spread by the strides, against the mirrored filter.
-        flipped = movement.transpose(movement.reverse(conj(w), axes=axes), perm=(*axes, n + 1, n))
         gx = conv(
             g,
-            flipped,
+            _outputs_as_inputs(movement.reverse(conj(w), axes=axes), groups),
             strides=lhs_dilation,
             padding=of_input,
             lhs_dilation=strides,
             rhs_dilation=rhs_dilation,
-            groups=1,
+            groups=groups,
         )
     if not wanted[1]:
         return gx, gw
     # Filter gradient: input channels act as the batch, g as the filter, the batch as channels.
     gw = conv(
-        movement.transpose(conj(x), perm=(n + 1, *range(1, n + 1), 0)),
+        _images_as_channels(conj(x), groups),
         movement.transpose(g, perm=(*range(1, n + 1), 0, n + 1)),
         strides=rhs_dilation,
         padding=of_filter,
         lhs_dilation=lhs_dilation,
         rhs_dilation=strides,
-        groups=1,
+        groups=groups,
     )
     return gx, movement.transpose(gw, perm=(*range(1, n + 1), 0, n + 1))
+
+
+def _outputs_as_inputs(w: Any, groups: int) -> Any:
+    """Exchanges the two channel axes of a filter, within each group."""
+    *window, narrow, out = w.shape
+    n, axes = len(window), range(len(window))
+    if groups == 1:
+        return movement.transpose(w, perm=(*axes, n + 1, n))
+    wide = out // groups
+    apart = movement.reshape(w, shape=(*window, narrow, groups, wide))
+    turned = movement.transpose(apart, perm=(*axes, n + 2, n + 1, n))
+    return movement.reshape(turned, shape=(*window, wide, groups * narrow))
+
+
+def _images_as_channels(x: Any, groups: int) -> Any:
+    """Exchanges the batch axis and the channels, within each group: [in / groups, ..., batch]."""
+    batch, *spatial, channels = x.shape
+    n, axes = len(spatial), range(1, len(spatial) + 1)
+    if groups == 1:
+        return movement.transpose(x, perm=(n + 1, *axes, 0))
+    narrow = channels // groups
+    apart = movement.reshape(x, shape=(batch, *spatial, groups, narrow))
+    turned = movement.transpose(apart, perm=(n + 2, *axes, n + 1, 0))
+    return movement.reshape(turned, shape=(narrow, *spatial, groups * batch))
 
 
 def _conv_grad_groups(g: Any, x: Any, w: Any, groups: int, **attributes: Any) -> Any:
