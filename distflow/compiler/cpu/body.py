@@ -54,7 +54,7 @@ class Body:
             entry.append(f"%a{i} = getelementptr ptr, ptr %pointers, i64 {position}")
             entry.append(f"%b{i} = load ptr, ptr %a{i}, align 8")
             entry.append(f"%p{i} = getelementptr i8, ptr %b{i}, i64 {offset}")
-        if len(self.rows.passes) > 1:
+        if self.rows.left:
             size = math.prod(d.extent for d in self.nest.reduced)
             for i, reduced in enumerate(self.loop.reductions):
                 entry.append(f"%row{i} = alloca {REGISTER[reduced.dtype]}, align 8")

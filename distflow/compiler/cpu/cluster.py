@@ -9,11 +9,13 @@ the program's order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from distflow.compiler.cpu.forms import Form, Unit, form_of
+from distflow.compiler.cpu.joins import joined
 from distflow.compiler.cpu.region import Region, numbers_of, region_of
 from distflow.compiler.cpu.shapes import ShapeTable
+from distflow.compiler.cpu.views import Views
 from distflow.graph.ir import Node, Value
 
 __all__ = ["Form", "Region", "Unit", "form_of", "gather", "numbers_of", "region_of"]
@@ -26,14 +28,16 @@ _MOST_TRIED = 8
 
 
 def gather(
-    nodes: Sequence[Node], shapes: ShapeTable, roots: Mapping[Value, Value] | None = None
+    nodes: Sequence[Node], shapes: ShapeTable, views: Views | None = None
 ) -> tuple[list[Unit], dict[Node, str]]:
     """Returns the units in an order in which they can run, and why nodes are in no loop.
 
     Args:
-      roots: of values that are views and have no node here: who reads one waits for its root.
+      nodes: in the order of the program.
+      shapes: of their values.
+      views: values that need no node here: who reads one waits for its root.
     """
-    clusters = _Clusters(shapes, {} if roots is None else roots)
+    clusters = _Clusters(shapes, views)
     reasons: dict[Node, str] = {}
     for node in nodes:
         form = form_of(node, shapes)
@@ -52,9 +56,9 @@ class _Clusters:
     directly or not.
     """
 
-    def __init__(self, shapes: ShapeTable, roots: Mapping[Value, Value]):
+    def __init__(self, shapes: ShapeTable, views: Views | None):
         self.shapes = shapes
-        self.roots = roots
+        self.views = views
         self.units: list[Unit | None] = []
         self.home: list[int] = []  # the unit that a unit was merged into, else itself
         self.needs: list[int] = []
@@ -78,8 +82,9 @@ class _Clusters:
         before = self.makers(form.operands)
         here = self.new(node, Unit([node], [form]), before)
         for other in self.candidates(form, sorted(before, reverse=True)):
-            if other != here and self.can_merge(other, here):
-                here = self.merge(other, here)
+            found = None if other == here else self.merged(other, here)
+            if found is not None:
+                here = self.merge(other, here, found)
         for value in form.operands:
             if self.shapes.of(value) == form.shape:
                 self.readers.setdefault(value, []).append(here)
@@ -88,7 +93,8 @@ class _Clusters:
 
     def makers(self, values: Sequence[Value]) -> list[int]:
         """Returns the units that make values."""
-        made = (self.made_by.get(self.roots.get(v, v)) for v in values)
+        roots = values if self.views is None else [self.views.root(v) for v in values]
+        made = (self.made_by.get(v) for v in roots)
         return list(dict.fromkeys(i for i in made if i is not None))
 
     def new(self, node: Node, unit: Unit, before: Sequence[int]) -> int:
@@ -118,57 +124,35 @@ class _Clusters:
                 i = self.home[i]
             yield i
 
-    def can_merge(self, i: int, j: int) -> bool:
-        """Whether two units can be one loop."""
+    def merged(self, i: int, j: int) -> Unit | None:
+        """Returns one unit in place of two; None if they have to be two."""
         a, b = self.units[i], self.units[j]
         assert a is not None
         assert b is not None
-        if not (a.is_loop and b.is_loop) or a.forms[0].shape != b.forms[0].shape:
-            return False
-        if len(a.forms) + len(b.forms) > _MOST_STEPS:
-            return False
         # Nothing may come after one and before the other.
         if self.needs[i] & self.users[j] or self.needs[j] & self.users[i]:
-            return False
-        axes = {a.axes(), b.axes()} - {None}
-        if len(axes) > 1 or self.reads_late(a, b) or self.reads_late(b, a):
-            return False
-        return len({v for f in (*a.forms, *b.forms) for v in f.operands}) <= _MOST_ARRAYS
+            return None
+        if len(a.forms) + len(b.forms) > _MOST_STEPS:
+            return None
+        if len({v for f in (*a.forms, *b.forms) for v in f.operands}) > _MOST_ARRAYS:
+            return None
+        return joined(a, b, self.numbers, self.shapes, self.views)
 
-    def reads_late(self, made: Unit, read: Unit) -> bool:
-        """Whether a unit reads what another one has only when it is over.
-
-        That are results of reductions, views, and keys of random bits, which are read from memory.
-        """
-        every = {v for n in made.nodes for v in n.outputs}
-        late = {v for n, f in zip(made.nodes, made.forms) if f.axes is not None for v in n.outputs}
-        return any(
-            v in late
-            or (f.primitive == "random_bits" and v in every)
-            or (v in self.roots and self.roots[v] in every)
-            for f in read.forms for v in f.operands
-        )  # fmt: skip
-
-    def merge(self, i: int, j: int) -> int:
-        """Merges unit j into unit i; returns i."""
-        a, b = self.units[i], self.units[j]
-        assert a is not None
-        assert b is not None
-        pairs = sorted(
-            zip((*a.nodes, *b.nodes), (*a.forms, *b.forms)), key=lambda p: self.numbers[p[0]]
-        )
-        self.units[i] = Unit([n for n, _ in pairs], [f for _, f in pairs])
-        self.units[j] = None
-        self.made_by.update((v, i) for n in b.nodes for v in n.outputs)
+    def merge(self, i: int, j: int, found: Unit) -> int:
+        """Puts one unit in the place of i and j; returns i."""
+        gone = self.units[j]
+        assert gone is not None
+        self.units[i], self.units[j] = found, None
+        self.made_by.update((v, i) for n in gone.nodes for v in n.outputs)
         self.home[j] = i
-        mine, gone = 1 << i, 1 << j
-        needs = (self.needs[i] | self.needs[j]) & ~(mine | gone)
-        users = (self.users[i] | self.users[j]) & ~(mine | gone)
+        mine, other = 1 << i, 1 << j
+        needs = (self.needs[i] | self.needs[j]) & ~(mine | other)
+        users = (self.users[i] | self.users[j]) & ~(mine | other)
         self.needs[i], self.users[i] = needs, users
         for k in _bits(needs):
-            self.users[k] = (self.users[k] | users | mine) & ~gone
+            self.users[k] = (self.users[k] | users | mine) & ~other
         for k in _bits(users):
-            self.needs[k] = (self.needs[k] | needs | mine) & ~gone
+            self.needs[k] = (self.needs[k] | needs | mine) & ~other
         return i
 
     def in_order(self) -> list[Unit]:

@@ -17,13 +17,14 @@ _READ = {"broadcast_to": 1, "unbroadcast": 1, "iota": 0, "random_bits": 2}
 class Form:
     """A node as a loop sees it: its row, what it reads, and what it goes over.
 
-    `axes` is None for an elementwise operation.
+    `axes` is None for an elementwise operation. Operands `inside` are made by the same loop.
     """
 
     primitive: str
     operands: tuple[Value, ...]
     shape: Shape
     axes: tuple[int, ...] | None = None
+    inside: frozenset[Value] = frozenset()
 
 
 @dataclass
@@ -32,12 +33,16 @@ class Unit:
 
     nodes: list[Node] = field(default_factory=list)
     forms: list[Form] = field(default_factory=list)
-    needs: int = 0  # bits of the units that it comes after, directly or not
 
     @property
     def is_loop(self) -> bool:
         """Whether a loop runs it."""
         return bool(self.forms)
+
+    @property
+    def shape(self) -> Shape:
+        """What its loop goes over; narrow forms go over what reductions keep of it."""
+        return max((f.shape for f in self.forms), key=lambda s: (math.prod(s), len(s)))
 
     def axes(self) -> tuple[int, ...] | None:
         """The axes that its reductions share; None while it has none."""

@@ -65,7 +65,7 @@ def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
     if chunks is None:
         units = Sweep(code, loop, nest, dtypes, places, cost).emit(name)
         return [Stage(name, units, loop.work_ns())]
-    assert len(loop.rows().passes) == 1, "rows that passes go over are short"
+    assert not loop.rows().left, "rows that passes go over are short"
     count = len(loop.reductions)
     first = len(dtypes) - count
     results = range(first, first + count)

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from distflow.compiler.cpu.emit import PAIR, REGISTER, literal
-from distflow.compiler.cpu.forms import Unit
+from distflow.compiler.cpu.forms import Form, Unit
+from distflow.compiler.cpu.joins import over_loop
 from distflow.compiler.cpu.nest import broadcast, contiguous, spread
 from distflow.compiler.cpu.shapes import ShapeTable
 from distflow.compiler.cpu.steps import Loop, Reduced, Step
 from distflow.compiler.cpu.table import COUNTED
 from distflow.graph.ir import Graph, Value
+
+Strides = tuple[int, ...]
+# A value as a loop reads it: its dtype there, and strides over the loop.
+_Read = tuple[Value, str, Strides]
 
 
 @dataclass(frozen=True)
@@ -38,61 +43,70 @@ def region_of(
         are missing are contiguous, and so are keys of random bits in any case.
     """
     layouts = {} if layouts is None else layouts
-    space = unit.forms[0].shape
+    space, axes = unit.shape, unit.axes() or ()
 
-    def own(v: Value) -> tuple[int, ...]:
+    def own(v: Value) -> Strides:
         return layouts[v] if v in layouts else contiguous(shapes.of(v) or ())
 
+    def read(v: Value, form: Form) -> _Read:
+        # Keys of random bits are read two words at once.
+        if form.primitive == "random_bits":
+            return v, PAIR, (0,) * len(space)
+        lies = broadcast(shapes.of(v) or (), own(v), form.shape)
+        return v, v.dtype.name, over_loop(lies, form.shape, space, axes)
+
     inside = {v for n in unit.nodes for v in n.outputs}
-    # Keys of random bits are read two words at once.
-    reads = list(
+    outside = list(
         dict.fromkeys(
-            (v, PAIR if f.primitive == "random_bits" else v.dtype.name)
-            for f in unit.forms for v in f.operands if v not in inside
+            read(v, form) for form in unit.forms for v in form.operands if v not in inside
         )
-    )  # fmt: skip
-    inputs = [(v, kind) for v, kind in reads if v not in numbers]
-    position = {read: i for i, read in enumerate(inputs)}
+    )
+    inputs = [key for key in outside if key[0] not in numbers]
+    position: dict[_Read | Value, int] = {key: i for i, key in enumerate(inputs)}
     steps: list[Step] = []
-    for v, kind in reads:
+
+    def add(step: Step) -> int:
+        steps.append(step)
+        return len(inputs) + len(steps) - 1
+
+    for key in outside:
+        v, kind, _ = key
         if v in numbers:
-            position[v, kind] = len(inputs) + len(steps)
             text = literal(REGISTER[kind], numbers[v].item())
-            steps.append(Step("constant", (), kind, text))
-    stores: list[Value] = []
+            position[key] = add(Step("constant", (), kind, text))
+    stores: list[tuple[Value, Strides]] = []
     reductions: list[Reduced] = []
     results: list[Value] = []
+    number: dict[Value, int] = {}
     for node, form in zip(unit.nodes, unit.forms):
         (output,) = node.outputs
         name, dtype = form.primitive, output.dtype.name
-        operands = tuple(
-            position[v, PAIR if name == "random_bits" else v.dtype.name] for v in form.operands
-        )
+        for v in form.operands:
+            if v in number and v not in position:
+                position[v] = add(Step("row", (number[v],), v.dtype.name))
+        operands = tuple(position[v if v in inside else read(v, form)] for v in form.operands)
         if form.axes is not None:
             strides = _over_kept(own(output), form.axes, len(space))
-            reductions.append(Reduced(name, operands[0], dtype, strides))
-            results.append(output)
+            number[output] = len(reductions)
+            reductions.append(Reduced(name, operands[0], dtype, strides, output in wanted))
+            if output in wanted:
+                results.append(output)
             continue
-        position[output, dtype] = len(inputs) + len(steps)
-        counted = contiguous(space) if name in COUNTED else None
-        steps.append(Step(name, operands, dtype, strides=counted))
+        counted = None
+        if name in COUNTED:
+            counted = over_loop(contiguous(form.shape), form.shape, space, axes)
+        position[output] = add(Step(name, operands, dtype, strides=counted))
         if output in wanted:
-            stores.append(output)
-
-    def strides_of(v: Value, kind: str) -> tuple[int, ...]:
-        if kind == PAIR:
-            return (0,) * len(space)
-        return broadcast(shapes.of(v) or (), own(v), space)
-
+            stores.append((output, over_loop(own(output), form.shape, space, axes)))
     loop = Loop(
         space,
-        tuple((kind, strides_of(v, kind)) for v, kind in inputs),
+        tuple((kind, strides) for _, kind, strides in inputs),
         tuple(steps),
-        tuple((position[v, v.dtype.name], own(v)) for v in stores),
+        tuple((position[v], strides) for v, strides in stores),
         tuple(reductions),
-        unit.axes() or (),
+        axes,
     )
-    return Region(loop, tuple(v for v, _ in inputs), (*stores, *results))
+    return Region(loop, tuple(v for v, _, _ in inputs), (*(v for v, _ in stores), *results))
 
 
 def _over_kept(strides: tuple[int, ...], axes: tuple[int, ...], rank: int) -> tuple[int, ...]:

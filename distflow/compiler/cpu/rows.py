@@ -44,11 +44,13 @@ class Rows:
       passes: in order.
       kept: positions that passes keep.
       last: what is done once, when the passes are over: stores of values that are one for a row.
+      left: whether results of reductions are left for steps to read.
     """
 
     passes: tuple[Pass, ...]
     kept: tuple[int, ...] = ()
     last: Pass = Pass(())
+    left: bool = False
 
 
 def rows_of(
@@ -65,7 +67,8 @@ def rows_of(
     """
     first = len(repeated)
     everything = tuple(range(first + len(steps)))
-    if all(step.primitive != "row" for step in steps):
+    left = any(step.primitive == "row" for step in steps)
+    if not left and not any(narrow for _, narrow in stores):
         one = Pass(everything, (), (), tuple(range(len(reductions))), tuple(range(len(stores))))
         return Rows((one,))
     level = [0] * first
@@ -119,4 +122,4 @@ def rows_of(
              o.stores) for o in passes
     ]  # fmt: skip
     last = Pass(tuple(needed([stores[i][0] for i in late])), stores=tuple(late))
-    return Rows(tuple(passes), tuple(sorted(recalled)), last)
+    return Rows(tuple(passes), tuple(sorted(recalled)), last, left)

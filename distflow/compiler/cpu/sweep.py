@@ -193,7 +193,7 @@ class Sweep(Body):
         self.over_reduced(offsets, chunk, visit_last)
         for i, place in accumulators.items():
             total = self.tree(i, self._read(i, place, LANES))
-            if len(self.rows.passes) > 1:
+            if self.rows.left:
                 self._leave(i, total)
             self._finish(1, 1, self.first + i, offsets[self.first + i], total, 1)
 
