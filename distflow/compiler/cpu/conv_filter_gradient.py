@@ -9,7 +9,7 @@ first; then the chunks' sums are added in order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
@@ -43,6 +43,8 @@ class _Chunks:
       count: chunks: each has `images / count` of them, rounded up or down.
       parts: that a chunk's results are cut into, if there are few chunks.
       block: images whose products are added while tiles stay in registers.
+      band, lines: where one image is too large for that, rows for which it is true, and the axis
+        of all rows; else 0.
       of_x, of_w, of_y: distances of images in the input, in the filter, and of chunks' sums.
     """
 
@@ -50,6 +52,8 @@ class _Chunks:
     count: int
     parts: int
     block: int
+    band: int
+    lines: Axis
     of_x: int
     of_w: int
     of_y: int
@@ -80,17 +84,23 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
         of_y = in_order(of_y, (*range(1, len(conv.out) - 1), 0, len(conv.out) - 1))
     read = (image.size if image else conv.x.size // images) + conv.w.size // images
     most = min(_CACHE_BYTES // (read * vectors.item_bytes), -(-images // count))
-    block = max(most, 1)
+    block, band, lines = max(most, 1), 0, Axis(0)
+    if most < 1 and len(conv.dense()) == 1:
+        taps = conv.dense()[0][0].taps
+        band = max(taps * _CACHE_BYTES // (2 * read * vectors.item_bytes), 1)
     of_x = image.size if image else conv.x.strides[-1]
     module = ir.Module("sums")
+    nests = _nests(conv, filters, of_y, image, block, band)
+    if band:
+        lines = replace(nests[0][0].inner[0], extent=taps)
     tiles = [
         Tiles(module, f"phase{i}", dtype, *cut(nest, vectors.lanes, target.num_registers), target)
-        for i, nest in enumerate(_nests(conv, filters, of_y, image, block))
-    ]  # fmt: skip
+        for i, nest in enumerate(nests)
+    ]
     parts = 1
     if count < _UNITS:
         parts = min(-(-2 * _UNITS // count), max([t.most_parts() for t in tiles], default=1))
-    chunks = _Chunks(images, count, parts, block, of_x, filters.strides[-2], size)
+    chunks = _Chunks(images, count, parts, block, band, lines, of_x, filters.strides[-2], size)
     if conv.has_empty:
         recipe.zeros(dtype, count * size, place)
     reads, slot = [x, w], None
@@ -121,9 +131,9 @@ def _padded(conv: Convolution) -> pad.Padded | None:
 
 
 def _nests(
-    conv: Convolution, w: Layout, y: Layout, image: pad.Padded | None, block: int
+    conv: Convolution, w: Layout, y: Layout, image: pad.Padded | None, block: int, band: int
 ) -> list[list[Nest]]:
-    """Returns the forms of the dense convolutions of one block of images."""
+    """Returns the forms of the dense convolutions of one block of images, or band of one."""
     if image:
         *of_x, of_channel = image.strides
         moved = image.size
@@ -141,8 +151,11 @@ def _nests(
             sum((p.base + lo) * a for (p, a, _, _), lo in zip(spatial, low)),
             sum(p.tap * b for p, _, b, _ in spatial),
         )
-        images = Axis(block, moved, w.strides[-2])
-        nests.append(forms(rows, inner, conv.out[-1], images, start=start, adds=True))
+        counted = Axis(block, moved, w.strides[-2])
+        if band:
+            lines, *inner = inner
+            counted = replace(lines, extent=band)
+        nests.append(forms(rows, inner, conv.out[-1], counted, start=start, adds=True))
     return nests
 
 
@@ -175,6 +188,25 @@ def _emit(
         loop(builder, I64(0), count, [], one)
         return place
 
+    def bands(builder: Any, pointers: list[Any], more: Any, part: Any) -> None:
+        """Adds the products of one image, band by band."""
+        lines = chunks.lines
+
+        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            start = builder.mul(i, I64(chunks.band))
+            rest = builder.sub(I64(lines.extent), start)
+            is_short = builder.icmp_unsigned("<", rest, I64(chunks.band))
+            count = builder.select(is_short, rest, I64(chunks.band))
+            y, x, w = pointers
+            x = vectors.at(builder, x, builder.mul(start, I64(lines.a)))
+            w = vectors.at(builder, w, builder.mul(start, I64(lines.b)))
+            adds = builder.or_(more, builder.icmp_unsigned("!=", i, I64(0)))
+            for tile in tiles:
+                tile.emit(builder, [y, x, w], [count, adds], part)
+            return []
+
+        loop(builder, I64(0), I64(-(-lines.extent // chunks.band)), [], one)
+
     def unit(builder: Any, u: Any, _: list[Any]) -> list[Any]:
         chunk, part = split(builder, u, chunks.parts)
         here = (part, chunks.parts) if chunks.parts > 1 else None
@@ -194,6 +226,9 @@ def _emit(
             more = builder.icmp_unsigned("!=", i, I64(0))
             of = images(builder, image, count)
             by = vectors.at(builder, w, builder.mul(image, I64(chunks.of_w)))
+            if chunks.band:
+                bands(builder, [to, of, by], more, here)
+                return []
             for tile in tiles:
                 tile.emit(builder, [to, of, by], [count, more], here)
             return []

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
+from llvmlite import ir
 
-from distflow.compiler.cpu import conv, isa
+from distflow.compiler.cpu import conv, conv_filter_gradient, isa, jit
+from distflow.compiler.cpu.tile_code import Tiles
+from distflow.compiler.cpu.tiles import cut, forms
+from distflow.compiler.cpu.tiling import Axis
+from distflow.compiler.cpu.vectors import ranged
 from distflow.ops.prims import contraction
 
 ONE = {
@@ -169,6 +174,20 @@ def test_number_of_threads_does_not_change_bits_of_a_filter_gradient(monkeypatch
     np.testing.assert_array_equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("size", [29, 30])
+def test_filter_gradient_of_large_images_is_summed_in_bands_of_rows(size, padding, monkeypatch):
+    x, g, attributes = filter_gradient(0, 3, size, 10, 33)
+    if not padding:
+        g, attributes = g[1:-1, 1:-1], ONE
+    whole = convolve(x, g, attributes)
+    exact = contraction._conv_ref(x.astype(np.float64), g.astype(np.float64), **attributes)
+    np.testing.assert_allclose(whole, exact, rtol=1e-4, atol=1e-3)
+    for num_bytes in (1 << 15, 1 << 12, 1):
+        monkeypatch.setattr(conv_filter_gradient, "_CACHE_BYTES", num_bytes)
+        np.testing.assert_array_equal(convolve(x, g, attributes), whole)
+
+
 def test_filter_gradient_does_not_depend_on_layout():
     x, g, attributes = filter_gradient(0, 32, 16, 5, 3)
     expected = convolve(x, g, attributes)
@@ -262,6 +281,22 @@ def test_sixteen_bit_floats_are_summed_in_float32_and_rounded_once():
     x, w = normal(0, 2, 6, 6, 30).astype(np.float16), normal(1, 3, 3, 30, 4).astype(np.float16)
     expected = convolve(x.astype(np.float32), w.astype(np.float32), ONE).astype(np.float16)
     np.testing.assert_array_equal(convolve(x, w, ONE), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arm_code_is_accepted_by_llvm(dtype):
+    arm = isa.Target("generic", "aarch64-unknown-linux-gnu", "generic", "", 16, 32, True)
+    rows, inner = [Axis(9, 60, 0, 100), Axis(10, 5, 0, 7)], [Axis(3, 60, 105), Axis(5, 1, 7)]
+    nests = forms(rows, [*inner, Axis(3, 5, 35)], 7)
+    nest, shape = cut(nests, arm.lanes(4 if dtype == "float32" else 8), arm.num_registers)
+    module = ir.Module("arm")
+    tiles = Tiles(module, "tile", dtype, nest, shape, arm)
+    builder, pointers, _, _ = ranged(module, "convolve", 3)
+    tiles.emit(builder, pointers)
+    builder.ret_void()
+    code = jit.verify_for(module, arm.triple)
+    assert code[:4] == b"\x7fELF"
+    assert int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
 
 
 def test_integers_have_no_kernel():
