@@ -115,7 +115,7 @@ class Plan:
         for unit in self.units:
             names = ", ".join(n.primitive.name for n in unit.nodes)
             if unit.is_loop:
-                lines.append(f"loop {list(unit.forms[0].shape)}: {names}")
+                lines.append(f"loop {list(unit.shape)}: {names}")
             elif unit.nodes[0] in self.library:
                 lines.append(f"kernel: {names}")
             else:
