@@ -8,7 +8,7 @@ import numpy as np
 
 from distflow.base import dtypes, errors
 from distflow.core.convert import convert_to_tensor, match
-from distflow.core.tensor import Tensor
+from distflow.core.tensor import EagerTensor, Tensor
 from distflow.ops.prims import creation
 from distflow.ops.prims import elementwise as p
 from distflow.ops.prims.reduction import cumprod as _cumprod
@@ -56,6 +56,8 @@ truediv = divide
 def div_no_nan(x: Any, y: Any, name: Any = None) -> Tensor:
     """Returns x / y, and 0 where y is 0."""
     x, y = pair(x, y)
+    if isinstance(y, EagerTensor) and y.ndim == 0 and y.array != 0:
+        return p.div(x, y)  # as below, in one operation instead of seven
     zero = p.eq(y, 0)
     safe = p.select(zero, y * 0 + 1, y)
     result = p.div(x, safe)

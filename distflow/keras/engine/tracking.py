@@ -20,16 +20,38 @@ def tracked(holder: Any) -> list[Any]:
     """Returns each distinct variable and tracked object in the attributes of `holder`."""
     found: list[Any] = []
     seen = {id(holder)}
-    skipped = type(holder)._untracked_attributes
-    kinds = _kinds
-    # Each training step asks: most attributes are plain values, known by their type.
-    candidates = [
-        (name, value) for name, value in list(vars(holder).items()) if kinds.get(type(value)) != ""
-    ]
-    for name, value in candidates:
-        if name not in skipped:
-            _search(value, seen, found)
+    attributes = vars(holder)
+    for name in _names(holder, attributes):
+        if name in attributes:
+            _search(attributes[name], seen, found)
     return found
+
+
+def _names(holder: Any, attributes: dict[str, Any]) -> list[str]:
+    """Returns the attributes worth a search; most are plain values, known by their type.
+
+    Each training step asks: what forgets the names when an attribute is set (`Forgetting`) keeps
+    them.
+    """
+    names = attributes.get("_names_to_search")
+    if names is None:
+        skipped = type(holder)._untracked_attributes
+        names = [n for n, v in list(attributes.items()) if kind(v) and n not in skipped]
+        if isinstance(holder, Forgetting):
+            attributes["_names_to_search"] = names
+    return names
+
+
+class Forgetting:
+    """Mixin of holders: setting or deleting an attribute forgets which ones to search."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__.pop("_names_to_search", None)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self.__dict__.pop("_names_to_search", None)
+        super().__delattr__(name)
 
 
 def _search(value: Any, seen: set[int], found: list[Any]) -> None:

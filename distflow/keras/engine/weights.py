@@ -11,7 +11,7 @@ from distflow.core.variable import Variable
 from distflow.keras.engine import tracking
 
 
-class WeightsOfLayer:
+class WeightsOfLayer(tracking.Forgetting):
     """Mixin of Layer: weights in Keras's order, freezing, get and set, saving and loading."""
 
     name: str
