@@ -6,8 +6,8 @@ works on is kept with it. Where there is none, or NumPy is as fast, the referenc
 
 from __future__ import annotations
 
+import collections
 import ctypes
-import functools
 import importlib
 import importlib.util
 import math
@@ -24,7 +24,9 @@ from distflow.core import native
 # Multiply-adds of a matmul below which NumPy is as fast (Xeon with AVX-512, 2026-11). Of other
 # primitives the reference is never faster.
 _LEAST_PRODUCTS = 1 << 15
-_MOST_KERNELS = 1024
+# Shapes that kernels of one primitive and one set of attributes are made for: where shapes vary
+# without end, NumPy costs less than compiling again and again.
+_MOST_SHAPES = 128
 # Where kernels are made: file and function.
 _MAKERS = {
     "dot_general": ("matmul", "lower"),
@@ -33,6 +35,9 @@ _MAKERS = {
     "reduce_window_sum": ("window", "lower_sum"),
     "select_and_scatter_add": ("window", "lower_scatter"),
 }
+
+_kernels: dict[Any, Callable[[list[Any]], Any] | None] = {}
+_num_shapes: collections.Counter[Any] = collections.Counter()
 
 
 def install() -> None:
@@ -61,8 +66,16 @@ def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
         return eager_loops.run(primitive, arrays, items)
     if primitive.name == "dot_general" and _products(arrays, attributes) < _LEAST_PRODUCTS:
         return None
-    layouts = tuple([(a.dtype, a.shape, a.strides) for a in arrays])
-    kernel = _kernel(primitive, layouts, items, isa.current())
+    key = (
+        primitive, items, isa.current(), tuple([(a.dtype, a.shape, a.strides) for a in arrays])
+    )  # fmt: skip
+    if key not in _kernels:
+        family = key[:2]
+        if _num_shapes[family] >= _MOST_SHAPES:
+            return None
+        _num_shapes[family] += 1
+        _kernels[key] = _kernel(primitive, key[-1], attributes)
+    kernel = _kernels[key]
     return None if kernel is None else kernel(arrays)
 
 
@@ -72,11 +85,9 @@ def _products(arrays: list[Any], attributes: dict[str, Any]) -> float:
     return a.size * b.size / max(shared, 1)
 
 
-@functools.lru_cache(maxsize=_MOST_KERNELS)
 def _kernel(
-    primitive: Any, operands: tuple[Any, ...], items: tuple[Any, ...], target: isa.Target
+    primitive: Any, operands: tuple[Any, ...], attributes: dict[str, Any]
 ) -> Callable[[list[Any]], Any] | None:
-    attributes = dict(items)
     if len({dtype for dtype, _, _ in operands}) > 1:
         return None
     dtype = operands[0][0].name

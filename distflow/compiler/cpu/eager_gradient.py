@@ -30,6 +30,9 @@ _MOST_PROGRAMS = 128
 # Sets of shapes that the same operations are compiled for; where shapes vary without end, the
 # plain sweep costs less than compiling again and again.
 _MOST_SHAPES = 8
+# Sequences of operations that are compiled: a program whose every step is another one soon runs
+# plainly.
+_MOST_SEQUENCES = 64
 # Primitives whose gradient rules are known to have no effects, and no meaning beside their graph.
 _FAMILIES = frozenset({
     "binary", "contraction", "creation", "indexing", "movement", "reduction", "select", "sorting",
@@ -63,6 +66,8 @@ def sweep(
     with _lock:
         if not known and key not in _programs:
             same = tuple([r.primitive for r in records])
+            if same not in _num_shapes and len(_num_shapes) >= _MOST_SEQUENCES:
+                return None
             _num_shapes[same] += 1
             if _num_shapes[same] > _MOST_SHAPES:
                 return None

@@ -86,6 +86,12 @@ def test_the_numpy_executor_has_no_kernels(asked):
     assert not asked
 
 
+def test_shapes_without_end_are_left_to_numpy(asked, monkeypatch):
+    monkeypatch.setattr(eager, "_MOST_SHAPES", 0)
+    np.testing.assert_allclose(tf.matmul(tf.ones([91, 92]), tf.ones([92, 93])).numpy(), 92.0)
+    assert not asked
+
+
 def test_without_llvmlite_numpy_serves(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     eager.install()
