@@ -24,8 +24,8 @@ from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop, part
 
 __all__ = ["Axis", "Nest", "Plan", "collapse", "emit", "plan"]
 
-# Fused multiply-adds in the body of the innermost loop, about.
-_UNROLLED = 64
+# Fused multiply-adds in the body of the innermost loop, about: what hides the loop's own work.
+_UNROLLED = 16
 
 
 def emit(module: Any, name: str, nest: Nest, cut: Plan, target: Target) -> None:
@@ -69,32 +69,41 @@ class _Emitter(Vectors):
             ))))
             for at in itertools.product(*map(range, rows))
         ]  # fmt: skip
-        start = ir.IRBuilder(function.append_basic_block("start"))
-        load, work = function.append_basic_block("load"), function.append_basic_block("work")
-        start.cbranch(more, load, work)
-        loading = ir.IRBuilder(load)
         parts = [
             (row, v, min(self.lanes, columns - v))
             for row in offsets
             for v in range(0, columns, self.lanes)
         ]
-        old = [self.load(loading, self.at(loading, c, row[0], v), n) for row, v, n in parts]
-        loading.branch(work)
-        builder = ir.IRBuilder(work)
-        sums = []
-        for value in old:
-            phi = builder.phi(self.vector)
-            phi.add_incoming(ir.Constant(self.vector, None), start.block)
-            phi.add_incoming(value, load)
-            sums.append(phi)
+        builder = ir.IRBuilder(function.append_basic_block("start"))
+        sums = [ir.Constant(self.vector, None)] * len(parts)
+        is_whole = self.cut.block == self.nest.inner[0].extent
+        if not is_whole:
+            sums = self.loaded(builder, c, more, parts)
         sums = self.sum(builder, 0, a, b, sums, [row[1] for row in offsets], columns, count)
-        if self.nest.epilogue.steps:
+        if self.nest.epilogue.steps and not is_whole:
             partial, done = [function.append_basic_block(name) for name in ("partial", "done")]
             builder.cbranch(final, done, partial)
             self.finish(ir.IRBuilder(partial), c, None, sums, parts)
             builder.position_at_end(done)
         self.finish(builder, c, extras, sums, parts)
         return function
+
+    def loaded(self, builder: Any, c: Any, more: Any, parts: list[Any]) -> list[Any]:
+        """Returns the sums so far if there are `more`, else zeros."""
+        start, function = builder.block, builder.function
+        load, work = function.append_basic_block("load"), function.append_basic_block("work")
+        builder.cbranch(more, load, work)
+        builder.position_at_end(load)
+        old = [self.load(builder, self.at(builder, c, row[0], v), n) for row, v, n in parts]
+        builder.branch(work)
+        builder.position_at_end(work)
+        sums = []
+        for value in old:
+            phi = builder.phi(self.vector)
+            phi.add_incoming(ir.Constant(self.vector, None), start)
+            phi.add_incoming(value, load)
+            sums.append(phi)
+        return sums
 
     def finish(
         self, builder: Any, c: Any, extras: list[Any] | None, sums: list[Any], parts: list[Any]

@@ -10,6 +10,8 @@ from llvmlite import ir
 from distflow.compiler.cpu.isa import Target
 
 I64, PTR = ir.IntType(64), ir.PointerType()
+# Levels whose every CPU loads and stores some lanes of a vector by one instruction.
+_MASKING = ("avx2", "avx512")
 
 
 class Vectors:
@@ -20,6 +22,7 @@ class Vectors:
         self.item_bytes = 4 if dtype == "float32" else 8
         self.lanes = target.lanes(self.item_bytes)
         self.vector = ir.VectorType(self.element, self.lanes)
+        self.masks = target.level in _MASKING
 
     def at(self, builder: Any, pointer: Any, *offsets: Any) -> Any:
         """Returns pointer + offsets, in elements."""
@@ -43,6 +46,11 @@ class Vectors:
         if n == 1:  # not by a vector of one element: LLVM 22 fails on some programs with them
             value = builder.load(pointer, typ=self.element, align=self.item_bytes)
             return builder.insert_element(ir.Constant(self.vector, None), value, I64(0))
+        if self.masks:
+            kinds = [PTR, ir.IntType(32), self.mask(n).type, self.vector]
+            load = declare(builder.module, f"llvm.masked.load.{self._kind}", self.vector, kinds)
+            align, zeros = ir.IntType(32)(self.item_bytes), ir.Constant(self.vector, None)
+            return builder.call(load, [pointer, align, self.mask(n), zeros])
         part = ir.VectorType(self.element, n)
         value = builder.load(pointer, typ=part, align=self.item_bytes)
         lanes = [min(i, n) for i in range(self.lanes)]
@@ -52,6 +60,12 @@ class Vectors:
         """Writes the first n elements of a vector, and nothing behind them."""
         if n == 1:
             value = builder.extract_element(value, I64(0))
+        elif n < self.lanes and self.masks:
+            kinds = [self.vector, PTR, ir.IntType(32), self.mask(n).type]
+            store = declare(builder.module, f"llvm.masked.store.{self._kind}", ir.VoidType(), kinds)
+            align = ir.IntType(32)(self.item_bytes)
+            builder.call(store, [value, pointer, align, self.mask(n)])
+            return
         elif n < self.lanes:
             value = builder.shuffle_vector(value, value, self.lane_numbers(list(range(n))))
         builder.store(value, pointer, align=self.item_bytes)
@@ -65,6 +79,15 @@ class Vectors:
             pairs = list(zip(rows[:half], rows[half:]))
             rows = [builder.shuffle_vector(a, b, m) for a, b in pairs for m in (low, high)]
         return rows
+
+    @property
+    def _kind(self) -> str:
+        return f"v{self.lanes}f{8 * self.item_bytes}.p0"
+
+    def mask(self, n: int) -> Any:
+        """Returns the mask of the first n lanes."""
+        flags = [i < n for i in range(self.lanes)]
+        return ir.Constant(ir.VectorType(ir.IntType(1), self.lanes), flags)
 
     def lane_numbers(self, lanes: list[int]) -> Any:
         """Returns the mask of a shuffle."""
