@@ -92,7 +92,7 @@ def prepare_gather(
     units = math.prod(before) * indices.size
     name = moves.name()
     moves.add(flow.function(name))
-    work = int(units * (_ROW_NS + 0.1 * inner * item_bytes(params.dtype)))
+    work = int(units * (_ROW_NS + 0.04 * inner * item_bytes(params.dtype)))
     moves.stage(Stage(name, units, work), [(0, 0), (1, 0), (2, 0)], [2])
     return Checked(
         moves.calls(), moves.scratch(), bounds, indices.dtype, params.shape[axis],
@@ -138,7 +138,7 @@ def prepare_scatter(
             _row(flow, inner, dtype, *places, combine=name)
     symbol = moves.name()
     moves.add(flow.function(symbol))
-    work = int(count * (_ROW_NS + 0.15 * inner * item_bytes(dtype)))
+    work = int(count * (_ROW_NS + 0.06 * inner * item_bytes(dtype)))
     moves.stage(Stage(symbol, -(-rows // part), work), [(1, 0), (2, 0), (3, 0)], [3])
     return Checked(
         moves.calls(), moves.scratch(), bounds, indices.dtype, rows, "scatter: indices"

@@ -17,7 +17,7 @@ from distflow.compiler.cpu.emit import LANES
 ROW_CHUNK = 8192
 COLUMN_CHUNK = 512
 # A tile of a transposition: so many rows of 16 stores each, whose lines stay in the first cache.
-_TILE = 64
+_TILE = 32
 
 
 @dataclass(frozen=True)

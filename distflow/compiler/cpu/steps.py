@@ -62,9 +62,9 @@ class Loop:
       inputs: dtype and strides of each array that is read; stride 0 repeats it.
       steps: in order.
       stores: (position, strides) of values that are written; strides of 0 along `axes` are for
-        values that are one for a row. What is stored may lie exactly where
-        an input of the same strides and item size lies: each element is read before it is written.
-      reductions: their results have the shape without `axes`.
+        values that are one for a row. What is stored may lie exactly where an input of the same
+        strides and item size lies: each element is read before it is written.
+      reductions: their results have the shape without `axes`, and lie where no input lies.
       axes: that are reduced; empty without reductions.
     """
 

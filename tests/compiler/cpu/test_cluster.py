@@ -227,6 +227,17 @@ def test_reductions_of_axes_of_size_1():
     check(lambda x: tf.exp(x) - tf.reduce_sum(x, axis=-1, keepdims=True) * 2.0, one, loops=3)
 
 
+def test_reduction_of_a_narrow_array_stays_out_of_a_wide_loop():
+    def function(x, y):
+        t = tf.exp(y)
+        return tf.reduce_sum(t, axis=-1), x + t
+
+    program = Program(function, [ROWS, ROWS[:, :1].copy()])
+    found = program.run([ROWS, ROWS[:, :1].copy()])
+    np.testing.assert_allclose(found[0], np.exp(ROWS[:, 0]), rtol=1e-6)
+    np.testing.assert_allclose(found[1], ROWS + np.exp(ROWS[:, :1]), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_random_programs_over_rows_agree(seed):
     rng = np.random.default_rng(seed)

@@ -250,6 +250,15 @@ def test_random_bits_in_any_layout():
         np.testing.assert_array_equal(random_bits(shape, key, stream, (1, 0)), expected)
 
 
+def test_random_bits_of_rows_that_begin_anywhere():
+    key, stream = np.array([1, 2], np.uint32), np.array([3, 4], np.uint32)
+    step = Step("random_bits", (0, 1), "uint32", strides=(33, 1))
+    result = np.zeros((5, 40), np.uint32)
+    loop = Loop((5, 33), ((PAIR, (0, 0)), (PAIR, (0, 0))), (step,), ((2, (40, 1)),))
+    call(loop, [key.ctypes.data, stream.ctypes.data, result.ctypes.data])
+    np.testing.assert_array_equal(result[:, :33].reshape(-1), philox.bits(key, stream, 165))
+
+
 def test_random_bits_are_those_of_every_vector_unit():
     key, stream = np.array([1, 2], np.uint32), np.array([3, 4], np.uint32)
     found = set()
