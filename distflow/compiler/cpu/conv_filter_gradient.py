@@ -9,17 +9,16 @@ first; then the chunks' sums are added in order.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-from llvmlite import ir
 
 from distflow.compiler.cpu import isa, pad
 from distflow.compiler.cpu.phases import Convolution
 from distflow.compiler.cpu.recipe import BYTES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
 from distflow.compiler.cpu.tile_code import Tiles
-from distflow.compiler.cpu.tiles import Nest, cut, forms
+from distflow.compiler.cpu.tiles import Cut, Nest, cut, forms, most_parts
 from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 
@@ -89,17 +88,13 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
         taps = conv.dense()[0][0].taps
         band = max(taps * _CACHE_BYTES // (2 * read * vectors.item_bytes), 1)
     of_x = image.size if image else conv.x.strides[-1]
-    module = ir.Module("sums")
     nests = _nests(conv, filters, of_y, image, block, band)
     if band:
         lines = replace(nests[0][0].inner[0], extent=taps)
-    tiles = [
-        Tiles(module, f"phase{i}", dtype, *cut(nest, vectors.lanes, target.num_registers), target)
-        for i, nest in enumerate(nests)
-    ]
+    cuts = [cut(nest, vectors.lanes, target.num_registers) for nest in nests]
     parts = 1
     if count < _UNITS:
-        parts = min(-(-2 * _UNITS // count), max([t.most_parts() for t in tiles], default=1))
+        parts = min(-(-2 * _UNITS // count), max([most_parts(*c) for c in cuts], default=1))
     chunks = _Chunks(images, count, parts, block, band, lines, of_x, filters.strides[-2], size)
     if conv.has_empty:
         recipe.zeros(dtype, count * size, place)
@@ -109,10 +104,13 @@ def add(recipe: Recipe, conv: Convolution, x: Operand, w: Operand, y: Operand) -
     elif image:
         slot = image
         reads.append(recipe.buffer(dtype, count * block * image.size))
-    _emit(module, vectors, chunks, tiles, conv.x.strides[-1], slot)
     work = size * images * window // PRODUCTS
     writes = [place, reads.pop()] if slot else [place]
-    recipe.call(module, "sums", writes, reads, count * parts, work)
+    what = (dtype, chunks, cuts, conv.x.strides[-1], slot)
+    recipe.call(
+        "sums", what, lambda module, name: _emit(module, name, target, *what),
+        writes, reads, count * parts, work,
+    )  # fmt: skip
     if count > 1:
         _add_up(recipe, vectors, conv.out, of_y, count, place, y)
 
@@ -160,11 +158,13 @@ def _nests(
 
 
 def _emit(
-    module: Any, vectors: Vectors, chunks: _Chunks, tiles: list[Tiles], of_x: int,
-    slot: pad.Padded | None,
+    module: Any, name: str, target: isa.Target, dtype: str, chunks: _Chunks,
+    cuts: Sequence[tuple[Nest, Cut]], of_x: int, slot: pad.Padded | None,
 ) -> None:  # fmt: skip
     """Adds the ranged function (sums, [slots,] x, w) over chunks and their parts."""
-    builder, pointers, begin, end = ranged(module, "sums", 4 if slot else 3)
+    vectors = Vectors(dtype, target)
+    tiles = [Tiles(module, f"phase{i}", dtype, *c, target) for i, c in enumerate(cuts)]
+    builder, pointers, begin, end = ranged(module, name, 4 if slot else 3)
     y, x, w = pointers[0], pointers[-2], pointers[-1]
     if slot:
         # Ranges that run at once begin at different units: each has a buffer of its own.
@@ -245,35 +245,39 @@ def _add_up(
     sums: Operand, y: Operand,
 ) -> None:  # fmt: skip
     """Adds the call that adds the chunks' sums to the result, in order."""
-    module, size, columns = ir.Module("add_up"), math.prod(out), out[-1]
-    builder, (to, of), begin, end = ranged(module, "add_up", 2)
+    size, columns = math.prod(out), out[-1]
     whole, rest = divmod(columns, vectors.lanes)
 
-    def row(builder: Any, u: Any, _: list[Any]) -> list[Any]:
-        target = vectors.at(builder, to, builder.mul(u, I64(columns)))
-        source, index = of, u
-        for extent, stride in zip(reversed(out[:-1]), reversed(of_sums.strides[:-1])):
-            index, position = split(builder, index, extent)
-            source = vectors.at(builder, source, builder.mul(position, I64(stride)))
+    def emit(module: Any, name: str) -> None:
+        builder, (to, of), begin, end = ranged(module, name, 2)
 
-        def vector(builder: Any, here: Any, n: int) -> None:
-            place = vectors.at(builder, source, here)
-            total = vectors.load(builder, place, n)
-            for i in range(1, count):
-                more = vectors.load(builder, vectors.at(builder, place, i * size), n)
-                total = builder.fadd(total, more)
-            vectors.store(builder, total, vectors.at(builder, target, here), n)
+        def row(builder: Any, u: Any, _: list[Any]) -> list[Any]:
+            target = vectors.at(builder, to, builder.mul(u, I64(columns)))
+            source, index = of, u
+            for extent, stride in zip(reversed(out[:-1]), reversed(of_sums.strides[:-1])):
+                index, position = split(builder, index, extent)
+                source = vectors.at(builder, source, builder.mul(position, I64(stride)))
 
-        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-            vector(builder, builder.mul(i, I64(vectors.lanes)), vectors.lanes)
+            def vector(builder: Any, here: Any, n: int) -> None:
+                place = vectors.at(builder, source, here)
+                total = vectors.load(builder, place, n)
+                for i in range(1, count):
+                    more = vectors.load(builder, vectors.at(builder, place, i * size), n)
+                    total = builder.fadd(total, more)
+                vectors.store(builder, total, vectors.at(builder, target, here), n)
+
+            def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+                vector(builder, builder.mul(i, I64(vectors.lanes)), vectors.lanes)
+                return []
+
+            loop(builder, I64(0), I64(whole), [], one)
+            if rest:
+                vector(builder, I64(whole * vectors.lanes), rest)
             return []
 
-        loop(builder, I64(0), I64(whole), [], one)
-        if rest:
-            vector(builder, I64(whole * vectors.lanes), rest)
-        return []
+        loop(builder, begin, end, [], row)
+        builder.ret_void()
 
-    loop(builder, begin, end, [], row)
-    builder.ret_void()
     work = count * size * vectors.item_bytes // BYTES
-    recipe.call(module, "add_up", [y], [sums], size // columns, work)
+    units = size // columns
+    recipe.call("add_up", [of_sums, out, count], emit, [y], [sums], units, work)

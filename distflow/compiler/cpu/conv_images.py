@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llvmlite import ir
-
 from distflow.compiler.cpu import isa, pad
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.packing import Step, emit_copy
@@ -21,7 +19,7 @@ from distflow.compiler.cpu.phases import Convolution, Phase
 from distflow.compiler.cpu.recipe import BYTES, COPIES, PRODUCTS, Operand, Recipe, in_order
 from distflow.compiler.cpu.task import Layout, contiguous
 from distflow.compiler.cpu.tile_code import Tiles
-from distflow.compiler.cpu.tiles import Edge, Nest, cut, forms
+from distflow.compiler.cpu.tiles import Cut, Edge, Nest, cut, forms, most_parts
 from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import I64, Vectors, loop, ranged, split
 
@@ -83,13 +81,9 @@ def add(
         width = cut(max(nests, key=_products), lanes, registers)[1].vectors
         filters, w, panel = _panels(recipe, conv, filters, w, width * lanes)
         nests = _nests(conv, filters, image, images, layouts, {**more, "panel": panel})
-    module = ir.Module("convolve")
-    tiles = [
-        Tiles(module, f"phase{i}", dtype, *cut(nest, lanes, registers, width), target)
-        for i, nest in enumerate(nests)
-    ]
+    cuts = [cut(nest, lanes, registers, width) for nest in nests]
     count = conv.x.shape[0] // images
-    most = max([t.most_parts() for t in tiles], default=1)
+    most = max([most_parts(*c) for c in cuts], default=1)
     parts = 1 if count >= _FEW else min(-(-2 * _FEW // count), most)
     steps = _Steps(
         count, images, min(count, _UNITS), parts, images * conv.x.strides[0],
@@ -104,13 +98,16 @@ def add(
         reads.append(recipe.buffer(dtype, steps.units * image.size))
     if conv.has_empty and parts > 1:
         recipe.zeros(dtype, math.prod(conv.out), y)
-    _emit(module, vectors, steps, tiles, slot, conv.has_empty)
     work = steps.count * sum(_products(nest) for nest in nests) // PRODUCTS
     work += math.prod(conv.out) * vectors.item_bytes // BYTES
     units = steps.units if parts == 1 else count * parts
     writes = [y, reads.pop()] if slot else [y]
     reads += [operand for _, operand in extras]
-    recipe.call(module, "convolve", writes, reads, units, work)
+    what = (dtype, steps, cuts, slot, conv.has_empty)
+    recipe.call(
+        "convolve", what, lambda module, name: _emit(module, name, target, *what),
+        writes, reads, units, work,
+    )  # fmt: skip
 
 
 def _together(batch: int, positions: int) -> int:
@@ -202,20 +199,23 @@ def _panels(
     count = -(-columns // width)
     steps = [Step(count, width * w.strides[-1], tile.size)]
     steps += [Step(tile.shape[i], w.strides[i], tile.strides[i]) for i in order]
-    module = ir.Module("panels")
-    emit_copy(module, "panels", w.dtype, steps, columns % width)
-    panels = recipe.buffer(w.dtype, count * tile.size)
-    recipe.call(module, "panels", [panels], [place], count, w.size // COPIES)
+    panels, tail = recipe.buffer(w.dtype, count * tile.size), columns % width
+    recipe.call(
+        "panels", [w.dtype, steps, tail], lambda m, n: emit_copy(m, n, w.dtype, steps, tail),
+        [panels], [place], count, w.size // COPIES,
+    )  # fmt: skip
     return Layout(w.dtype, w.shape, tile.strides), panels, tile.size
 
 
 def _emit(
-    module: Any, vectors: Vectors, steps: _Steps, tiles: list[Tiles], slot: pad.Padded | None,
-    has_empty: bool,
+    module: Any, name: str, target: isa.Target, dtype: str, steps: _Steps,
+    cuts: Sequence[tuple[Nest, Cut]], slot: pad.Padded | None, has_empty: bool,
 ) -> None:  # fmt: skip
     """Adds the ranged function (y, [slots,] x, w, *operands of the epilogue) over the units."""
+    vectors = Vectors(dtype, target)
+    tiles = [Tiles(module, f"phase{i}", dtype, *c, target) for i, c in enumerate(cuts)]
     count = len(steps.of_extras)
-    builder, pointers, begin, end = ranged(module, "convolve", (4 if slot else 3) + count)
+    builder, pointers, begin, end = ranged(module, name, (4 if slot else 3) + count)
     extras = [pointers.pop() for _ in range(count)][::-1]
     y, x, w = pointers[0], pointers[-2], pointers[-1]
     if slot:

@@ -1,8 +1,9 @@
 """LLVM IR -> machine code in this process, kept on disk under a name made from its content.
 
-An entry of the cache is named by the SHA-256 of all that decides its bytes (IR text, target,
-versions of LLVM, llvmlite and distflow) and carries a checksum. It is used only if the folder and
-the file belong to this user alone and the checksum holds; otherwise it is made anew.
+An entry of the cache is named by the SHA-256 of all that decides its bytes (IR text, or what it is
+written from; target, versions of LLVM, llvmlite and distflow) and carries a checksum. It is used
+only if the folder and the file belong to this user alone and the checksum holds; otherwise it is
+made anew.
 
 Optimisation level 3 without any fast-math: LLVM may not reorder or contract floating-point
 operations, so the bits are those that the IR spells out.
@@ -11,6 +12,7 @@ operations, so the bits are those that the IR spells out.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import importlib.metadata
 import logging
@@ -18,6 +20,7 @@ import os
 import stat
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +79,23 @@ def compile_module(module: Any, name: str) -> Module:
     key = _key(text, target)
     with _lock:
         if key not in _modules:
-            _modules[key] = _load(text, target, key, name)
+            _modules[key] = _load(lambda: text, _symbols(text), target, key, name)
+        return _modules[key]
+
+
+def compile_described(description: str, name: str, make: Callable[[], Any]) -> Module:
+    """Returns the machine code of a module that is written only if the cache has no code for it.
+
+    Args:
+      description: all that decides the module but this package's sources, which are added.
+      name: of the one function that can be looked up.
+      make: writes the module.
+    """
+    target = isa.current()
+    key = _key(f"{_sources()} {name} {description}", target)
+    with _lock:
+        if key not in _modules:
+            _modules[key] = _load(lambda: str(make()), [name], target, key, name)
         return _modules[key]
 
 
@@ -96,16 +115,27 @@ def verify_for(module: Any, triple: str) -> bytes:
         return _object_code(llvm, str(module), triple, machine)
 
 
-def _load(text: str, target: isa.Target, key: str, name: str) -> Module:
+@functools.cache
+def _sources() -> str:
+    """Returns the digest of the sources of this folder, which write the modules."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        data = path.read_bytes()
+        digest.update(f"{path.name} {len(data)} ".encode() + data)
+    return digest.hexdigest()
+
+
+def _load(
+    text: Callable[[], str], symbols: Sequence[str], target: isa.Target, key: str, name: str
+) -> Module:
     global _engine
     llvm = isa.binding()
-    symbols = _symbols(text)
     if _engine is None:
         _engine = llvm.create_lljit_compiler(_machine(llvm, target))
     path = _folder()
     code = None if path is None else _read(path / key, key)
     if code is None:
-        code = _object_code(llvm, text, target.triple, _machine(llvm, target))
+        code = _object_code(llvm, text(), target.triple, _machine(llvm, target))
         _counts["compiled"] += 1
         if path is not None:
             _write(path, key, code)

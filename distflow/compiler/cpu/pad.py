@@ -121,22 +121,25 @@ def add_all(
       count, distance: number of images, and how far apart they lie.
       x: the first of them.
     """
-    module = ir.Module("pad")
-    copy = emit_image_copy(module, "copy", vectors, image)
-    builder, (target, source), begin, end = ranged(module, "pad", 2)
 
-    def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-        to = vectors.at(builder, target, builder.mul(i, I64(image.size)))
-        if image.has_zeros:
-            emit_zeros(module, builder, vectors, to, I64(image.size))
-        builder.call(copy, [to, vectors.at(builder, source, builder.mul(i, I64(distance)))])
-        return []
+    def emit(module: Any, name: str) -> None:
+        copy = emit_image_copy(module, "copy", vectors, image)
+        builder, (target, source), begin, end = ranged(module, name, 2)
 
-    loop(builder, begin, end, [], one)
-    builder.ret_void()
+        def one(builder: Any, i: Any, _: list[Any]) -> list[Any]:
+            to = vectors.at(builder, target, builder.mul(i, I64(image.size)))
+            if image.has_zeros:
+                emit_zeros(module, builder, vectors, to, I64(image.size))
+            builder.call(copy, [to, vectors.at(builder, source, builder.mul(i, I64(distance)))])
+            return []
+
+        loop(builder, begin, end, [], one)
+        builder.ret_void()
+
     size = count * image.size
     buffer = recipe.buffer("float32" if vectors.item_bytes == 4 else "float64", size)
-    recipe.call(module, "pad", [buffer], [x], count, size * vectors.item_bytes // BYTES)
+    work = size * vectors.item_bytes // BYTES
+    recipe.call("pad", [vectors.item_bytes, image, distance], emit, [buffer], [x], count, work)
     return buffer
 
 

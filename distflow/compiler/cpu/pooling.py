@@ -43,37 +43,40 @@ def add(
     parts = 1
     if batch < _FEW and not image and axes:
         parts = min(-(-2 * _FEW // batch), max(p.count for p in axes[0]))
-    module = ir.Module(kind)
-    builder, pointers, begin, end = ranged(module, kind, 3 if image else 2)
     units = batch * parts if parts > 1 else min(batch, _UNITS)
     fill = 0.0 if kind == "sum" else -math.inf
-    read = reader(module, vectors, builder, pointers[1:-1], begin, image, fill)
 
-    def one_image(builder: Any, i: Any, part: Any) -> None:
-        y = vectors.at(builder, pointers[0], builder.mul(i, I64(math.prod(out[1:]))))
-        source = read(builder, vectors.at(builder, pointers[-1], builder.mul(i, I64(x.strides[0]))))
-        for chosen in itertools.product(*axes):
-            offsets = [
-                sum(j * p.tap_move * s for j, p, s in zip(at, chosen, of_x))
-                for at in itertools.product(*(range(p.taps) for p in chosen))
-            ]
-            first = (
-                vectors.at(builder, y, sum(p.first * s for p, s in zip(chosen, of_y))),
-                vectors.at(
-                    builder, source, sum((p.base + lo) * s for p, lo, s in zip(chosen, low, of_x))
-                ),
+    def emit(module: Any, name: str) -> None:
+        builder, pointers, begin, end = ranged(module, name, 3 if image else 2)
+        read = reader(module, vectors, builder, pointers[1:-1], begin, image, fill)
+
+        def one_image(builder: Any, i: Any, part: Any) -> None:
+            y = vectors.at(builder, pointers[0], builder.mul(i, I64(math.prod(out[1:]))))
+            source = read(
+                builder, vectors.at(builder, pointers[-1], builder.mul(i, I64(x.strides[0])))
             )
-            steps = [(p.count, (p.step * c, p.move * s))
-                     for p, c, s in zip(chosen, of_y, of_x)]  # fmt: skip
-            one = functools.partial(_window, vectors, combine, offsets)
-            everywhere(builder, vectors, first, steps, out[-1], one, part)
+            for chosen in itertools.product(*axes):
+                offsets = [
+                    sum(j * p.tap_move * s for j, p, s in zip(at, chosen, of_x))
+                    for at in itertools.product(*(range(p.taps) for p in chosen))
+                ]
+                seen = sum((p.base + lo) * s for p, lo, s in zip(chosen, low, of_x))
+                first = (
+                    vectors.at(builder, y, sum(p.first * s for p, s in zip(chosen, of_y))),
+                    vectors.at(builder, source, seen),
+                )
+                steps = [(p.count, (p.step * c, p.move * s))
+                         for p, c, s in zip(chosen, of_y, of_x)]  # fmt: skip
+                one = functools.partial(_window, vectors, combine, offsets)
+                everywhere(builder, vectors, first, steps, out[-1], one, part)
 
-    over_images(builder, begin, end, batch, units, parts, one_image)
+        over_images(builder, begin, end, batch, units, parts, one_image)
+
     work = (x.size + math.prod(out)) * vectors.item_bytes // BYTES
     writes = [to]
     if image:
         writes.append(recipe.buffer(x.dtype, units * image.size))
-    recipe.call(module, kind, writes, [of], units, work)
+    recipe.call(kind, [x, out, axes, image, parts], emit, writes, [of], units, work)
 
 
 def larger(builder: Any, a: Any, b: Any) -> Any:

@@ -46,49 +46,56 @@ def add(
     of_y = image.strides if image else plain.strides[1:]
     low = [lo for lo, _ in image.margins] if image else [0] * len(axes)
     units = min(x.shape[0], _UNITS)
-    module = ir.Module("scatter")
-    builder, pointers, begin, end = ranged(module, "scatter", 5 if image else 3)
-    y, slots, sums = pointers[0], pointers[1:-2], None
-    read = reader(module, vectors, builder, slots, begin, image, -math.inf)
-    if image:
-        sums = vectors.at(builder, slots[1], builder.mul(begin, I64(image.size)))
-        steps = map(Step, x.shape[1:], of_y, plain.strides[1:])
-        inside = pad.Padded(plain.shape[1:], ((0, 0),) * len(of_y), tuple(steps))
-        crop = pad.emit_image_copy(module, "crop", vectors, inside)
-    offsets = [
-        [sum(j * p.tap_move * s for j, p, s in zip(at, axes, strides)) for strides in (of_y, of_x)]
-        for at in itertools.product(*(range(p.taps) for p in axes))
-    ]
-    overlap = any(p.taps * p.tap_move > p.move and p.count > 1 for p in axes)
-    covered = not image and not overlap and all(
-        p.base == 0 and p.taps == p.move and p.count * p.move == n
-        for p, n in zip(axes, x.shape[1:])
-    )  # fmt: skip
-    walk = [(p.count, (p.move * c, p.move * a, b))
-            for p, c, a, b in zip(axes, of_y, of_x, g.strides[1:])]  # fmt: skip
-    start = [sum((p.base + lo) * s for p, lo, s in zip(axes, low, st)) for st in (of_y, of_x)]
 
-    def one_image(builder: Any, i: Any, _: Any) -> None:
-        to = vectors.at(builder, y, builder.mul(i, I64(plain.strides[0])))
-        source = read(builder, vectors.at(builder, pointers[-2], builder.mul(i, I64(x.strides[0]))))
-        here = sums if image else to
-        if not covered:
-            pad.emit_zeros(module, builder, vectors, here, I64(size))
-        first = (
-            vectors.at(builder, here, start[0]), vectors.at(builder, source, start[1]),
-            vectors.at(builder, pointers[-1], builder.mul(i, I64(g.strides[0]))),
-        )  # fmt: skip
-        one = functools.partial(_window, vectors, offsets, overlap)
-        everywhere(builder, vectors, first, walk, x.shape[-1], one, backward=True)
+    def emit(module: Any, name: str) -> None:
+        builder, pointers, begin, end = ranged(module, name, 5 if image else 3)
+        y, slots, sums = pointers[0], pointers[1:-2], None
+        read = reader(module, vectors, builder, slots, begin, image, -math.inf)
         if image:
-            builder.call(crop, [to, vectors.at(builder, here, image.start)])
+            sums = vectors.at(builder, slots[1], builder.mul(begin, I64(image.size)))
+            steps = map(Step, x.shape[1:], of_y, plain.strides[1:])
+            inside = pad.Padded(plain.shape[1:], ((0, 0),) * len(of_y), tuple(steps))
+            crop = pad.emit_image_copy(module, "crop", vectors, inside)
+        offsets = [
+            [
+                sum(j * p.tap_move * s for j, p, s in zip(at, axes, strides))
+                for strides in (of_y, of_x)
+            ]
+            for at in itertools.product(*(range(p.taps) for p in axes))
+        ]
+        overlap = any(p.taps * p.tap_move > p.move and p.count > 1 for p in axes)
+        covered = not image and not overlap and all(
+            p.base == 0 and p.taps == p.move and p.count * p.move == n
+            for p, n in zip(axes, x.shape[1:])
+        )  # fmt: skip
+        walk = [(p.count, (p.move * c, p.move * a, b))
+                for p, c, a, b in zip(axes, of_y, of_x, g.strides[1:])]  # fmt: skip
+        start = [sum((p.base + lo) * s for p, lo, s in zip(axes, low, st)) for st in (of_y, of_x)]
 
-    over_images(builder, begin, end, x.shape[0], units, 1, one_image)
+        def one_image(builder: Any, i: Any, _: Any) -> None:
+            to = vectors.at(builder, y, builder.mul(i, I64(plain.strides[0])))
+            source = read(
+                builder, vectors.at(builder, pointers[-2], builder.mul(i, I64(x.strides[0])))
+            )
+            here = sums if image else to
+            if not covered:
+                pad.emit_zeros(module, builder, vectors, here, I64(size))
+            first = (
+                vectors.at(builder, here, start[0]), vectors.at(builder, source, start[1]),
+                vectors.at(builder, pointers[-1], builder.mul(i, I64(g.strides[0]))),
+            )  # fmt: skip
+            one = functools.partial(_window, vectors, offsets, overlap)
+            everywhere(builder, vectors, first, walk, x.shape[-1], one, backward=True)
+            if image:
+                builder.call(crop, [to, vectors.at(builder, here, image.start)])
+
+        over_images(builder, begin, end, x.shape[0], units, 1, one_image)
+
     writes = [to]
     if image:
         writes += [recipe.buffer(x.dtype, units * size) for _ in range(2)]
     work = 2 * x.size * vectors.item_bytes // BYTES
-    recipe.call(module, "scatter", writes, [of, by], units, work)
+    recipe.call("scatter", [x, g.strides, axes, image], emit, writes, [of, by], units, work)
 
 
 def _window(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -42,20 +42,34 @@ class Recipe:
         return self.result[0] + len(self._scratch), 0
 
     def call(
-        self, module: Any, name: str, writes: Sequence[Operand], reads: Sequence[Operand],
-        units: int, work: int,
+        self, name: str, description: Sequence[Any], emit: Callable[[Any, str], None],
+        writes: Sequence[Operand], reads: Sequence[Operand], units: int, work: int,
     ) -> None:  # fmt: skip
-        """Adds a call of a ranged function of a module, which takes (*writes, *reads)."""
-        function = contract.function(jit.compile_module(module, name), name)
+        """Adds a call of a ranged function, which takes (*writes, *reads).
+
+        Args:
+          name: of the function.
+          description: all that decides its code; its `repr` names the code in the cache.
+          emit: adds the function of that name to a module; not called where the cache has it.
+          writes, reads: operands.
+          units, work: as in `task.Call`.
+        """
+
+        def make() -> Any:
+            module = ir.Module(name)
+            emit(module, name)
+            return module
+
+        code = jit.compile_described(repr(description), name, make)
+        function = contract.function(code, name)
         written = tuple(number for number, _ in writes)
         self._calls.append(Call(function, (*writes, *reads), written, units, work))
 
     def zeros(self, dtype: str, size: int, place: Operand | None = None) -> None:
         """Clears the result, or another place."""
-        module = ir.Module("zeros")
-        emit_zeros(module, "zeros", dtype)
         work = size * ITEM_BYTES[dtype] // BYTES
-        self.call(module, "zeros", [place or self.result], [], size, work)
+        place = place or self.result
+        self.call("zeros", [dtype], lambda m, n: emit_zeros(m, n, dtype), [place], [], size, work)
 
     def copy(
         self, source: Layout, to: Layout, of: Operand, place: Operand | None = None
@@ -66,9 +80,11 @@ class Recipe:
         order = sorted(range(len(to.shape)), key=lambda i: -to.strides[i])
         steps = [Step(to.shape[i], source.strides[i], to.strides[i]) for i in order]
         steps = [step for step in steps if step.extent > 1] or [Step(1, 1, 1)]
-        module = ir.Module("copy")
-        emit_copy(module, "copy", to.dtype, steps, source=source.dtype)
-        self.call(module, "copy", [place], [of], steps[0].extent, to.size // COPIES)
+        self.call(
+            "copy", [to.dtype, steps, source.dtype],
+            lambda m, n: emit_copy(m, n, to.dtype, steps, source=source.dtype),
+            [place], [of], steps[0].extent, to.size // COPIES,
+        )  # fmt: skip
         return place
 
 

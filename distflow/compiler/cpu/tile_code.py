@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 
 from distflow.compiler.cpu.isa import Target
-from distflow.compiler.cpu.tiles import WRITTEN_OUT, Cut, Nest
+from distflow.compiler.cpu.tiles import WRITTEN_OUT, Cut, Nest, most_parts
 from distflow.compiler.cpu.vectors import I64, PTR, Vectors, declare, loop
 
 # Fused multiply-adds in the body of an innermost loop, about; and those up to which all loops of
@@ -41,10 +41,6 @@ class Tiles(Vectors):
         self._clipped = nest.clipped(shape)
         # Places of a sliding tile that lie in the image: the first, and the first behind them.
         self._places = _EVERYWHERE
-
-    def most_parts(self) -> int:
-        """Returns into how many parts `emit` can cut the rows."""
-        return max([count for count, _, _ in self._loops])
 
     # -- loops around the tiles --
 
@@ -104,7 +100,7 @@ class Tiles(Vectors):
         count, steps, ragged = self._loops[level]
         begin, end = I64(0), I64(count)
         edge = self._nest.edge if level == self._nest.sliding and self._shape.slides else None
-        if part is not None and count == self.most_parts():
+        if part is not None and count == most_parts(self._nest, self._shape):
             edge = None
             index, parts = part
             begin, end = (

@@ -159,6 +159,12 @@ def cut(nests: Sequence[Nest], lanes: int, registers: int, vectors: int = 0) -> 
     return nests[i], shape
 
 
+def most_parts(nest: Nest, shape: Cut) -> int:
+    """Returns into how many parts the tiles can be cut, along the rows' axis that has most."""
+    size = dict(zip(shape.tiled, shape.tile))
+    return max(-(-axis.extent // size.get(i, 1)) for i, axis in enumerate(nest.rows))
+
+
 def _candidates(
     nest: Nest, lanes: int, registers: int, vectors: int
 ) -> Iterator[tuple[float, Cut]]:

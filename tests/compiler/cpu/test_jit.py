@@ -86,6 +86,27 @@ def test_second_start_compiles_nothing(folder):
     assert after["loaded"] == before["loaded"] + 1
 
 
+def test_described_module_is_written_only_if_the_cache_has_no_code_for_it(folder):
+    written = []
+
+    def make():
+        written.append(fresh_text())
+        return written[-1]
+
+    first = jit.compile_described("a", "twice_plus", make)
+    assert jit.compile_described("a", "twice_plus", make) is first
+    forget()
+    assert call(jit.compile_described("a", "twice_plus", make), 0.0) == call(first, 0.0)
+    assert len(written) == 1
+    assert call(jit.compile_described("b", "twice_plus", make), 0.0) != call(first, 0.0)
+
+
+def test_described_module_is_written_again_when_the_sources_change(folder, monkeypatch):
+    first = jit.compile_described("sources", "twice_plus", fresh_text)
+    monkeypatch.setattr(jit, "_sources", lambda: "others")
+    assert jit.compile_described("sources", "twice_plus", fresh_text) is not first
+
+
 def test_folder_is_private(folder):
     jit.compile_module(fresh_text(), "t")
     assert folder.stat().st_mode & 0o777 == 0o700
