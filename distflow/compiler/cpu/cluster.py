@@ -87,7 +87,7 @@ class _Clusters:
                 here = self.merge(other, here, found)
         for value in form.operands:
             if self.shapes.of(value) == form.shape:
-                self.readers.setdefault(value, []).append(here)
+                self.readers.setdefault(self.array(value), []).append(here)
         if not form.shape:
             self.scalars.append(here)
 
@@ -112,11 +112,19 @@ class _Clusters:
         self.numbers[node] = len(self.numbers)
         return here
 
+    def array(self, value: Value) -> Value:
+        """Returns the value whose memory a value is, element by element (a variable, read)."""
+        if self.views is None or not self.views.is_view(value):
+            return value
+        view = self.views.of(value)
+        same = view.is_contiguous and self.shapes.of(view.root) == view.layout.shape
+        return view.root if same else value
+
     def candidates(self, form: Form, before: Sequence[int]) -> Iterator[int]:
         """Returns units that a node may be merged with: makers, readers of its operands."""
         found = list(before)
         for value in form.operands:
-            found += reversed(self.readers.get(value, [])[-_MOST_TRIED:])
+            found += reversed(self.readers.get(self.array(value), [])[-_MOST_TRIED:])
         if not form.shape:
             found += reversed(self.scalars[-_MOST_TRIED:])
         for i in dict.fromkeys(found):

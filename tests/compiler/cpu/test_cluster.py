@@ -167,6 +167,10 @@ def test_views_make_their_readers_wait_for_the_root():
     check(lambda x: tf.exp(tf.transpose(tf.tanh(x))) + 1.0, ROWS, loops=2)
 
 
+def test_readers_of_one_array_by_two_names_share_a_loop():
+    check(lambda x: (tf.exp(x), tf.stop_gradient(x) * 2.0), ROWS, loops=1)
+
+
 def test_softmax_is_one_loop():
     check(softmax, ROWS, loops=1)
     check(softmax, ROWS.reshape(4, 6, 33), loops=1)
