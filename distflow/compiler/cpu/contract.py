@@ -102,7 +102,7 @@ class Contraction:
             cut = replace(plan(nest, target, cut.width), tiled=nest.rows, tile=cut.tile)
         self.nest, self.plan = nest, cut
         emit(module, "contract", nest, cut, target)
-        code = jit.compile_module(module, "contraction")
+        code = jit.compile_module(jit.plain(module), "contraction")
         self._functions = {
             name: function(code, name)
             for name in ("contract", *(copy.name for copy in self._copies))

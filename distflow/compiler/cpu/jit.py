@@ -29,6 +29,8 @@ from distflow.compiler.cpu import isa
 
 _MAGIC = b"dfcode1\n"
 _DIGEST_BYTES = 32
+# First line of IR that code is made from as it stands.
+_PLAIN = "; as it stands\n"
 
 # Guards LLVM, the table of modules and the counters. Held over a fork, so that no child inherits
 # LLVM (which has a lock of its own) in the middle of something.
@@ -83,20 +85,31 @@ def compile_module(module: Any, name: str) -> Module:
         return _modules[key]
 
 
-def compile_described(description: str, name: str, make: Callable[[], Any]) -> Module:
+def compile_described(
+    description: str, name: str, make: Callable[[], Any], *, explicit: bool = False
+) -> Module:
     """Returns the machine code of a module that is written only if the cache has no code for it.
 
     Args:
       description: all that decides the module but this package's sources, which are added.
       name: of the one function that can be looked up.
       make: writes the module.
+      explicit: its vectors are written out: LLVM optimises less, which takes less time.
     """
     target = isa.current()
     key = _key(f"{_sources()} {name} {description}", target)
     with _lock:
         if key not in _modules:
-            _modules[key] = _load(lambda: str(make()), [name], target, key, name)
+            _modules[key] = _load(lambda: str(make()), [name], target, key, name, explicit)
         return _modules[key]
+
+
+def plain(module: Any) -> str:
+    """Returns a module's text, marked to be compiled without LLVM's passes over the IR.
+
+    Kernels that are written vector by vector gain nothing by them and compile in half the time.
+    """
+    return f"{_PLAIN}{module}"
 
 
 def counts() -> dict[str, int]:
@@ -126,8 +139,9 @@ def _sources() -> str:
 
 
 def _load(
-    text: Callable[[], str], symbols: Sequence[str], target: isa.Target, key: str, name: str
-) -> Module:
+    text: Callable[[], str], symbols: Sequence[str], target: isa.Target, key: str, name: str,
+    explicit: bool = False,
+) -> Module:  # fmt: skip
     global _engine
     llvm = isa.binding()
     if _engine is None:
@@ -135,7 +149,7 @@ def _load(
     path = _folder()
     code = None if path is None else _read(path / key, key)
     if code is None:
-        code = _object_code(llvm, text(), target.triple, _machine(llvm, target))
+        code = _object_code(llvm, text(), target.triple, _machine(llvm, target), explicit)
         _counts["compiled"] += 1
         if path is not None:
             _write(path, key, code)
@@ -165,14 +179,15 @@ def _machine(llvm: Any, target: isa.Target) -> Any:
     )  # fmt: skip
 
 
-def _object_code(llvm: Any, text: str, triple: str, machine: Any) -> bytes:
+def _object_code(llvm: Any, text: str, triple: str, machine: Any, explicit: bool = False) -> bytes:
     module = llvm.parse_assembly(text)
     module.triple = triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    options.slp_vectorization = True
+    if text.startswith(_PLAIN):
+        return machine.emit_object(module)
+    options = llvm.create_pipeline_tuning_options(speed_level=1 if explicit else 3)
+    options.loop_vectorization = options.slp_vectorization = not explicit
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return machine.emit_object(module)

@@ -54,6 +54,13 @@ def test_compiles_and_runs(folder):
     assert call(jit.compile_module(text, "t"), 2.0) == 4.25
 
 
+def test_plain_modules_are_compiled_as_they_stand(folder):
+    text = fresh_text()
+    as_it_stands = jit.compile_module(jit.plain(text), "a")
+    assert call(as_it_stands, 2.0) == call(jit.compile_module(text, "b"), 2.0)
+    assert as_it_stands is not jit.compile_module(text, "b")
+
+
 def test_same_text_gives_the_same_module(folder):
     text = fresh_text()
     assert jit.compile_module(text, "a") is jit.compile_module(text, "b")
