@@ -43,6 +43,17 @@ def lower(
         cannot be: 16-bit results, sums in chunks (a filter's gradient), outputs that see nothing,
         operands whose last axis is neither contiguous nor repeated.
     """
+    items = tuple(sorted((name, _frozen(value)) for name, value in attributes.items()))
+    return _lowered(items, tuple(inputs), result, epilogue, isa.current())
+
+
+@functools.lru_cache(maxsize=1024)
+def _lowered(
+    items: tuple[tuple[str, Any], ...], inputs: tuple[Layout, ...], result: Layout,
+    epilogue: Epilogue | None, target: isa.Target,
+) -> Kernel | None:  # fmt: skip
+    """Returns the kernel; equal layers of a model share it."""
+    attributes = dict(items)
     dtype = result.dtype
     if dtype not in ITEM_BYTES:
         return None
@@ -73,6 +84,10 @@ def lower(
     if is_short:
         recipe.copy(contiguous("float32", result.shape), result, to, recipe.result)
     return recipe.kernel()
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _with_epilogue(

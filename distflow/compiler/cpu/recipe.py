@@ -44,6 +44,7 @@ class Recipe:
     def call(
         self, name: str, description: Sequence[Any], emit: Callable[[Any, str], None],
         writes: Sequence[Operand], reads: Sequence[Operand], units: int, work: int,
+        *, explicit: bool = True,
     ) -> None:  # fmt: skip
         """Adds a call of a ranged function, which takes (*writes, *reads).
 
@@ -53,6 +54,7 @@ class Recipe:
           emit: adds the function of that name to a module; not called where the cache has it.
           writes, reads: operands.
           units, work: as in `task.Call`.
+          explicit: whether its vectors are written out (see `jit`).
         """
 
         def make() -> Any:
@@ -60,7 +62,7 @@ class Recipe:
             emit(module, name)
             return module
 
-        code = jit.compile_described(repr(description), name, make)
+        code = jit.compile_described(repr(description), name, make, explicit=explicit)
         function = contract.function(code, name)
         written = tuple(number for number, _ in writes)
         self._calls.append(Call(function, (*writes, *reads), written, units, work))
@@ -69,7 +71,10 @@ class Recipe:
         """Clears the result, or another place."""
         work = size * ITEM_BYTES[dtype] // BYTES
         place = place or self.result
-        self.call("zeros", [dtype], lambda m, n: emit_zeros(m, n, dtype), [place], [], size, work)
+        self.call(
+            "zeros", [dtype], lambda m, n: emit_zeros(m, n, dtype), [place], [], size, work,
+            explicit=False,
+        )  # fmt: skip
 
     def copy(
         self, source: Layout, to: Layout, of: Operand, place: Operand | None = None
@@ -83,7 +88,7 @@ class Recipe:
         self.call(
             "copy", [to.dtype, steps, source.dtype],
             lambda m, n: emit_copy(m, n, to.dtype, steps, source=source.dtype),
-            [place], [of], steps[0].extent, to.size // COPIES,
+            [place], [of], steps[0].extent, to.size // COPIES, explicit=False,
         )  # fmt: skip
         return place
 

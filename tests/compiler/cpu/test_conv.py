@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from distflow.compiler.cpu import conv, conv_filter_gradient, isa, jit
+from distflow.compiler.cpu import conv, conv_filter_gradient, isa, jit, task
 from distflow.compiler.cpu.tile_code import Tiles
 from distflow.compiler.cpu.tiles import cut, forms
 from distflow.compiler.cpu.tiling import Axis
@@ -185,6 +185,7 @@ def test_filter_gradient_of_large_images_is_summed_in_bands_of_rows(size, paddin
     np.testing.assert_allclose(whole, exact, rtol=1e-4, atol=1e-3)
     for num_bytes in (1 << 15, 1 << 12, 1):
         monkeypatch.setattr(conv_filter_gradient, "_CACHE_BYTES", num_bytes)
+        conv._lowered.cache_clear()
         np.testing.assert_array_equal(convolve(x, g, attributes), whole)
 
 
@@ -297,6 +298,13 @@ def test_arm_code_is_accepted_by_llvm(dtype):
     code = jit.verify_for(module, arm.triple)
     assert code[:4] == b"\x7fELF"
     assert int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
+
+
+def test_equal_convolutions_share_a_kernel():
+    inputs = [task.contiguous("float32", s) for s in ((2, 8, 8, 3), (3, 3, 3, 5))]
+    result = task.contiguous("float32", (2, 6, 6, 5))
+    again = {**ONE, "padding": "VALID", "strides": [1, 1]}
+    assert conv.lower(ONE, inputs, result) is conv.lower(again, list(inputs), result)
 
 
 def test_integers_have_no_kernel():
