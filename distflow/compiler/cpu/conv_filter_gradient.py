@@ -166,6 +166,7 @@ def _emit(
     tiles = [Tiles(module, f"phase{i}", dtype, *c, target) for i, c in enumerate(cuts)]
     builder, pointers, begin, end = ranged(module, name, 4 if slot else 3)
     y, x, w = pointers[0], pointers[-2], pointers[-1]
+    pad.emit_return_if_empty(builder, begin, end)
     if slot:
         # Ranges that run at once begin at different units: each has a buffer of its own.
         size = chunks.block * slot.size

@@ -218,6 +218,7 @@ def _emit(
     builder, pointers, begin, end = ranged(module, name, (4 if slot else 3) + count)
     extras = [pointers.pop() for _ in range(count)][::-1]
     y, x, w = pointers[0], pointers[-2], pointers[-1]
+    pad.emit_return_if_empty(builder, begin, end)
     if slot:
         # Ranges that run at once begin at different units: each has a buffer of its own.
         place = vectors.at(builder, pointers[1], builder.mul(begin, I64(slot.size)))

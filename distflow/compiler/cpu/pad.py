@@ -143,6 +143,16 @@ def add_all(
     return buffer
 
 
+def emit_return_if_empty(builder: Any, begin: Any, end: Any) -> None:
+    """Returns from a ranged function without units: its buffer would be another range's."""
+    inside = builder.function.append_basic_block("units")
+    nothing = builder.function.append_basic_block("nothing")
+    builder.cbranch(builder.icmp_unsigned("<", begin, end), inside, nothing)
+    builder.position_at_end(nothing)
+    builder.ret_void()
+    builder.position_at_end(inside)
+
+
 def emit_fill(
     module: Any, builder: Any, vectors: Vectors, pointer: Any, size: int, value: float
 ) -> None:

@@ -48,6 +48,7 @@ def add(
 
     def emit(module: Any, name: str) -> None:
         builder, pointers, begin, end = ranged(module, name, 3 if image else 2)
+        pad.emit_return_if_empty(builder, begin, end)
         read = reader(module, vectors, builder, pointers[1:-1], begin, image, fill)
 
         def one_image(builder: Any, i: Any, part: Any) -> None:

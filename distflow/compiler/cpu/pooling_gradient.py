@@ -50,6 +50,7 @@ def add(
     def emit(module: Any, name: str) -> None:
         builder, pointers, begin, end = ranged(module, name, 5 if image else 3)
         y, slots, sums = pointers[0], pointers[1:-2], None
+        pad.emit_return_if_empty(builder, begin, end)
         read = reader(module, vectors, builder, slots, begin, image, -math.inf)
         if image:
             sums = vectors.at(builder, slots[1], builder.mul(begin, I64(image.size)))

@@ -56,8 +56,8 @@ def run_kernel(kernel, inputs, result, rng=None):
             *[addresses[i] + offset for i, offset in call.arguments]
         )
         many = rng.integers(0, min(call.units, 8) + 1)
-        cuts = sorted({0, call.units, *rng.integers(0, call.units + 1, many).tolist()})
-        ranges = list(itertools.pairwise(cuts))
+        cuts = sorted([0, call.units, *rng.integers(0, call.units + 1, many).tolist()])
+        ranges = [*itertools.pairwise(cuts), (call.units, call.units)]  # some of them empty
         rng.shuffle(ranges)
         for begin, end in ranges:
             call.function(ctypes.addressof(pointers), int(begin), int(end))
