@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,41 @@ class Storage:
 
     def __init__(self, array: np.ndarray[Any, Any]):
         self._array = array
+        # The array's own memory and its address, once `claim` has made it this storage's alone.
+        self._memory: np.ndarray[Any, Any] | None = None
+        self._address = 0
 
     def read(self) -> np.ndarray[Any, Any]:
         """Returns the value; the caller must not write to it."""
         return self._array
 
+    def can_claim(self) -> bool:
+        """Whether a compiled step may write to the memory of the value (`claim`)."""
+        return True
+
+    def claim(self) -> int:
+        """Returns the address of the value's elements, which the caller may now write to.
+
+        Nobody else sees that: if anybody holds the array (a result of `read`, say), the value
+        moves to memory of its own first. The elements are contiguous and aligned.
+        """
+        # References of its own: the storage's and the argument's; to the memory the array's, too.
+        # Views of the array hold the memory alone.
+        if (
+            self._memory is None
+            or sys.getrefcount(self._array) > 2
+            or sys.getrefcount(self._memory) > 3
+        ):
+            self._array, self._memory = aligned_copy(self._array)
+            self._address = self._array.__array_interface__["data"][0]
+        return self._address
+
     def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
         """Assigns ("assign"), adds ("add") or subtracts ("sub") a value of the right dtype."""
-        self._array = combine(self._array, value, mode)
+        self._replace(combine(self._array, value, mode))
+
+    def _replace(self, array: np.ndarray[Any, Any]) -> None:
+        self._array, self._memory = array, None
 
     def save(self) -> Any:
         """Returns what `restore` needs to undo later writes; copies nothing."""
@@ -56,7 +84,18 @@ class Storage:
 
     def restore(self, saved: Any) -> None:
         """Puts back the value that `save` saw: a step that failed leaves no trace."""
-        self._array = saved
+        self._replace(saved)
+
+
+def aligned_copy(
+    array: np.ndarray[Any, Any],
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Returns a contiguous copy that begins at a cache line, as vectors like it, and its memory."""
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.__array_interface__["data"][0] % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy, memory
 
 
 def combine(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], mode: str) -> Any:

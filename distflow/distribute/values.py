@@ -10,7 +10,12 @@ import numpy as np
 
 from distflow.base import errors, nest
 from distflow.core import context
-from distflow.core.variable import VariableAggregation, VariableSynchronization, combine
+from distflow.core.variable import (
+    Storage,
+    VariableAggregation,
+    VariableSynchronization,
+    combine,
+)
 from distflow.distribute.reduce import ReduceOp
 
 
@@ -69,32 +74,32 @@ _AGGREGATION = {
 }
 
 
-class MirroredStorage:
+class MirroredStorage(Storage):
     """One copy for all replicas of a worker; replicas that assign meet first.
 
     Nobody assigns before all replicas have come, so none reads a value too new or too old.
     """
 
     def __init__(self, array: np.ndarray[Any, Any], aggregation: VariableAggregation, name: str):
-        self._array = array
+        super().__init__(array)
         self._aggregation = aggregation
         self._name = name
 
     @property
-    def reads_back(self) -> bool:
+    def reads_back(self) -> bool:  # type: ignore[override]
         """Whether a read gives what was written last: writes are not aggregated here."""
+        return self.can_claim()
+
+    def can_claim(self) -> bool:
+        """Whether a compiled step may write to the value: none that replicas have to meet for."""
         replica = context.state.replica
         return replica is None or replica.num_replicas_in_sync == 1
-
-    def read(self) -> np.ndarray[Any, Any]:
-        """Returns the value."""
-        return self._array
 
     def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
         """Assigns; inside a replica the values of all replicas are aggregated before."""
         replica = context.state.replica
         if replica is None or replica.num_replicas_in_sync == 1:
-            self._array = combine(self._array, value, mode)
+            super().write(value, mode)
             return
         if self._aggregation is VariableAggregation.NONE:
             raise errors.invalid(
@@ -114,15 +119,7 @@ class MirroredStorage:
             )
 
     def _apply(self, value: Any, mode: str) -> None:
-        self._array = combine(self._array, value, mode)
-
-    def save(self) -> Any:
-        """Returns what `restore` needs to undo later writes."""
-        return self._array
-
-    def restore(self, saved: Any) -> None:
-        """Puts back the value that `save` saw."""
-        self._array = saved
+        self._replace(combine(self._array, value, mode))
 
 
 class SyncOnReadStorage:

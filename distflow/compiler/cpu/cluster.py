@@ -9,7 +9,7 @@ the program's order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from distflow.compiler.cpu.forms import Form, Unit, form_of
 from distflow.compiler.cpu.joins import joined
@@ -28,16 +28,19 @@ _MOST_TRIED = 8
 
 
 def gather(
-    nodes: Sequence[Node], shapes: ShapeTable, views: Views | None = None
-) -> tuple[list[Unit], dict[Node, str]]:
+    nodes: Sequence[Node], shapes: ShapeTable, views: Views | None = None,
+    writes: Mapping[Node, Value] | None = None,
+) -> tuple[list[Unit], dict[Node, str]]:  # fmt: skip
     """Returns the units in an order in which they can run, and why nodes are in no loop.
 
     Args:
       nodes: in the order of the program.
       shapes: of their values.
       views: values that need no node here: who reads one waits for its root.
+      writes: nodes that write the memory of a value: who reads that one must come before. They
+        are the last of `nodes`.
     """
-    clusters = _Clusters(shapes, views)
+    clusters = _Clusters(shapes, views, writes or {})
     reasons: dict[Node, str] = {}
     for node in nodes:
         form = form_of(node, shapes)
@@ -56,7 +59,11 @@ class _Clusters:
     directly or not.
     """
 
-    def __init__(self, shapes: ShapeTable, views: Views | None):
+    def __init__(self, shapes: ShapeTable, views: Views | None, writes: Mapping[Node, Value]):
+        self.writes = writes
+        self.written = set(writes.values())
+        # Units that read values which are written to later.
+        self.users_of: dict[Value, list[int]] = {v: [] for v in self.written}
         self.shapes = shapes
         self.views = views
         self.units: list[Unit | None] = []
@@ -80,6 +87,8 @@ class _Clusters:
     def add_form(self, node: Node, form: Form) -> None:
         """Adds a node of a loop, and merges what it can be merged with."""
         before = self.makers(form.operands)
+        if node in self.writes:
+            before = list(dict.fromkeys([*before, *self.readers_of(self.writes[node])]))
         here = self.new(node, Unit([node], [form]), before)
         for other in self.candidates(form, sorted(before, reverse=True)):
             found = None if other == here else self.merged(other, here)
@@ -97,8 +106,41 @@ class _Clusters:
         made = (self.made_by.get(v) for v in roots)
         return list(dict.fromkeys(i for i in made if i is not None))
 
+    def root(self, value: Value) -> Value:
+        return value if self.views is None else self.views.root(value)
+
+    def readers_of(self, written: Value) -> list[int]:
+        """Returns the units that read a value which is written to later."""
+        found = []
+        for i in self.users_of[written]:
+            while self.home[i] != i:
+                i = self.home[i]
+            found.append(i)
+        return list(dict.fromkeys(found))
+
+    def may_write(self, unit: Unit) -> bool:
+        """Whether a loop reads what it writes over only element by element, each before."""
+        over = {self.writes[n] for n in unit.nodes if n in self.writes}
+        if not over:
+            return True
+        for form in unit.forms:
+            for value in form.operands:
+                if self.root(value) in over:
+                    assert self.views is not None
+                    lies = self.views.of(value)
+                    if unit.axes() is not None or form.shape != unit.shape:
+                        return False
+                    if not lies.is_contiguous or lies.layout.shape != unit.shape:
+                        return False
+        return True
+
     def new(self, node: Node, unit: Unit, before: Sequence[int]) -> int:
         here = len(self.units)
+        if self.written:
+            operands = unit.forms[0].operands if unit.forms else node.inputs
+            for value in dict.fromkeys(map(self.root, operands)):
+                if value in self.written:
+                    self.users_of[value].append(here)
         needs = 0
         for i in before:
             needs |= self.needs[i] | 1 << i
@@ -144,7 +186,8 @@ class _Clusters:
             return None
         if len({v for f in (*a.forms, *b.forms) for v in f.operands}) > _MOST_ARRAYS:
             return None
-        return joined(a, b, self.numbers, self.shapes, self.views)
+        found = joined(a, b, self.numbers, self.shapes, self.views)
+        return found if found is not None and self.may_write(found) else None
 
     def merge(self, i: int, j: int, found: Unit) -> int:
         """Puts one unit in the place of i and j; returns i."""
@@ -176,6 +219,10 @@ class _Clusters:
                 v for n in unit.nodes for v in n.inputs
             ]  # fmt: skip
             waits.append({place[m] for m in self.makers(reads)} - {k})
+            for node in unit.nodes:
+                if node in self.writes:
+                    before = self.readers_of(self.writes[node])
+                    waits[k] |= {place[m] for m in before} - {k}
             if unit.nodes[0].effect:
                 waits[k] |= {effect} if effect >= 0 else set()
                 effect = k

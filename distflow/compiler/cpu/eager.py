@@ -139,7 +139,7 @@ class _Prepared:
         scratch = (
             self._free.pop()
             if self._free
-            else [task._aligned_bytes(s) for s in self._kernel.scratch]
+            else [task.aligned_bytes(s.num_bytes, s.zeroed) for s in self._kernel.scratch]
         )
         addresses = [a.__array_interface__["data"][0] for a in (*arrays, result, *scratch)]
         for function, arguments, pointers, units, work in self._calls:
@@ -149,4 +149,4 @@ class _Prepared:
         return result
 
     def _new_scratch(self) -> list[np.ndarray]:
-        return [task._aligned_bytes(s) for s in self._kernel.scratch]
+        return [task.aligned_bytes(s.num_bytes, s.zeroed) for s in self._kernel.scratch]

@@ -38,6 +38,14 @@ class ShapeTable:
         """The shape of a value, or None."""
         return self.shapes[value]
 
+    def add(self, value: Value, like: Value) -> None:
+        """Notes a value that is not of the graph, with the shape of one that is."""
+        self.shapes[value] = self.shapes[like]
+
+    def size(self, value: Value) -> int:
+        """The number of elements of a value whose shape is known."""
+        return math.prod(self.shapes[value] or ())
+
     def _visit(self, node: Node) -> None:
         if node.primitive.name == "constant":
             array = np.asarray(node.attributes["value"])

@@ -16,34 +16,30 @@ import numpy as np
 from distflow.compiler.cpu import formats, integers, math
 from distflow.compiler.cpu.emit import BITS, MEMORY, REGISTER, Block, Operand
 
-# A row of LIBRARY takes the node's attributes and the shapes and dtypes of its operands, and
-# returns a function from arrays (of any strides, not to be written to) to the result, or None
-# where it has no kernel for them.
-Kernel = Callable[[Sequence[np.ndarray]], np.ndarray]
-Prepare = Callable[[dict[str, Any], Sequence[tuple[int, ...]], Sequence[np.dtype]], "Kernel | None"]
+# A row of LIBRARY takes a node's attributes, the layouts of its operands (strides >= 0) and that of
+# its result (contiguous), and returns a `task.Kernel`, or None where there is none for them. Those
+# of `lookup` with indices may be `lookup.Checked`: who runs one asks it afterwards whether an index
+# was outside.
+Lower = Callable[[dict[str, Any], Sequence[Any], Any], Any]
 
 
-def _kernel(file: str, function: str = "prepare") -> Callable[[Any, Any, Any], Any]:
+def _kernel(file: str, function: str = "lower") -> Lower:
     """A row that imports its kernel on first use: without llvmlite this table is still read."""
 
-    def prepare(*arguments: Any) -> Any:
+    def lower(*arguments: Any) -> Any:
         module = importlib.import_module(f"distflow.compiler.cpu.{file}")
         return getattr(module, function)(*arguments)
 
-    return prepare
+    return lower
 
 
-LIBRARY: dict[str, Prepare] = {
+LIBRARY: dict[str, Lower] = {
     "dot_general": _kernel("matmul"),
     "conv": _kernel("conv"),
-    "reduce_window_max": _kernel("window", "prepare_max"),
-    "reduce_window_sum": _kernel("window", "prepare_sum"),
-    "select_and_scatter_add": _kernel("window", "prepare_scatter"),
-}
-
-# Movement that no view expresses, made for layouts: see `task`. Those of `lookup` with indices may
-# be `lookup.Checked`: who runs one asks it afterwards whether an index was outside.
-MOVEMENT: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "reduce_window_max": _kernel("window", "lower_max"),
+    "reduce_window_sum": _kernel("window", "lower_sum"),
+    "select_and_scatter_add": _kernel("window", "lower_scatter"),
+    # Movement that no view expresses.
     **{
         name: _kernel("movement", f"prepare_{function}")
         for name, function in (

@@ -108,7 +108,7 @@ def run(kernel: Kernel, arrays: Sequence[np.ndarray]) -> None:
       kernel: made for the layouts of `arrays`.
       arrays: inputs, then the result.
     """
-    buffers = [_aligned_bytes(s) for s in kernel.scratch]
+    buffers = [aligned_bytes(s.num_bytes, s.zeroed) for s in kernel.scratch]
     addresses = [a.ctypes.data for a in arrays] + [b.ctypes.data for b in buffers]
     for call in kernel.calls:
         pointers = (ctypes.c_void_p * len(call.arguments))(
@@ -117,8 +117,8 @@ def run(kernel: Kernel, arrays: Sequence[np.ndarray]) -> None:
         threads.parallel_for(call.function, ctypes.addressof(pointers), call.units, call.work)
 
 
-def _aligned_bytes(scratch: Scratch) -> np.ndarray:
-    make = np.zeros if scratch.zeroed else np.empty
-    raw = make(scratch.num_bytes + ALIGNMENT, np.uint8)
+def aligned_bytes(num_bytes: int, zeroed: bool = False) -> np.ndarray:
+    """Returns bytes that begin at a cache line."""
+    raw = (np.zeros if zeroed else np.empty)(num_bytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + scratch.num_bytes]
+    return raw[start : start + num_bytes]

@@ -8,7 +8,7 @@ import pytest
 
 from distflow.base import dtypes, errors
 from distflow.compiler.cpu import jit, task
-from distflow.compiler.cpu.table import MOVEMENT
+from distflow.compiler.cpu.table import LIBRARY
 from distflow.core.primitive import REGISTRY
 
 pytest.importorskip("llvmlite")
@@ -19,7 +19,7 @@ def run(name, arrays, **attributes):
     expected = REGISTRY[name].reference(*arrays, **attributes)
     result = np.full(expected.shape, 77, expected.dtype)
     layouts = [task.layout_of(a) for a in arrays]
-    kernel = MOVEMENT[name](attributes, layouts, task.layout_of(result))
+    kernel = LIBRARY[name](attributes, layouts, task.layout_of(result))
     if kernel is None:
         return None, expected
     task.run(kernel, [*arrays, result])
@@ -111,8 +111,8 @@ def test_bad_indices_are_noted_and_do_no_harm(bad):
             REGISTRY[name].reference(*arrays, **attributes)
         result = np.empty((7000, 4) if name == "gather" else (11, 4), np.float32)
         layouts = [task.layout_of(a) for a in (*arrays, result)]
-        kernel = MOVEMENT[name](attributes, layouts[:-1], layouts[-1])
-        held = [task._aligned_bytes(s) for s in kernel.scratch]
+        kernel = LIBRARY[name](attributes, layouts[:-1], layouts[-1])
+        held = [task.aligned_bytes(s.num_bytes, s.zeroed) for s in kernel.scratch]
         addresses = [a.ctypes.data for a in (*arrays, result, *held)]
         for call in kernel.calls:
             pointers = (ctypes.c_void_p * len(call.arguments))(

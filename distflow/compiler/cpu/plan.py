@@ -1,0 +1,352 @@
+"""A graph made ready for concrete shapes: its operations, their order, and where each value lies.
+
+Nothing here is executed; `program.py` runs a plan. All loops of a plan are one module of machine
+code, so that a second start finds one entry in the cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from distflow.compiler.cpu import cluster, jit, loops, memory, table
+from distflow.compiler.cpu.emit import Code
+from distflow.compiler.cpu.operations import Host, Native, Operation, Place
+from distflow.compiler.cpu.schedule import schedule
+from distflow.compiler.cpu.shapes import Shape, ShapeTable
+from distflow.compiler.cpu.state import KEEPING, Variables, resources_of
+from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch, contiguous
+from distflow.compiler.cpu.views import Views
+from distflow.graph.ir import Graph, Node, Value
+from distflow.ops.prims.elementwise import stop_gradient
+
+_SIGNATURE = (None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+class Plan:
+    """What runs for one set of input shapes.
+
+    Attributes:
+      graph, shapes, views, variables: of the program.
+      operations: its parts, each after those that make what it reads.
+      segments: when they run.
+      arena_bytes, offsets: the memory of values that only native code sees: where each root (and
+        each scratch buffer: (operation, number)) lies.
+      fresh: roots that have an array of their own in each call: results, and what the host gets.
+      constants: arrays of values that are known.
+      undone: variables that get their old values back if an operation raises: one may do so after
+        they were written.
+    """
+
+    def __init__(self, graph: Graph, input_shapes: Sequence[Shape | None], claimed: set[Value]):
+        self.graph = graph
+        self.shapes = ShapeTable(graph, input_shapes)
+        self.views = Views(self.shapes)
+        self.constants: dict[Value, np.ndarray] = dict(self.shapes.known)
+        for node in graph.nodes:
+            if node.primitive.name == "constant":
+                value = np.asarray(node.attributes["value"])
+                self.constants[node.outputs[0]] = np.require(value, requirements=["C", "A"])
+        self._numbers = cluster.numbers_of(graph)
+        self._numbers.update((v, a) for v, a in self.shapes.known.items() if a.size == 1)
+        nodes = [
+            node for node in graph.nodes
+            if node.primitive.name != "constant"
+            and (node.effect or any(v not in self.constants for v in node.outputs))
+        ]  # fmt: skip
+        self.variables = Variables(graph, nodes, self.shapes, claimed)
+        self.units, self.reasons = cluster.gather(
+            self._without_views(nodes), self.shapes, self.views, self.variables.writes
+        )
+        self.operations = self._operations()
+        written = self.variables.written
+        found, fails_late = schedule(self.operations, written)
+        self.segments, self._spans = found.segments, found.spans
+        hosts = [host for segment in self.segments for host in segment.host]
+        self.undone: list[Value] = resources_of([h.node for h in hosts if h.checks is None])
+        writing = [i for i, h in enumerate(hosts) if resources_of([h.node])]
+        if not (writing and any(h.can_fail for h in hosts[writing[0] + 1 :])):
+            self.undone = []
+        if fails_late:
+            self.undone = list({*self.undone, *written})
+        self.fresh = self._fresh()
+        self.offsets, self.arena_bytes = self._lay_out()
+
+    # -- nodes --
+
+    def _without_views(self, nodes: Sequence[Node]) -> list[Node]:
+        """Returns the nodes that do something; notes views, reads of variables among them."""
+        kept = []
+        held = self._held(nodes)
+        for node in self.variables.lower(nodes):
+            if node in self.variables.writes:
+                self.shapes.add(node.outputs[0], self.variables.writes[node])
+                kept.append(node)
+            elif self.variables.is_direct_read(node):
+                (variable,), (value,) = node.inputs, node.outputs
+                if variable in self.variables.written and value in held:
+                    copy = Node(stop_gradient, [variable], [value], {}, node.origin)
+                    self.variables.stands_for[copy] = node
+                    kept.append(copy)
+                else:
+                    self.views.alias(value, variable)
+            elif node.effect or not self.views.add(node):
+                kept.append(node)
+        return kept
+
+    def _held(self, nodes: Sequence[Node]) -> set[Value]:
+        """Returns the values that someone may hold on to: results, and what such nodes take."""
+        held = set(self.graph.outputs)
+        for node in reversed(nodes):
+            movement = node.primitive.family == "movement" or node.primitive is stop_gradient
+            if keeps(node) or (movement and held.intersection(node.outputs)):
+                held.update(node.inputs)
+        return held
+
+    def memory_of(self, value: Value) -> Value:
+        """Returns the root whose memory a value has: for a variable's new value, the variable."""
+        root = self.views.root(value)
+        return self._written_by.get(root, root)
+
+    # -- operations --
+
+    def _operations(self) -> list[Operation]:
+        self._written_by = {n.outputs[0]: v for n, v in self.variables.writes.items()}
+        kernels = {
+            unit.nodes[0]: self._kernel(unit.nodes[0]) for unit in self.units if not unit.is_loop
+        }
+        regions = self._regions()
+        compiled = _compile([r.loop for r in regions if r is not None], self.graph.name)
+        operations: list[Operation] = []
+        for unit, region in zip(self.units, regions):
+            if region is not None:
+                operations.append(self._loop(unit, region, compiled[region.loop]))
+                continue
+            (node,) = unit.nodes
+            kernel = kernels[node]
+            if kernel is None:
+                operations.append(self._host(node))
+                continue
+            native = self._native(node, kernel)
+            operations.append(native)
+            if hasattr(kernel, "verify"):
+                operations.append(Host([node], [], [], "check of indices", "", native))
+        return operations
+
+    def _kernel(self, node: Node) -> Kernel | None:
+        lower = table.LIBRARY.get(node.primitive.name)
+        outputs = node.outputs
+        if lower is None or node.effect or len(outputs) != 1:
+            return None
+        if any(self.shapes.of(v) is None for v in (*node.inputs, *outputs)):
+            return None
+        inputs = [self.views.of(v).layout for v in node.inputs]
+        result = contiguous(outputs[0].dtype.name, self.shapes.of(outputs[0]) or ())
+        kernel: Kernel | None = lower(node.attributes, inputs, result)
+        if kernel is None or not kernel.calls:
+            self.reasons[node] = f"{node.primitive.name} has no kernel for these shapes and dtypes"
+            return None
+        return kernel
+
+    def _regions(self) -> list[cluster.Region | None]:
+        readers: dict[Value, set[int]] = {self.views.root(v): {-1} for v in self.graph.outputs}
+        for i, unit in enumerate(self.units):
+            for value in _reads(unit):
+                readers.setdefault(self.views.root(value), set()).add(i)
+        for memory_ in self._written_by:
+            readers[memory_] = {-1}
+        regions: list[cluster.Region | None] = []
+        for i, unit in enumerate(self.units):
+            if not unit.is_loop:
+                regions.append(None)
+                continue
+            made = {v for n in unit.nodes for v in n.outputs}
+            wanted = {v for v in made if readers.get(v, set()) - {i}}
+            layouts = {
+                v: self.views.of(v).layout.strides
+                for form in unit.forms for v in form.operands if v not in made
+            }  # fmt: skip
+            regions.append(cluster.region_of(unit, self.shapes, wanted, self._numbers, layouts))
+        return regions
+
+    def _loop(
+        self, unit: cluster.Unit, region: cluster.Region,
+        stages: list[tuple[Any, loops.Stage]],
+    ) -> Native:  # fmt: skip
+        inputs = [self._place(v) for v in region.inputs]
+        outputs = [Place(self._written_by.get(v, v)) for v in region.outputs]
+        operands = [*inputs, *outputs]
+        scratch: tuple[Scratch, ...] = ()
+        if region.loop.scratch_bytes:
+            scratch = (Scratch(region.loop.scratch_bytes),)
+        arguments = tuple((i, 0) for i in range(len(operands) + len(scratch)))
+        writes = tuple(range(len(inputs), len(arguments)))
+        calls = tuple(
+            Call(function, arguments, writes, stage.units, stage.work_ns)
+            for function, stage in stages
+        )
+        names = ", ".join(n.primitive.name for n in unit.nodes)
+        replaces = {} if region.loop.reductions else self._replaceable(region, inputs, outputs)
+        return Native(
+            unit.nodes, _distinct(inputs), _distinct(outputs), f"loop {list(unit.shape)}: {names}",
+            Kernel(calls, scratch), operands, replaces,
+        )  # fmt: skip
+
+    def _replaceable(
+        self, region: cluster.Region, inputs: list[Place], outputs: list[Place]
+    ) -> dict[Value, list[Value]]:
+        """Returns for each result the inputs that lie exactly like it."""
+        found: dict[Value, list[Value]] = {}
+        loop = region.loop
+        seen: dict[Value, set[Any]] = {}
+        for value, place, (_, strides) in zip(region.inputs, inputs, loop.inputs):
+            whole = self.shapes.of(place.root) == self.shapes.of(value) and place.offset == 0
+            seen.setdefault(place.root, set()).add(strides if whole else None)
+        for (_, strides), place in zip(loop.stores, outputs):
+            size = place.root.dtype.numpy.itemsize
+            found[place.root] = [
+                root for root, ways in seen.items()
+                if ways == {strides} and root.dtype.numpy.itemsize == size
+                and self.shapes.of(root) == self.shapes.of(place.root)
+            ]  # fmt: skip
+        return found
+
+    def _native(self, node: Node, kernel: Kernel) -> Native:
+        operands = [self._place(v) for v in node.inputs]
+        (output,) = node.outputs
+        return Native(
+            [node], _distinct(operands), [output], f"kernel: {node.primitive.name}",
+            kernel, [*operands, Place(output)],
+        )  # fmt: skip
+
+    def _host(self, node: Node) -> Host:
+        reads = [self.memory_of(v) for v in node.inputs if v not in self.constants]
+        name, reason = node.primitive.name, self.reasons[node]
+        return Host(
+            [node], list(dict.fromkeys(reads)), list(node.outputs), f"numpy: {name} ({reason})",
+            reason, None, keeps(node),
+        )  # fmt: skip
+
+    def _place(self, value: Value) -> Place:
+        view = self.views.of(value)
+        return Place(self.memory_of(value), view.offset * value.dtype.numpy.itemsize)
+
+    # -- memory --
+
+    def _fresh(self) -> set[Value]:
+        native = {v for o in self.operations if isinstance(o, Native) for v in o.writes}
+        native -= self.variables.written
+        found = {self.views.root(v) for v in self.graph.outputs}
+        for operation in self.operations:
+            if isinstance(operation, Host) and operation.keeps:
+                found.update(operation.reads)
+        return found & native
+
+    def _lay_out(self) -> tuple[dict[Any, int], int]:
+        """Returns where roots and scratch buffers lie in the arena, and its size."""
+        made: dict[Value, Native] = {}
+        last: dict[Value, int] = {}
+        for operation in self.operations:
+            _, end = self._spans[operation]
+            for v in operation.reads:
+                last[v] = max(last.get(v, 0), end)
+            if isinstance(operation, Native):
+                for v in operation.writes:
+                    if v not in self.fresh and v not in self.variables.written:
+                        made[v] = operation
+                        last[v] = max(last.get(v, 0), end)
+        shares = self._shares(made, last)
+        buffers: dict[Any, memory.Buffer] = {}
+        for v, operation in made.items():
+            owner = _last(shares, v)
+            start, _ = self._spans[operation]
+            if owner in buffers:
+                buffers[owner].start = min(buffers[owner].start, start)
+                buffers[owner].end = max(buffers[owner].end, last[v])
+            else:
+                num_bytes = contiguous("", self.shapes.of(v) or ()).size * v.dtype.numpy.itemsize
+                buffers[owner] = memory.Buffer(num_bytes, start, last[v])
+        forever = max((end for _, end in self._spans.values()), default=0)
+        for operation in self.operations:
+            if isinstance(operation, Native):
+                start, end = self._spans[operation]
+                checked = hasattr(operation.kernel, "verify")
+                for i, scratch in enumerate(operation.scratch):
+                    life = (0, forever) if scratch.zeroed or checked else (start, end)
+                    buffers[operation, i] = memory.Buffer(scratch.num_bytes, *life)
+        offsets, size = memory.lay_out(list(buffers.values()))
+        found: dict[Any, int] = dict(zip(buffers, offsets))
+        for v in made:
+            found[v] = found[_last(shares, v)]
+        return found, size
+
+    def _shares(self, made: dict[Value, Native], last: dict[Value, int]) -> dict[Value, Value]:
+        """Returns the values that take the memory of what their loop reads for the last time."""
+        shares: dict[Value, Value] = {}
+        reading: dict[Value, list[Operation]] = {}
+        for operation in self.operations:
+            for v in operation.reads:
+                reading.setdefault(v, []).append(operation)
+        for operation in self.operations:
+            for v, candidates in getattr(operation, "replaces", {}).items():
+                start, end = self._spans[operation]
+                for old in candidates:
+                    alone = all(
+                        o is operation or self._spans[o][1] < start for o in reading.get(old, ())
+                    )
+                    if v in made and old in made and last[old] == end and alone:
+                        if old not in shares.values():
+                            shares[v] = old
+                            break
+        return shares
+
+    def describe(self) -> list[str]:
+        """Returns a line for each operation: what runs it, and why it is not machine code."""
+        return [
+            o.label for o in self.operations if not (isinstance(o, Host) and o.checks is not None)
+        ]
+
+
+def keeps(node: Node) -> bool:
+    """Whether a node that runs on the host may hold on to the arrays that it gets."""
+    return bool(node.effect) or node.primitive.family in KEEPING
+
+
+def _last(shares: dict[Value, Value], value: Value) -> Value:
+    while value in shares:
+        value = shares[value]
+    return value
+
+
+def layout_bytes(layout: Layout, item_bytes: int) -> tuple[int, ...]:
+    """Returns strides in bytes, as NumPy wants them."""
+    return tuple(s * item_bytes for s in layout.strides)
+
+
+def _compile(
+    wanted: Sequence[loops.Loop], name: str
+) -> dict[loops.Loop, list[tuple[Any, loops.Stage]]]:
+    """Returns the functions of each loop, with their stages; equal loops are compiled once."""
+    distinct = list(dict.fromkeys(wanted))
+    if not distinct:
+        return {}
+    code = Code()
+    stages = [loops.emit_loop(code, loop, f"loop{i}") for i, loop in enumerate(distinct)]
+    module = jit.compile_module(code.text() + loops.metadata(), name)
+    return {
+        loop: [(module.function(stage.symbol, *_SIGNATURE), stage) for stage in found]
+        for loop, found in zip(distinct, stages)
+    }
+
+
+def _distinct(places: Sequence[Place]) -> list[Value]:
+    return list(dict.fromkeys(place.root for place in places))
+
+
+def _reads(unit: cluster.Unit) -> list[Value]:
+    if unit.is_loop:
+        return [v for form in unit.forms for v in form.operands]
+    return [v for node in unit.nodes for v in node.inputs]

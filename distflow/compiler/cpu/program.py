@@ -1,0 +1,315 @@
+"""A plan with memory of its own, ready to run: pointers in place, one program for each thread.
+
+Calls at the same time have programs of their own. A call costs Python a few lookups for each input
+and each host operation; all else is native.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from distflow.compiler.cpu import schedule, task, threads, worker
+from distflow.compiler.cpu.operations import Host, Native
+from distflow.compiler.cpu.plan import Plan
+from distflow.compiler.cpu.views import View
+from distflow.graph.ir import Node, Value
+
+# (word, offset in bytes): where the address of a value goes, and what is added to it.
+_Patch = tuple[int, int]
+
+
+class Program:
+    """Runs a plan on some number of threads. One call at a time.
+
+    Args:
+      plan: what runs.
+      count: number of threads.
+    """
+
+    def __init__(self, plan: Plan, count: int):
+        self.plan = plan
+        self.count = count
+        self._arena = task.aligned_bytes(plan.arena_bytes, zeroed=True)
+        self._base = self._arena.ctypes.data
+        self._patches: dict[Value, list[_Patch]] = {}
+        self._words, self._blocks = self._make_blocks()
+        self._segments = [self._make_segment(s.phases) for s in plan.segments]
+        self._make_accessors()
+
+    # -- making --
+
+    def _make_blocks(self) -> tuple[Any, dict[int, int]]:
+        """Returns the pointers of all calls as one array, and where each call's begin."""
+        plan = self.plan
+        pointers: list[int] = []
+        blocks: dict[int, int] = {}
+        for segment in plan.segments:
+            for phase in segment.phases:
+                for operation, call in phase:
+                    blocks[id(call)] = len(pointers)
+                    for number, offset in call.arguments:
+                        pointers.append(self._pointer(operation, number, offset, len(pointers)))
+        return (ctypes.c_int64 * max(len(pointers), 1))(*pointers), blocks
+
+    def _pointer(self, operation: Native, number: int, offset: int, word: int) -> int:
+        """Returns an address that stays, or 0 for one that comes with each call."""
+        if number >= len(operation.operands):
+            return (
+                self._base + self.plan.offsets[operation, number - len(operation.operands)] + offset
+            )
+        place = operation.operands[number]
+        root, offset = place.root, place.offset + offset
+        if root in self.plan.offsets:
+            return self._base + self.plan.offsets[root] + offset
+        if root in self.plan.constants:
+            return int(self.plan.constants[root].ctypes.data) + offset
+        self._patches.setdefault(root, []).append((word, offset))
+        return 0
+
+    def _make_segment(self, phases: Sequence[Any]) -> tuple[list[int], int, Any] | None:
+        """Returns (address of each thread's program, one for a single thread, what to keep)."""
+        if not phases:
+            return None
+        streams: list[list[int]] = [[] for _ in range(self.count)]
+        alone: list[int] = []
+        labels: list[Any] = []
+        dirty: set[int] = set()
+        for phase in phases:
+            parts = schedule.deal(phase, self.count)
+            busy = {t for t, part in enumerate(parts) if part}
+            # Only what another thread did before has to be waited for.
+            if any(t != u for t in busy for u in dirty):
+                for stream in streams:
+                    stream += (worker.BARRIER, 0, 0, 0)
+                labels.append(None)
+                dirty = set()
+            dirty |= busy
+            for t, part in enumerate(parts):
+                for operation, call, begin, end in part:
+                    streams[t] += self._record(call, begin, end)
+                    if t == 0:
+                        labels.append(operation)
+            for _, call in phase:
+                alone += self._record(call, 0, call.units)
+        last = (worker.END, 0, 0, 0)
+        made = [(ctypes.c_int64 * (len(s) + 4))(*s, *last) for s in (*streams, alone)]
+        *programs, single = (ctypes.addressof(m) for m in made)
+        return programs, single, (made, labels)
+
+    def _record(self, call: Any, begin: int, end: int) -> tuple[int, int, int, int]:
+        pointers = ctypes.addressof(self._words) + 8 * self._blocks[id(call)]
+        return threads.function_address(call.function), pointers, begin, end
+
+    def _make_accessors(self) -> None:
+        plan = self.plan
+        inputs = plan.graph.inputs
+        position = {v: i for i, v in enumerate(inputs)}
+        self._inputs = [
+            (i, v.dtype.numpy, self._patches.get(v, []))
+            for v, i in position.items()
+            if not v.resource
+        ]
+        self._variables = [
+            (position[v], v in plan.variables.written, self._patches.get(v, []))
+            for v in inputs if v in plan.variables.direct
+        ]  # fmt: skip
+        self._fresh = [
+            (v, plan.shapes.of(v) or (), v.dtype.numpy, self._patches.get(v, []))
+            for v in plan.fresh
+        ]  # fmt: skip
+        self._seen: dict[int, int] = {}
+        self._host = [
+            [(host, self._host_runner(host)) for host in segment.host] for segment in plan.segments
+        ]
+        self._undone = [position[v] for v in plan.undone]
+        self._results = [self._reader(v, hold=True) for v in plan.graph.outputs]
+
+    # -- running --
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        """Returns the results for inputs of the plan's shapes."""
+        words, seen = self._words, self._seen
+        arrays: dict[Value, Any] = {}
+        threads.wake()
+        graph_inputs = self.plan.graph.inputs
+        for i, dtype, patches in self._inputs:
+            array = inputs[i]
+            if type(array) is not np.ndarray:
+                array = np.asarray(array)
+            if not (array.flags.c_contiguous and array.flags.aligned) or array.dtype != dtype:
+                array = np.array(array, dtype, order="C")
+            arrays[graph_inputs[i]] = array
+            if patches:
+                address = array.__array_interface__["data"][0]
+                if seen.get(i) != address:
+                    seen[i] = address
+                    for word, offset in patches:
+                        words[word] = address + offset
+        saved = [(s, s.save()) for s in (inputs[i].storage for i in self._undone)]
+        for i, written, patches in self._variables:
+            storage = inputs[i].storage
+            if written:
+                address = storage.claim()
+            else:
+                array = storage.read()
+                if not (array.flags.c_contiguous and array.flags.aligned):
+                    array = np.array(array, order="C")
+                arrays[graph_inputs[i]] = array
+                address = array.__array_interface__["data"][0]
+            if seen.get(i) != address:
+                seen[i] = address
+                for word, offset in patches:
+                    words[word] = address + offset
+        for value, shape, dtype, patches in self._fresh:
+            array = arrays[value] = np.empty(shape, dtype)
+            address = array.__array_interface__["data"][0]
+            for word, offset in patches:
+                words[word] = address + offset
+        done: list[Host] = []
+        try:
+            for segment, hosts in zip(self._segments, self._host):
+                if segment is not None:
+                    threads.run(segment[0], segment[1])
+                for host, run in hosts:
+                    done.append(host)
+                    run(arrays, inputs)
+        except _Surprise as surprise:
+            return self._by_references(done, surprise, arrays, inputs)
+        except BaseException:
+            for storage, value in saved:
+                storage.restore(value)
+            raise
+        return [read(arrays, inputs) for read in self._results]
+
+    def _by_references(
+        self, hosts: list[Host], surprise: _Surprise, arrays: dict[Value, Any],
+        inputs: Sequence[Any],
+    ) -> list[Any]:  # fmt: skip
+        """Finishes a call node by node: an array has not the shape that machine code trusts in."""
+        plan = self.plan
+        stands_for = plan.variables.stands_for
+        number = next(i for i, s in enumerate(plan.segments) if hosts[-1] in s.host)
+        ran = [o for s in plan.segments[: number + 1] for phase in s.phases for o, _ in phase]
+        done = {stands_for.get(n, n) for o in (*ran, *hosts) for n in o.nodes}
+        made: dict[Value, Any] = dict(surprise.results)
+        maker = {v: node for node in plan.graph.nodes for v in node.outputs}
+
+        def get(value: Value) -> Any:
+            if value not in made:
+                node = maker.get(value)
+                if node is None or node in done or value in plan.constants:
+                    return self._reader(value, hold=True)(arrays, inputs)
+                run(node)
+            return made[value]
+
+        def run(node: Node) -> None:
+            result = reference(node)(*map(get, node.inputs))
+            results = result if isinstance(result, tuple) else (result,)
+            made.update(zip(node.outputs, map(np.asarray, results)))
+            done.add(node)
+
+        for node in plan.graph.nodes:
+            if node.effect and node not in done:
+                run(node)
+        return [np.array(get(v)) for v in plan.graph.outputs]
+
+    # -- values on the host --
+
+    def _reader(self, value: Value, hold: bool) -> Callable[[dict[Value, Any], Any], Any]:
+        """Returns a function that gives a value as an array.
+
+        Args:
+          hold: whether the array may outlive the call.
+        """
+        plan = self.plan
+        if value.resource:
+            position = plan.graph.inputs.index(value)
+            return lambda arrays, inputs: inputs[position]
+        if value in plan.constants:
+            constant = plan.constants[value]
+            return lambda arrays, inputs: constant
+        if plan.shapes.of(value) is None or plan.shapes.of(plan.views.root(value)) is None:
+            return lambda arrays, inputs: arrays[value]
+        view = plan.views.of(value)
+        memory = plan.memory_of(value)
+        if memory in plan.offsets:
+            offset = plan.offsets[memory]
+            size = max(plan.shapes.size(memory), 1) * memory.dtype.numpy.itemsize
+            whole = self._arena[offset : offset + size].view(memory.dtype.numpy)
+            seen = _seen(whole, view)
+            return lambda arrays, inputs: seen
+        if memory in plan.constants:
+            part = _seen(plan.constants[memory].reshape(-1), view)
+            return lambda arrays, inputs: part
+        if memory.resource and memory in plan.variables.written:
+            position = plan.graph.inputs.index(memory)
+            return lambda arrays, inputs: _seen(inputs[position].storage.read().reshape(-1), view)
+        if view.root is value:
+            return lambda arrays, inputs: arrays[memory]
+        copy = hold and not view.is_contiguous
+        if copy:
+            return lambda arrays, inputs: np.array(_seen(arrays[memory].reshape(-1), view))
+        return lambda arrays, inputs: _seen(arrays[memory].reshape(-1), view)
+
+    def _host_runner(self, host: Host) -> Callable[[dict[Value, Any], Any], None]:
+        if host.checks is not None:
+            kernel: Any = host.checks.kernel
+            number = kernel.bounds - len(host.checks.operands)
+            offset = self.plan.offsets[host.checks, number]
+            bounds = self._arena[offset : offset + 16]
+            return lambda arrays, inputs: kernel.verify(bounds)
+        node = host.node
+        readers = [self._reader(v, host.keeps) for v in node.inputs]
+        call = reference(node)
+        expected = [
+            (v, self.plan.shapes.of(v), v.dtype.numpy, self._patches.get(v, []))
+            for v in node.outputs
+        ]
+
+        def run(arrays: dict[Value, Any], inputs: Any) -> None:
+            operands = [read(arrays, inputs) for read in readers]
+            result = call(*operands)
+            results = result if isinstance(result, tuple) else (result,)
+            for (value, shape, dtype, patches), array in zip(expected, results):
+                array = np.asarray(array)
+                if array.base is not None or any(array is x for x in operands):
+                    # Views of the arena would change when it is used again.
+                    array = array.copy()
+                if patches:
+                    if array.shape != shape or array.dtype != dtype:
+                        raise _Surprise(zip(node.outputs, map(np.asarray, results)))
+                    array = np.require(array, requirements=["C", "A"])
+                    address = array.__array_interface__["data"][0]
+                    for word, offset in patches:
+                        self._words[word] = address + offset
+                arrays[value] = array
+
+        return run
+
+
+class _Surprise(Exception):
+    """A host operation returned another shape than it promised: `results`."""
+
+    def __init__(self, results: Any):
+        super().__init__("a host operation returned another shape than it promised")
+        self.results = list(results)
+
+
+def reference(node: Node) -> Callable[..., Any]:
+    """Returns a function of arrays that runs a node by its NumPy reference."""
+    function = node.primitive.reference
+    return functools.partial(function, **node.attributes) if node.attributes else function
+
+
+def _seen(flat: np.ndarray, view: View) -> np.ndarray:
+    """Returns a view of the elements of a root."""
+    size = flat.itemsize
+    return as_strided(
+        flat[view.offset :], view.layout.shape, [s * size for s in view.layout.strides]
+    )
