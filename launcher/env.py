@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,12 +22,15 @@ CONTRACT = {
     "DISTFLOW_WORLD_SIZE": Variable("number of workers"),
     "DISTFLOW_RANK": Variable("rank of the worker", per_rank=True),
     "DISTFLOW_LOCAL_RANK": Variable("its rank among those of its host", per_rank=True),
+    "DISTFLOW_LOCAL_WORLD_SIZE": Variable("number of workers on this host"),
+    "DISTFLOW_LOCAL_CORES": Variable("cores of this host, which its workers share"),
     "DISTFLOW_COORDINATOR": Variable("host:port where gRPC workers meet"),
     "DISTFLOW_TOKEN": Variable("secret of the job, which gRPC peers must present", secret=True),
     "DISTFLOW_REPLICAS": Variable("logical replicas, with --replicas"),
 }
 
-# Workers share the cores: one thread each unless the user says otherwise.
+# Workers share the cores: one thread each for BLAS unless the user says otherwise. Compiled
+# functions take each worker's share of the cores by themselves.
 THREAD_DEFAULTS = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -50,6 +54,15 @@ def defaults(present: Mapping[str, str], *, mpi: bool, root: bool) -> dict[str, 
     if mpi:
         table |= {**MPI_DEFAULTS, **(ROOT_DEFAULTS if root else {})}
     return {name: value for name, value in table.items() if name not in present}
+
+
+def host_variables(num_workers: int) -> dict[str, str]:
+    """Returns what workers of this host must know to take each its share of the cores."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return {"DISTFLOW_LOCAL_WORLD_SIZE": str(num_workers), "DISTFLOW_LOCAL_CORES": str(cores)}
 
 
 def rank_variables(rank: int) -> dict[str, str]:

@@ -104,6 +104,7 @@ def make_plan(
         "DISTFLOW_JOB": secrets.token_hex(8),
         "DISTFLOW_BACKEND": chosen,
         "DISTFLOW_WORLD_SIZE": str(num_workers),
+        **env.host_variables(num_workers),
         "DISTFLOW_TOKEN": secrets.token_hex(16),
     }
     if replicas is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,12 +59,15 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
 
 
 FLAGS: dict[str, Flag] = {
-    "DISTFLOW_EXECUTOR": Flag(str, "numpy", "executor of compiled functions: numpy or cpu"),
+    "DISTFLOW_EXECUTOR": Flag(
+        str, "auto", "executor of compiled functions: cpu, numpy or auto: cpu if llvmlite is there"
+    ),
     "DISTFLOW_CPU": Flag(
         str, "native", "vector unit the cpu executor uses: native, avx512, avx2, sse or generic"
     ),
     "DISTFLOW_THREADS": Flag(_positive, None, "threads of the cpu executor in this process"),
     "DISTFLOW_CACHE_DIR": Flag(str, None, "folder of the cache of machine code"),
+    "DISTFLOW_CACHE_MB": Flag(_positive, 512, "MiB of machine code that are kept on disk"),
     "DISTFLOW_PRINT_PASSES": Flag(
         _boolean_or_names, False, "log what each pass of the compiler changes; or only these passes"
     ),
@@ -70,6 +75,8 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_RANK": Flag(int, None, "rank of this worker, set by the launcher"),
     "DISTFLOW_WORLD_SIZE": Flag(_positive, None, "number of workers, set by the launcher"),
     "DISTFLOW_LOCAL_RANK": Flag(int, None, "rank of this worker on its host"),
+    "DISTFLOW_LOCAL_WORLD_SIZE": Flag(_positive, None, "number of workers on this host"),
+    "DISTFLOW_LOCAL_CORES": Flag(_positive, None, "cores that the workers of this host share"),
     "DISTFLOW_COORDINATOR": Flag(str, None, "host:port of the rendezvous server"),
     "DISTFLOW_JOB": Flag(
         str, None, "id of the job; set by the launcher, which hosts the rendezvous"
@@ -88,6 +95,8 @@ _overrides: dict[str, Any] = {}
 # longer than all else here, and eager operations ask often.
 _table: Any = getattr(os.environ, "_data", None)
 _keys = {name: getattr(os.environ, "encodekey", str)(name) for name in FLAGS}
+# The text last found in the environment, as it is kept there, and its value.
+_parsed: dict[str, tuple[Any, Any]] = {}
 
 
 def get(name: str) -> Any:
@@ -96,11 +105,33 @@ def get(name: str) -> Any:
     Raises:
       InvalidArgumentError: if the environment holds text that cannot be parsed.
     """
-    flag = FLAGS[name]
     if name in _overrides:
         return _overrides[name]
-    if _table is not None and _keys[name] not in _table:
-        return flag.default
+    if _table is None:
+        return _parse(name)
+    raw = _table.get(_keys[name])
+    if raw is None:
+        return FLAGS[name].default
+    known = _parsed.get(name)
+    if known is None or known[0] != raw:
+        known = _parsed[name] = (raw, _parse(name))
+    return known[1]
+
+
+def executor() -> str:
+    """Returns the executor that DISTFLOW_EXECUTOR means; "auto" is "cpu" where it can run."""
+    name: str = get("DISTFLOW_EXECUTOR")
+    return _best_executor() if name == "auto" else name
+
+
+@functools.cache
+def _best_executor() -> str:
+    # Looked for only: the package is imported when something is compiled.
+    return "numpy" if importlib.util.find_spec("llvmlite") is None else "cpu"
+
+
+def _parse(name: str) -> Any:
+    flag = FLAGS[name]
     text = os.environ.get(name)
     if text is None or text == "":
         return flag.default

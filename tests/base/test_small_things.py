@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 
 import numpy as np
@@ -58,12 +59,31 @@ def test_flag_comes_from_an_override_else_the_environment_else_its_default(monke
     assert flags.get("DISTFLOW_TIMEOUT") == 7.5
 
 
+@pytest.mark.parametrize(("found", "wanted"), [(object(), "cpu"), (None, "numpy")])
+def test_the_executor_is_cpu_wherever_llvmlite_is(found, wanted, monkeypatch):
+    monkeypatch.delenv("DISTFLOW_EXECUTOR", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    flags._best_executor.cache_clear()
+    assert flags.executor() == wanted
+    flags._best_executor.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["cpu", "numpy", "abacus"])
+def test_an_executor_that_is_named_is_the_one(name, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with flags.override(DISTFLOW_EXECUTOR=name):
+        assert flags.executor() == name
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [("DISTFLOW_REPLICAS", "0", "an integer from 1"),
      ("DISTFLOW_REPLICAS", "many", "an integer from 1"),
      ("DISTFLOW_TIMEOUT", "-1", "a number of seconds above 0"),
      ("DISTFLOW_RANK", "first", "an integer"),
+     ("DISTFLOW_LOCAL_WORLD_SIZE", "0", "an integer from 1"),
+     ("DISTFLOW_LOCAL_CORES", "all", "an integer from 1"),
+     ("DISTFLOW_CACHE_MB", "0", "an integer from 1"),
      ("DISTFLOW_PRINT_PASSES", "may be", "1, 0 or names with commas between them")],
 )  # fmt: skip
 def test_malformed_flag_is_refused_by_name(monkeypatch, name, text, expected):
@@ -75,6 +95,18 @@ def test_malformed_flag_is_refused_by_name(monkeypatch, name, text, expected):
 
 def test_empty_flag_is_its_default(monkeypatch):
     monkeypatch.setenv("DISTFLOW_REPLICAS", "")
+    assert flags.get("DISTFLOW_REPLICAS") is None
+
+
+def test_refused_flag_is_read_again_once_it_is_mended(monkeypatch):
+    monkeypatch.setenv("DISTFLOW_REPLICAS", "4")
+    assert flags.get("DISTFLOW_REPLICAS") == 4
+    monkeypatch.setenv("DISTFLOW_REPLICAS", "x")
+    with pytest.raises(errors.InvalidArgumentError):
+        flags.get("DISTFLOW_REPLICAS")
+    monkeypatch.setenv("DISTFLOW_REPLICAS", "5")
+    assert flags.get("DISTFLOW_REPLICAS") == 5
+    monkeypatch.delenv("DISTFLOW_REPLICAS")
     assert flags.get("DISTFLOW_REPLICAS") is None
 
 

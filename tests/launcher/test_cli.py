@@ -12,6 +12,7 @@ def test_dry_run_prints_the_plan(capsys, monkeypatch, tmp_path):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONUNBUFFERED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
     monkeypatch.setattr("sys.executable", "/py")
     options = ["-n", "2", "--backend", "grpc", "--replicas", "4", "--dry-run"]
     assert cli.main(["run", *options, str(script), "-n", "7", "a b"]) == 0
@@ -28,6 +29,8 @@ def test_dry_run_prints_the_plan(capsys, monkeypatch, tmp_path):
         "env      DISTFLOW_JOB=<id>\n"
         "env      DISTFLOW_BACKEND=grpc\n"
         "env      DISTFLOW_WORLD_SIZE=2\n"
+        "env      DISTFLOW_LOCAL_WORLD_SIZE=2\n"
+        "env      DISTFLOW_LOCAL_CORES=6\n"
         "env      DISTFLOW_TOKEN=<secret>\n"
         "env      DISTFLOW_REPLICAS=4\n"
         "per rank DISTFLOW_RANK, DISTFLOW_LOCAL_RANK\n"

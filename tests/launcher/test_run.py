@@ -1,4 +1,5 @@
 import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -72,13 +73,15 @@ def test_workers_that_wait_for_a_dead_one_are_told_so(run):
 
 
 def test_contract_is_in_the_environment(run, backend):
-    names = ["DISTFLOW_BACKEND", "DISTFLOW_REPLICAS", "DISTFLOW_LOCAL_RANK", "MY_OWN"]
+    names = ["DISTFLOW_BACKEND", "DISTFLOW_REPLICAS", "DISTFLOW_LOCAL_RANK", "MY_OWN",
+             "DISTFLOW_LOCAL_WORLD_SIZE", "DISTFLOW_LOCAL_CORES"]  # fmt: skip
+    cores = len(os.sched_getaffinity(0))
     options = ["-n", "2", "--backend", backend, "--replicas", "8", "--env", "MY_OWN=a b"]
     job = run(options, "environment", *names)
     assert job.end() == 0
     expected = []
     for rank in (0, 1):
-        values = [backend, "8", rank, "a b"]
+        values = [backend, "8", rank, "a b", 2, cores]
         expected += [f"[rank {rank}] {n}={v}" for n, v in zip(names, values, strict=True)]
     assert sorted(job.out) == sorted(expected)
 

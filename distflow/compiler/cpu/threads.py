@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _thread
 import ctypes
-import functools
 import os
 import threading
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import flags
-from distflow.compiler.cpu import worker
+from distflow.base import flags, local_world
+from distflow.compiler.cpu import cores, worker
 
 # Nanoseconds of work below which a second thread does not pay.
 INLINE_WORK = 12_000
@@ -104,24 +103,11 @@ _pool = _Pool()
 
 
 def num_threads() -> int:
-    """Returns DISTFLOW_THREADS, else one for each core that this process may use.
-
-    Workers of one host share its cores: each takes its part, at least one.
-    """
+    """Returns DISTFLOW_THREADS, else one for each core that is this worker's share."""
     wanted: int | None = flags.get("DISTFLOW_THREADS")
-    if wanted is not None:
-        return min(wanted, worker.MOST_THREADS)
-    cores = _cores()
-    if flags.get("DISTFLOW_LOCAL_RANK") is not None:
-        return 1
-    return min(cores, worker.MOST_THREADS)
-
-
-@functools.cache
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    if wanted is None:
+        wanted = cores.share(local_world.local_world_size(), flags.get("DISTFLOW_LOCAL_CORES"))
+    return min(wanted, worker.MOST_THREADS)
 
 
 def run(programs: Sequence[int], alone: int, times: int = 0) -> None:

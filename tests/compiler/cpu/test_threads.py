@@ -4,12 +4,13 @@ import ctypes
 import os
 import signal
 import threading
+import timeit
 
 import numpy as np
 import pytest
 
-from distflow.base import flags
-from distflow.compiler.cpu import threads, worker
+from distflow.base import flags, local_world
+from distflow.compiler.cpu import cores, threads, worker
 
 pytest.importorskip("llvmlite")
 
@@ -42,11 +43,6 @@ def test_every_unit_runs_once(units, count):
 
 def test_little_work_runs_in_the_calling_thread():
     assert covered(100, 4, work=10)[1] == 1
-
-
-def test_threads_of_a_shared_host_are_one_each():
-    with flags.override(DISTFLOW_LOCAL_RANK=1):
-        assert threads.num_threads() == 1
 
 
 def test_several_callers_share_the_pool():
@@ -85,6 +81,131 @@ def test_works_after_a_fork():
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+# -- the share of one worker ---------------------------------------------------------------
+
+
+@pytest.fixture
+def host(monkeypatch, tmp_path):
+    """Says what host and container this is: CPUs, those in the mask, control groups' files."""
+    monkeypatch.setattr(cores, "_MOUNT", tmp_path)
+    monkeypatch.setattr(cores, "_MEMBERSHIP", tmp_path / "membership")
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        monkeypatch.delenv(name)
+
+    def be(cpus, mask=None, groups="", **files):
+        monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(mask or cpus)))
+        (tmp_path / "membership").write_text(groups)
+        for name, text in files.items():
+            path = tmp_path / name.replace("__", "/").replace("DOT", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        cores.share.cache_clear()
+        local_world._started_beside.cache_clear()
+
+    yield be
+    cores.share.cache_clear()
+    local_world._started_beside.cache_clear()
+
+
+FOREIGN = ("DISTFLOW_LOCAL", "DISTFLOW_THREADS", "DISTFLOW_WORLD", "OMPI_", "PMI", "MPI_", "SLURM_")
+
+
+def share(workers):
+    with flags.override(DISTFLOW_LOCAL_WORLD_SIZE=workers):
+        return threads.num_threads()
+
+
+def test_one_process_takes_all_cores_of_its_mask(host):
+    host(8)
+    assert threads.num_threads() == 8
+    host(8, mask=3)
+    assert threads.num_threads() == 3
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
+def test_workers_of_a_host_share_its_cores(host, workers, expected):
+    host(8)
+    assert share(workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("mask", "workers", "expected"), [(1, 4, 1), (2, 4, 2), (4, 2, 4), (1, 20, 1), (6, 2, 3)]
+)
+def test_mask_of_a_bound_process_is_not_divided_again(host, mask, workers, expected):
+    host(8, mask=mask)
+    assert share(workers) == expected
+
+
+def test_mask_of_the_whole_job_is_divided(host):
+    host(8, mask=2)
+    with flags.override(DISTFLOW_LOCAL_CORES=2):
+        assert share(2) == 1
+    host(8, mask=4)
+    with flags.override(DISTFLOW_LOCAL_CORES=8):
+        assert share(2) == 4
+
+
+def test_cpuset_of_the_container_is_divided(host):
+    host(8, mask=4, groups="0::/a/b\n", a__cpusetDOTcpusDOTeffective="0-2,6\n")
+    assert share(2) == 2
+    host(8, mask=4, groups="5:cpuset:/a\n", cpuset__cpusetDOTeffective_cpus="0-2,6\n")
+    assert share(4) == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {"cpuDOTmax": "350000 100000\n"}),
+        ("0::/a/b\n", {"a__cpuDOTmax": "350000 100000\n", "a__b__cpuDOTmax": "max 100000\n"}),
+        ("0::/../a\n", {"cpuDOTmax": "350000 100000\n", "a__cpuDOTmax": "900000 100000"}),
+        (
+            "3:memory:/x\n2:cpu,cpuacct:/of/the/host\n",
+            {"cpu__cpuDOTcfs_quota_us": "175000\n", "cpu__cpuDOTcfs_period_us": "50000\n"},
+        ),
+    ],
+)
+def test_quota_of_the_container_bounds_the_cores(host, groups, files):
+    host(8, groups=groups, **files)
+    assert [share(workers) for workers in (1, 2, 3, 4)] == [3, 1, 1, 1]
+    host(2, groups=groups)
+    assert share(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {"cpuDOTmax": "max 100000\n"}),
+        ("0::/\n", {"cpuDOTmax": "nonsense"}),
+        ("nonsense\n", {}),
+        (
+            "1:cpu:/\n",
+            {"cpu__cpuDOTcfs_quota_us": "-1\n", "cpu__cpuDOTcfs_period_us": "100000\n"},
+        ),
+    ],
+)
+def test_no_quota_is_no_bound(host, groups, files):
+    host(8, groups=groups, **files)
+    assert threads.num_threads() == 8
+
+
+def test_threads_that_were_asked_for_are_not_divided(host):
+    host(8)
+    with flags.override(DISTFLOW_THREADS=5):
+        assert share(4) == 5
+
+
+def test_workers_of_an_mpirun_share_the_cores(host, monkeypatch):
+    host(8)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "4")
+    assert threads.num_threads() == 2
+
+
+def test_share_is_found_in_less_than_the_time_of_a_kernel(monkeypatch):
+    monkeypatch.setenv("DISTFLOW_LOCAL_WORLD_SIZE", "2")
+    assert min(timeit.repeat(threads.num_threads, number=1000, repeat=20)) / 1000 < 5e-6
 
 
 # -- programs ------------------------------------------------------------------------------
