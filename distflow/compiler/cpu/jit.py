@@ -3,7 +3,7 @@
 An entry of the cache is named by the SHA-256 of all that decides its bytes (IR text, or what it is
 written from; target, versions of LLVM, llvmlite and distflow) and carries a checksum. It is used
 only if the folder and the file belong to this user alone and the checksum holds; otherwise it is
-made anew.
+made anew. `size_limit.py` keeps the folder from growing without end.
 
 Optimisation level 3 without any fast-math: LLVM may not reorder or contract floating-point
 operations, so the bits are those that the IR spells out.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from distflow.base import flags, log
-from distflow.compiler.cpu import isa
+from distflow.compiler.cpu import isa, size_limit
 
 _MAGIC = b"dfcode1\n"
 _DIGEST_BYTES = 32
@@ -257,6 +257,7 @@ def _read(path: Path, key: str) -> bytes | None:
     start = len(_MAGIC) + _DIGEST_BYTES
     if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : start] != _checksum(key, data[start:]):
         return None
+    size_limit.note_read(path, found.st_mtime)
     return data[start:]
 
 
@@ -273,6 +274,8 @@ def _write(folder: Path, key: str, code: bytes) -> None:
             raise
     except OSError as error:
         log.get_logger().log(logging.INFO, "machine code not kept: %s", error)
+    else:
+        size_limit.note_written(folder, len(code))
 
 
 def _checksum(key: str, code: bytes) -> bytes:

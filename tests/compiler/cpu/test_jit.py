@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from distflow.base import flags
-from distflow.compiler.cpu import isa, jit
+from distflow.compiler.cpu import isa, jit, size_limit
 
 pytest.importorskip("llvmlite")
 
@@ -234,6 +235,170 @@ def test_code_runs_and_compiles_after_a_fork(folder):
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+# -- the size of the folder ----------------------------------------------------------------
+
+DAY = size_limit.DAY_SECONDS
+MIB = 1 << 20
+
+
+def put(folder, name, size, days=0.0):
+    """Makes an entry of zeros that was last used some days ago."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / (f"{name:064x}" if isinstance(name, int) else name)
+    path.touch(mode=0o600)
+    os.truncate(path, size)
+    os.utime(path, times=(time.time() - days * DAY,) * 2)
+    return path
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_entries_used_longest_ago_go_when_a_new_one_is_too_much(folder):
+    paths = [put(folder, number, MIB // 4, days=number) for number in range(5)]
+    with flags.override(DISTFLOW_CACHE_MB=1):
+        new = jit.compile_module(fresh_text(), "t").key
+    left = {path.name for path in folder.iterdir()}
+    assert left == {new, *(path.name for path in paths[:3])}
+    assert size_of(folder) <= MIB - MIB // 8
+
+
+def test_folder_within_its_limit_is_left_alone(folder):
+    for number in range(3):
+        put(folder, number, MIB // 4, days=1000)
+    with flags.override(DISTFLOW_CACHE_MB=1):
+        jit.compile_module(fresh_text(), "t")
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_what_others_write_is_noticed_while_this_process_writes(folder, monkeypatch):
+    with flags.override(DISTFLOW_CACHE_MB=1):
+        jit.compile_module(fresh_text(), "t")
+        old = put(folder, 1, 2 * MIB, days=1)
+        for _ in range(17):
+            size_limit.note_written(folder, MIB // 256)
+    assert not old.exists()
+
+
+def test_few_writes_do_not_look_at_the_folder(folder, monkeypatch):
+    looks = []
+    trim = size_limit.trim
+    monkeypatch.setattr(size_limit, "trim", lambda *a: looks.append(a) or trim(*a))
+    for _ in range(3):
+        jit.compile_module(fresh_text(), "t")
+    assert len(looks) == 1
+
+
+def test_files_of_other_names_stay_and_do_not_count(folder):
+    other = put(folder, "notes", 3 * MIB, days=9)
+    entry = put(folder, 1, MIB, days=9)
+    assert size_limit.trim(folder, MIB) == MIB
+    assert other.exists()
+    assert entry.exists()
+
+
+def test_unfinished_files_go_once_nobody_can_be_writing_them(folder):
+    old = put(folder, ".new-old", MIB, days=2)
+    young = put(folder, ".new-young", MIB, days=0.5)
+    assert size_limit.trim(folder, MIB) == MIB
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_links_are_not_followed_nor_removed(folder, tmp_path):
+    outside = put(tmp_path / "outside", 1, 5 * MIB, days=9)
+    put(folder, 2, 1)
+    link = folder / f"{3:064x}"
+    link.symlink_to(outside)
+    assert size_limit.trim(folder, MIB) == 1
+    assert link.is_symlink()
+    assert outside.exists()
+
+
+def test_entry_that_another_process_removes_first_counts_as_gone(folder, monkeypatch):
+    paths = [put(folder, number, MIB, days=number) for number in range(4)]
+    unlink = os.unlink
+
+    def lose(path):
+        unlink(path)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", lose)
+    assert size_limit.trim(folder, 3 * MIB) == 2 * MIB
+    assert [path.exists() for path in paths] == [True, True, False, False]
+
+
+def test_entries_that_cannot_be_removed_fail_nothing(folder, monkeypatch):
+    put(folder, 1, 2 * MIB)
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with flags.override(DISTFLOW_CACHE_MB=1):
+        assert call(jit.compile_module(fresh_text(), "t"), 0.0) > 0
+
+
+def test_folder_that_is_gone_fails_nothing(folder):
+    assert size_limit.trim(folder / "nowhere", 1) == 0
+
+
+@pytest.mark.parametrize(("days", "is_touched"), [(0.9, False), (1.1, True), (-1.1, True)])
+def test_load_marks_an_entry_as_used_once_a_day(folder, days, is_touched):
+    text = fresh_text()
+    path = folder / jit.compile_module(text, "t").key
+    before = time.time() - days * DAY
+    os.utime(path, (before, before))
+    forget()
+    jit.compile_module(text, "t")
+    assert (abs(path.stat().st_mtime - time.time()) < 60) == is_touched
+
+
+def test_code_of_removed_entries_still_runs(folder):
+    text = fresh_text()
+    module = jit.compile_module(text, "t")
+    value = call(module, 0.0)
+    size_limit.trim(folder, 1)
+    assert list(folder.iterdir()) == []
+    assert call(module, 0.0) == value
+    forget()
+    assert call(jit.compile_module(text, "t"), 0.0) == value
+
+
+WRITER = """
+import sys
+from distflow.compiler.cpu import jit, size_limit
+for number in range(8):
+    text = f"define double @f() {{ ret double {sys.argv[1]}{number}.0 }}"
+    folder = jit._folder()
+    for extra in range(20):
+        jit._write(folder, f"{sys.argv[1]}{number}{extra:02}".zfill(64), bytes(40_000))
+    jit.compile_module(text, "child")
+"""
+
+
+@pytest.mark.spawn
+def test_several_processes_may_write_and_remove_at_once(folder):
+    for number in range(8):
+        put(folder, 1 << number, MIB // 4, days=3)
+    environment = {
+        **os.environ, "DISTFLOW_CACHE_DIR": str(folder.parent), "DISTFLOW_CACHE_MB": "1",
+    }  # fmt: skip
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(number)], env=environment, stderr=subprocess.PIPE
+        )
+        for number in (1, 2, 3)
+    ]
+    for process in writers:
+        assert process.communicate(timeout=60)[1] == b""
+        assert process.returncode == 0
+    assert not any((folder / f"{1 << number:064x}").exists() for number in range(8))
+    # Each may write a sixteenth, and an entry, before it looks again.
+    assert size_of(folder) < MIB + 3 * (MIB // 16 + 50_000)
 
 
 def test_code_for_aarch64_is_emitted(folder):
