@@ -265,7 +265,7 @@ _not_there = _lookup("")
 
 def _load_kernels() -> _Any:
     """Loads what makes eager operations and gradients faster; it puts itself in place."""
-    if _flags.get("DISTFLOW_EXECUTOR") == "cpu":
+    if _flags.executor() == "cpu":
         _importlib.import_module("distflow.compiler.cpu.eager").install()
         return True
     return False

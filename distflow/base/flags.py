@@ -118,18 +118,6 @@ def get(name: str) -> Any:
     return known[1]
 
 
-def executor() -> str:
-    """Returns the executor that DISTFLOW_EXECUTOR means; "auto" is "cpu" where it can run."""
-    name: str = get("DISTFLOW_EXECUTOR")
-    return _best_executor() if name == "auto" else name
-
-
-@functools.cache
-def _best_executor() -> str:
-    # Looked for only: the package is imported when something is compiled.
-    return "numpy" if importlib.util.find_spec("llvmlite") is None else "cpu"
-
-
 def _parse(name: str) -> Any:
     flag = FLAGS[name]
     text = os.environ.get(name)
@@ -144,6 +132,18 @@ def _parse(name: str) -> Any:
             repr(text),
             f"It sets: {flag.help}.",
         ) from None
+
+
+def executor() -> str:
+    """Returns the executor that DISTFLOW_EXECUTOR means; "auto" is "cpu" where it can run."""
+    name: str = get("DISTFLOW_EXECUTOR")
+    return _best_executor() if name == "auto" else name
+
+
+@functools.cache
+def _best_executor() -> str:
+    # Looked for only: the package is imported when something is compiled.
+    return "numpy" if importlib.util.find_spec("llvmlite") is None else "cpu"
 
 
 @contextlib.contextmanager

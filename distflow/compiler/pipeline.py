@@ -72,16 +72,15 @@ def optimize(graph: Graph, owned: bool = True) -> Graph:
 
 
 def compile_graph(graph: Graph) -> Executable:
-    """Returns the graph made ready to run by the executor that DISTFLOW_EXECUTOR names.
+    """Returns the graph made ready to run by the executor that DISTFLOW_EXECUTOR means.
 
     Raises:
       InvalidArgumentError: if there is no such executor.
     """
-    name = flags.get("DISTFLOW_EXECUTOR")
+    name = flags.executor()
     if name not in EXECUTORS:
-        raise errors.invalid(
-            "compiler", f"DISTFLOW_EXECUTOR must be one of {sorted(EXECUTORS)}", repr(name)
-        )
+        known = sorted([*EXECUTORS, "auto"])
+        raise errors.invalid("compiler", f"DISTFLOW_EXECUTOR must be one of {known}", repr(name))
     if touches_variables(graph.nodes) and any(v.resource for v in graph.inputs):
         return ByOwnership(graph, EXECUTORS[name])
     return EXECUTORS[name](optimize(graph))

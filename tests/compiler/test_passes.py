@@ -117,7 +117,9 @@ def test_graphs_are_logged_around_passes_on_request(caplog):
 def test_an_unknown_executor_is_a_clear_error():
     graph, _ = trace(lambda x: x * 2.0, X)
     with flags.override(DISTFLOW_EXECUTOR="abacus"):
-        with pytest.raises(errors.InvalidArgumentError, match=r"one of \['cpu', 'numpy'\].*abacus"):
+        with pytest.raises(
+            errors.InvalidArgumentError, match=r"one of \['auto', 'cpu', 'numpy'\].*abacus"
+        ):
             compile_graph(graph)
 
 

@@ -55,7 +55,7 @@ def _nothing(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> N
 
 def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
     """Returns a primitive's result in machine code, or None where there is none."""
-    if flags.get("DISTFLOW_EXECUTOR") != "cpu":
+    if flags.executor() != "cpu":
         return None
     items = tuple(attributes.items())
     try:

@@ -53,7 +53,7 @@ def sweep(
 ) -> list[Any] | None:
     """Returns what `backward.sweep` does, or None where that should do it."""
     state = context.state
-    if state.interpreters or state.observers or flags.get("DISTFLOW_EXECUTOR") != "cpu":
+    if state.interpreters or state.observers or flags.executor() != "cpu":
         return None
     tape = _Tape(tracked)
     if not tape.read(records, targets, output_gradients, sources):

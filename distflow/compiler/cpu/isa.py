@@ -84,7 +84,7 @@ def _binding() -> Any:
     except ImportError as error:
         raise errors.MissingExtraError(
             "the cpu executor needs the package 'llvmlite', which is not installed. "
-            "Run: pip install llvmlite, or leave DISTFLOW_EXECUTOR at numpy."
+            "Run: pip install llvmlite, or set DISTFLOW_EXECUTOR=numpy."
         ) from error
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

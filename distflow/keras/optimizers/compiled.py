@@ -35,7 +35,7 @@ def update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
         context.state.interpreters
         or context.state.replica is not None
         or eagerly.functions_run_eagerly()
-        or flags.get("DISTFLOW_EXECUTOR") != "cpu"
+        or flags.executor() != "cpu"
         or optimizer._iterations.storage.read() < _FIRST_STEP
         or len(variables) > _MOST_VARIABLES
         or any(type(g) is not EagerTensor for g in gradients)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import distflow as tf
 from distflow.base import dtypes, errors, flags, specs
-from distflow.compiler import optimize
+from distflow.compiler import compile_graph, optimize
 from distflow.compiler.cpu import executor, isa
 from distflow.compiler.cpu.executor import CpuExecutable, explain
 from distflow.compiler.numpy_backend import NumpyExecutable
@@ -420,6 +420,14 @@ def test_without_llvmlite_there_is_one_clear_error(monkeypatch):
     isa._target.cache_clear()
     with pytest.raises(errors.MissingExtraError, match="pip install llvmlite"):
         executor.CpuExecutable(graph)
+
+
+def test_without_llvmlite_programs_run_on_numpy(monkeypatch):
+    graph = traced(tf.exp, [X])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(flags, "_best_executor", flags._best_executor.__wrapped__)
+    with flags.override(DISTFLOW_EXECUTOR="auto"):
+        assert type(compile_graph(graph)) is NumpyExecutable
 
 
 def test_import_of_distflow_does_not_import_llvmlite():
