@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,8 @@ class Plan:
     def _native(self, node: Node, kernel: Kernel) -> Native:
         operands = [self._place(v) for v in node.inputs]
         (output,) = node.outputs
+        # Kernels are shared by equal nodes; programs tell calls apart by identity.
+        kernel = replace(kernel, calls=tuple(replace(call) for call in kernel.calls))
         return Native(
             [node], _distinct(operands), [output], f"kernel: {node.primitive.name}",
             kernel, [*operands, Place(output)],

@@ -433,3 +433,16 @@ def test_without_llvmlite_programs_run_on_numpy(monkeypatch):
 def test_import_of_distflow_does_not_import_llvmlite():
     code = "import distflow, sys; assert 'llvmlite' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_equal_nodes_keep_their_own_operands():
+    # Both products have one kernel, which is made once.
+    rng = np.random.default_rng(2)
+    arrays = [rng.normal(size=(64, 64)).astype(np.float32) for _ in range(3)]
+    graph = traced(lambda a, b, c: (tf.matmul(a, b), tf.matmul(a, c)), arrays)
+    assert_agree(CpuExecutable(graph)(arrays), NumpyExecutable(graph)(arrays), 1e-4)
+    filters = [rng.normal(size=(3, 3, 4, 4)).astype(np.float32) for _ in range(2)]
+    x = rng.normal(size=(2, 8, 8, 4)).astype(np.float32)
+    graph = traced(lambda *t: [tf.nn.conv2d(t[0], w, 1, "SAME") for w in t[1:]], [x, *filters])
+    agree = CpuExecutable(graph)([x, *filters]), NumpyExecutable(graph)([x, *filters])
+    assert_agree(*agree, 1e-4)
