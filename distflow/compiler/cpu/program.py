@@ -173,14 +173,15 @@ class Program:
                 words[word] = address + offset
         done: list[Host] = []
         try:
-            for segment, hosts in zip(self._segments, self._host):
-                if segment is not None:
-                    threads.run(segment[0], segment[1])
-                for host, run in hosts:
-                    done.append(host)
-                    run(arrays, inputs)
-        except _Surprise as surprise:
-            return self._by_references(done, surprise, arrays, inputs)
+            try:
+                for segment, hosts in zip(self._segments, self._host):
+                    if segment is not None:
+                        threads.run(segment[0], segment[1])
+                    for host, run in hosts:
+                        done.append(host)
+                        run(arrays, inputs)
+            except _Surprise as surprise:
+                return self._by_references(done, surprise, arrays, inputs)
         except BaseException:
             for storage, value in saved:
                 storage.restore(value)

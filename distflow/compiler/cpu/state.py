@@ -1,7 +1,7 @@
 """Variables in a plan: which are read and written where they lie.
 
 A variable is *direct* if the program only reads and assigns it, assigns it once at most, after all
-reads, and nothing that runs the user's code stands between. Then a read is a view of the variable's
+reads, and nothing that runs the user's code could see that. Then a read is a view of the variable's
 own memory, and its new value is written into it: nothing is copied. The others are read and
 written by their storages, in the order of the program.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distflow.compiler.cpu import table
 from distflow.compiler.cpu.shapes import ShapeTable
 from distflow.graph.ir import Graph, Node, Value, subgraphs
 from distflow.ops.prims.elementwise import stop_gradient
@@ -52,8 +53,11 @@ class Variables:
                 continue
             names = [nodes[i].primitive.name for i in found]
             if "assign_variable" in names:
+                # The user's code must find the new value; the copy waits for all that may fail.
                 simple = (
                     v in claimed
+                    and not opaque
+                    and not table.why_not("stop_gradient", [v.dtype.name], v.dtype.name)
                     and names[-1] == "assign_variable"
                     and names[:-1] == ["read_variable"] * (len(names) - 1)
                     and nodes[found[-1]].attributes["mode"] == "assign"
