@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,20 @@ class VariableAggregation(enum.Enum):
     ONLY_FIRST_REPLICA = 3
 
 
+# Held while a compiled step writes to claimed memory: who reads or writes meanwhile waits.
+in_place = threading.RLock()
+
+
+def _after_fork() -> None:
+    # The thread that held it is not there in a child.
+    global in_place
+    in_place = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Storage:
     """Where a variable's value lives: in this process, one copy. Strategies bring their own.
 
@@ -48,17 +64,22 @@ class Storage:
 
     def read(self) -> np.ndarray[Any, Any]:
         """Returns the value; the caller must not write to it."""
-        return self._array
+        array = self._array  # before the look at `_memory`: another thread may claim it now
+        if self._memory is None:
+            return array
+        with in_place:
+            return self._array
 
     def can_claim(self) -> bool:
         """Whether a compiled step may write to the memory of the value (`claim`)."""
-        return True
+        return self.reads_back
 
     def claim(self) -> int:
         """Returns the address of the value's elements, which the caller may now write to.
 
         Nobody else sees that: if anybody holds the array (a result of `read`, say), the value
-        moves to memory of its own first. The elements are contiguous and aligned.
+        moves to memory of its own first. The elements are contiguous and aligned. The caller
+        has `in_place` until it has written, or holds on to `memory`.
         """
         # References of its own: the storage's and the argument's; to the memory the array's, too.
         # Views of the array hold the memory alone.
@@ -73,14 +94,21 @@ class Storage:
 
     def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
         """Assigns ("assign"), adds ("add") or subtracts ("sub") a value of the right dtype."""
-        self._replace(combine(self._array, value, mode))
+        with in_place:
+            self._replace(combine(self._array, value, mode))
 
     def _replace(self, array: np.ndarray[Any, Any]) -> None:
-        self._array, self._memory = array, None
+        with in_place:
+            self._array, self._memory = array, None
+
+    @property
+    def memory(self) -> Any:
+        """What keeps the memory of the address alive that `claim` gave."""
+        return self._memory
 
     def save(self) -> Any:
         """Returns what `restore` needs to undo later writes; copies nothing."""
-        return self._array
+        return self.read()
 
     def restore(self, saved: Any) -> None:
         """Puts back the value that `save` saw: a step that failed leaves no trace."""

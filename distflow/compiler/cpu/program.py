@@ -18,6 +18,7 @@ from distflow.compiler.cpu import schedule, task, threads, worker
 from distflow.compiler.cpu.operations import Host, Native
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.views import View
+from distflow.core import variable
 from distflow.graph.ir import Node, Value
 
 # (word, offset in bytes): where the address of a value goes, and what is added to it.
@@ -127,6 +128,9 @@ class Program:
         self._host = [
             [(host, self._host_runner(host)) for host in segment.host] for segment in plan.segments
         ]
+        # What a host operation waits for may itself wait for the lock: those go without.
+        waiting = any(host.keeps for segment in plan.segments for host in segment.host)
+        self._locks = bool(plan.variables.written) and not waiting
         self._undone = [position[v] for v in plan.undone]
         self._results = [self._reader(v, hold=True) for v in plan.graph.outputs]
 
@@ -134,6 +138,12 @@ class Program:
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Returns the results for inputs of the plan's shapes."""
+        if not self._locks:
+            return self._run(inputs)
+        with variable.in_place:
+            return self._run(inputs)
+
+    def _run(self, inputs: Sequence[Any]) -> list[Any]:
         words, seen = self._words, self._seen
         arrays: dict[Value, Any] = {}
         threads.wake()
@@ -156,6 +166,8 @@ class Program:
             storage = inputs[i].storage
             if written:
                 address = storage.claim()
+                if not self._locks:
+                    arrays[graph_inputs[i]] = storage.memory
             else:
                 array = storage.read()
                 if not (array.flags.c_contiguous and array.flags.aligned):
