@@ -19,6 +19,7 @@ from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.program import Program
 from distflow.compiler.cpu.shapes import Shape
 from distflow.compiler.executable import Executable
+from distflow.compiler.passes.state import touches_variables
 from distflow.graph.ir import Graph, Value
 
 # Plans that an executable keeps, one for each set of input shapes; the one unused for longest goes.
@@ -46,6 +47,7 @@ class CpuExecutable(Executable):
             for v in node.inputs
         }  # fmt: skip
         self._assigned = [i for i, v in enumerate(graph.inputs) if v.resource and v in assigned]
+        self._writes = touches_variables(graph.nodes)
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Runs the program."""
@@ -59,12 +61,18 @@ class CpuExecutable(Executable):
     def runs_for(self, inputs: Sequence[Any]) -> _Runs:
         """Returns what runs the program for such inputs, made at the first call."""
         fixed = self._fixed
+        if self._writes and len(fixed) > 1:
+            # A variable that is there twice is read and written by its storage, in order.
+            storages = [inputs[i].storage for i in fixed]
+            if len(set(map(id, storages))) < len(storages):
+                twice = {i for i in fixed if storages.count(inputs[i].storage) > 1}
+                fixed = {i: None if i in twice else shape for i, shape in fixed.items()}
         shapes = tuple([
             fixed[i] if i in fixed else np.shape(x) for i, x in enumerate(inputs)
         ])  # fmt: skip
         claimed = tuple([
             i for i in self._assigned
-            if getattr(inputs[i].storage, "can_claim", _never)()
+            if fixed[i] is not None and getattr(inputs[i].storage, "can_claim", _never)()
         ])  # fmt: skip
         key = shapes, claimed, isa.current()
         with self._lock:
