@@ -62,7 +62,7 @@ def digamma(x: Any) -> Any:
             total = np.where(small, total - 1 / z, total)
             z = np.where(small, z + 1, z)
         inverse = 1 / (z * z)
-        series = inverse * (1 / 12 - inverse * (1 / 120 - inverse * (1 / 252 - inverse / 240)))
+        series = inverse * _polynomial(_STIRLING, inverse)
         total = total + np.log(z) - 0.5 / z - series
         total = np.where(reflect, total - math.pi / np.tan(math.pi * y), total)
         return np.where((y <= 0) & (y == np.floor(y)), np.nan, total)
@@ -75,6 +75,8 @@ def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
     return result
 
 
+# Bernoulli numbers B(2k) / 2k, from k = 7 down: the next term is below 1e-16 from 10 upwards.
+_STIRLING = (1 / 12, -691 / 32760, 1 / 132, -1 / 240, 1 / 252, -1 / 120, 1 / 12)
 _GILES_CENTRAL = (
     2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
     -0.00125372503, -0.00417768164, 0.246640727, 1.50140941,
