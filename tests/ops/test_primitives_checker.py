@@ -14,6 +14,7 @@ from distflow.core.primitive import REGISTRY, Primitive
 from distflow.core.tensor import EagerTensor
 from distflow.ops.prims.factories import check_dtype
 from tests.support import checks
+from tests.support.executors import assert_like_eager
 from tests.support.records import BadInput, Extreme, Sample, each, normal
 
 
@@ -122,7 +123,19 @@ def test_trace_that_gives_other_bits_is_refused(scratch):
 
     sample = scratch(reference=drifting)
     with pytest.raises(AssertionError):
-        checks.check_traced(sample, "float32", unknown=False)
+        checks.check_traced(sample, "float32", False, "numpy")
+
+
+@pytest.mark.parametrize(("executor", "ulps"), [("numpy", 1), ("cpu", 8)])
+def test_a_function_beyond_its_bound_is_refused(executor, ulps):
+    eager = np.full(3, 1.25, np.float32)
+    found = eager + np.spacing(eager) * np.float32(ulps)
+    with pytest.raises(AssertionError):
+        assert_like_eager(found, eager, executor, "tanh")
+    if executor == "cpu":
+        assert_like_eager(eager + np.spacing(eager), eager, executor, "tanh")
+        with pytest.raises(AssertionError):
+            assert_like_eager(eager + np.spacing(eager), eager, executor, "add")
 
 
 def test_trace_with_a_wrong_gradient_is_refused(scratch):

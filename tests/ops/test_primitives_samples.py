@@ -67,20 +67,22 @@ def test_gradient_rules_do_without_unknown_dims(sample):
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=_ids)
-def test_traced_equals_eager(sample):
-    checks.check_traced(sample, sample.dtypes[-1], unknown=False)
+def test_traced_equals_eager(sample, executor):
+    checks.check_traced(sample, sample.dtypes[-1], False, executor)
 
 
 @pytest.mark.parametrize("sample", _UNKNOWN, ids=_ids)
-def test_traced_with_unknown_dims_equals_eager(sample):
-    checks.check_traced(sample, sample.dtypes[-1], unknown=True)
+def test_traced_with_unknown_dims_equals_eager(sample, executor):
+    checks.check_traced(sample, sample.dtypes[-1], True, executor)
 
 
 @pytest.mark.parametrize("sample", _DIFFERENTIABLE, ids=_ids)
+@pytest.mark.usefixtures("executor")
 def test_traced_gradient_equals_eager(sample):
     checks.check_traced_gradient(sample, unknown=False)
 
 
 @pytest.mark.parametrize("sample", [s for s in _DIFFERENTIABLE if s in _UNKNOWN], ids=_ids)
+@pytest.mark.usefixtures("executor")
 def test_traced_gradient_with_unknown_dims_equals_eager(sample):
     checks.check_traced_gradient(sample, unknown=True)

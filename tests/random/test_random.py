@@ -7,6 +7,7 @@ import distflow as tf
 from distflow.core import context
 from distflow.random import key_from_seed
 from distflow.random.keys import fold_in, split_key
+from tests.support.executors import assert_like_eager
 
 N = 100_000
 FLOATS = [tf.float16, tf.bfloat16, tf.float32, tf.float64]
@@ -144,10 +145,10 @@ def test_shuffle_is_a_permutation_of_rows():
     np.testing.assert_array_equal(y[:, 1] - y[:, 0], 1)
 
 
-def test_same_seed_gives_the_same_numbers_traced():
+def test_same_seed_gives_the_same_numbers_traced(executor):
     draw = tf.function(lambda s: tf.random.stateless_normal([5], s))
     expected = tf.random.stateless_normal([5], [1, 2])
-    np.testing.assert_array_equal(draw(tf.constant([1, 2])), expected)
+    assert_like_eager(draw(tf.constant([1, 2])), expected, executor, "erfinv")
 
 
 def test_numbers_do_not_depend_on_the_shape():
@@ -248,10 +249,11 @@ def test_generators_of_one_seed_agree_and_go_on():
     np.testing.assert_array_equal(later, b.uniform([3]))
 
 
-def test_generator_in_a_function_equals_eager():
+def test_generator_in_a_function_equals_eager(executor):
     a, b = (tf.random.Generator.from_seed(5) for _ in range(2))
     draw = tf.function(lambda: a.normal([3]))
-    np.testing.assert_array_equal([draw(), draw()], [b.normal([3]), b.normal([3])])
+    eager = np.stack([b.normal([3]), b.normal([3])])
+    assert_like_eager(np.stack([draw(), draw()]), eager, executor, "erfinv")
 
 
 def test_generator_state_can_be_saved():
