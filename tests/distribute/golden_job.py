@@ -40,8 +40,13 @@ def build():
     )
 
 
-def train(strategy, steps=STEPS, run_eagerly=False):
+def train(strategy, steps=STEPS):
     """Returns the SHA-256 of weights and slots after training under a strategy."""
+    return digest(trained(strategy, steps))
+
+
+def trained(strategy, steps=STEPS, run_eagerly=False):
+    """Returns weights and slots after training under a strategy."""
     images, labels = data()
     with strategy.scope():
         model = build()
@@ -51,7 +56,7 @@ def train(strategy, steps=STEPS, run_eagerly=False):
             run_eagerly=run_eagerly,
         )
     model.fit(images, labels, batch_size=BATCH, steps_per_epoch=steps, shuffle=False, verbose=0)
-    return digest([*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)])
+    return [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)]
 
 
 def digest(arrays):
