@@ -150,6 +150,14 @@ def has_side_effect(node: Node) -> bool:
     return node.effect in ("write", "order")
 
 
+def leaves_variables(node: Node) -> bool:
+    """Whether a node with an effect reads and writes no Variable: a Python function that says so.
+
+    Such a function has the attribute `leaves_variables`.
+    """
+    return bool(getattr(node.attributes.get("fn"), "leaves_variables", False))
+
+
 def live_nodes(graph: Graph, outputs: Iterable[Value] | None = None) -> list[Node]:
     """Returns the nodes that the outputs need, or that have side effects, in order."""
     wanted = set(graph.outputs if outputs is None else outputs)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from distflow.compiler.cpu import table
 from distflow.compiler.cpu.shapes import ShapeTable
-from distflow.graph.ir import Graph, Node, Value, subgraphs
+from distflow.graph.ir import Graph, Node, Value, leaves_variables, subgraphs
 from distflow.ops.prims.elementwise import stop_gradient
 
 # Families whose nodes may keep, hand on or change what they are given.
@@ -97,6 +97,8 @@ class Variables:
 
 def _is_opaque(node: Node) -> bool:
     """Whether a node may touch variables that are not among its operands."""
+    if leaves_variables(node):
+        return False
     if node.primitive.family in ("host", "custom"):
         return node.effect in ("write", "order")
     return any(_is_opaque(n) for graph in subgraphs(node.attributes) for n in graph.nodes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from distflow.base import dtypes
 from distflow.compiler.passes.rebuild import Rebuild
-from distflow.graph.ir import Graph, Node
+from distflow.graph.ir import Graph, Node, leaves_variables
 
 _COMPARED_BYTES = 4096  # larger constants are equal only if they are the same object
 
@@ -24,7 +24,7 @@ def share_equal(graph: Graph) -> Graph:
     for node in graph.nodes:
         node = new.adopt(node)
         if node.effect in ("write", "order"):
-            epoch += 1
+            epoch += not leaves_variables(node)
             new.keep(node)
             continue
         key = (

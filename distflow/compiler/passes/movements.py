@@ -7,6 +7,7 @@ sum in the same order.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from distflow.base import dtypes
 from distflow.compiler.passes.rebuild import Rebuild, is_static
 from distflow.graph.ir import Node, Value
+
+# Elements of a constant that a rule may make.
+_FEW = 64
 
 # -- reshape, broadcast_to -----------------------------------------------------------------
 
@@ -140,14 +144,17 @@ def concat(new: Rebuild, node: Node) -> Value | None:
 
 
 def reduction(new: Rebuild, node: Node) -> Value | None:
-    """Over no axes: nothing; along axes of size 1: a reshape. Sums: of integers only.
+    """Over no axes: nothing; along axes of size 1: a reshape. Sums of floats: only the former.
 
     A sum of floats starts from 0.0, which makes -0.0 of one element 0.0.
     """
     (x,) = node.inputs
     axes = node.attributes["axes"]
     if node.primitive.name == "reduce_sum" and x.dtype not in dtypes.INTEGER:
-        return None
+        few = is_static(x) and math.prod(x.shape) <= _FEW
+        if axes or not x.dtype.is_floating or not few:
+            return None
+        return new.add("add", x, new.constant(np.zeros(x.shape, x.dtype.numpy)))
     if not axes:
         return x
     if is_static(x) and all(x.shape[i] == 1 for i in axes):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from distflow.base import dtypes
 from distflow.compiler.passes.rebuild import Rebuild, fits, is_static
 from distflow.core.variable import assign_variable, read_variable
-from distflow.graph.ir import Graph, Node, Value, subgraphs
+from distflow.graph.ir import Graph, Node, Value, leaves_variables, subgraphs
 
 _COMBINE = {"add": "add", "sub": "sub"}
 
@@ -39,7 +39,7 @@ def forward_reads(graph: Graph) -> Graph:
                 known[variable] = value
             else:
                 known.pop(variable, None)
-        elif node.effect in ("write", "order"):
+        elif node.effect in ("write", "order") and not leaves_variables(node):
             written = _written(node)
             if written is None:
                 known.clear()

@@ -136,3 +136,7 @@ def _check_finite(loss: Any) -> Any:
             "clipnorm; callbacks=[keras.callbacks.TerminateOnNaN()] stops without an error."
         )
     return loss
+
+
+# Compiled steps need not keep the order of this and of what happens to variables.
+_check_finite.leaves_variables = True  # type: ignore[attr-defined]
