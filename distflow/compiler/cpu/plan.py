@@ -69,7 +69,8 @@ class Plan:
         hosts = [host for segment in self.segments for host in segment.host]
         self.undone: list[Value] = resources_of([h.node for h in hosts if h.checks is None])
         writing = [i for i, h in enumerate(hosts) if resources_of([h.node])]
-        if not (writing and any(h.can_fail for h in hosts[writing[0] + 1 :])):
+        # A loop whose body writes may fail in a later turn.
+        if not (writing and any(h.can_fail for h in hosts[writing[0] :])):
             self.undone = []
         if fails_late:
             self.undone = list({*self.undone, *written})

@@ -597,6 +597,21 @@ def test_an_index_out_of_range_raises_and_leaves_variables_as_they_were():
     np.testing.assert_array_equal(table[1:9], before[1:9])
 
 
+def test_a_loop_that_fails_after_some_turns_leaves_variables_as_they_were():
+    v = tf.Variable([1.0, 2.0])
+
+    @tf.function
+    def step(indices):
+        for i in tf.range(3):
+            v.assign_add(tf.gather(tf.ones([2, 2]), indices[i]))
+
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        step(tf.constant([0, 1, 7]))
+    np.testing.assert_array_equal(v, [1.0, 2.0])
+    step(tf.constant([0, 1, 1]))
+    np.testing.assert_array_equal(v, [4.0, 5.0])
+
+
 def test_a_step_works_after_one_that_failed():
     v = tf.Variable(START)
     fail = [True]
