@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors, nest
+from distflow.base import errors, flags, nest
 from distflow.core import context
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.distribute import input as inputs
@@ -42,9 +42,11 @@ class StepRunner:
     def __init__(self, model: Any, step_name: str):
         self._model = model
         self._step_name = step_name
-        body = self._body
         eager = model.run_eagerly or functions_run_eagerly()
-        self._step: Callable[..., Any] = body if eager else function(body, autograph=True)
+        self._compiled = None if eager else function(self._body, autograph=True)
+        self._step: Callable[..., Any] = self._compiled or self._body
+        # What `_state` found after so many traces.
+        self._found: tuple[int, list[Any]] = (-1, [])
 
     def _body(self, data: Any, share: Any) -> Any:
         replica = context.state.replica
@@ -55,6 +57,8 @@ class StepRunner:
     def __call__(self, batch: Batch) -> list[Any]:
         """Returns what the step gave on each local replica."""
         strategy = self._model.distribute_strategy
+        if self._is_atomic(strategy):
+            return self._run(strategy, batch)
         saved = [(v.storage, v.storage.save()) for v in self._state()]
         try:
             return self._run(strategy, batch)
@@ -64,7 +68,24 @@ class StepRunner:
                 storage.restore(value)
             raise
 
+    def _is_atomic(self, strategy: Any) -> bool:
+        """Whether a step that fails leaves no trace of its own accord.
+
+        What is saved here is held, and a value that somebody holds cannot be written in place.
+        """
+        compiled = self._compiled is not None and not functions_run_eagerly()
+        return compiled and flags.executor() == "cpu" and strategy.num_replicas_in_sync == 1
+
     def _state(self) -> list[Any]:
+        """Returns the variables that a step may write; compiled ones come with traces only."""
+        if self._compiled is None or functions_run_eagerly():
+            return self._variables()
+        count = self._compiled.experimental_get_tracing_count()
+        if self._found[0] != count:
+            self._found = count, self._variables()
+        return self._found[1]
+
+    def _variables(self) -> list[Any]:
         model = self._model
         slots = getattr(model.optimizer, "variables", []) if model.optimizer is not None else []
         metrics = [v for metric in model.metrics for v in metric.variables]
