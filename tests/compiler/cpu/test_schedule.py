@@ -131,6 +131,15 @@ def test_effects_keep_their_order(program):
     assert effects == sorted(effects)
 
 
+def test_an_effect_that_waits_lets_no_later_one_pass():
+    v, x = value(resource=True), value()
+    checked = native([], [value()])
+    check = Host([node()], [], [], "check", "", checked)
+    first, second = host([x], [value()], effect="order"), host([], [value()], effect="order")
+    spans = times(schedule([native([], [v, x]), first, second, checked, check], {v})[0])
+    assert spans[first] < spans[second]
+
+
 @SETTINGS
 @given(programs())
 def test_variables_are_written_after_all_that_can_fail_or_it_is_said(program):
