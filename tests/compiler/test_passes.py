@@ -92,9 +92,9 @@ def test_passes_do_not_change_their_input():
 
 
 def test_a_pass_that_breaks_the_graph_is_caught(monkeypatch):
-    from distflow.compiler import pipeline
-
-    monkeypatch.setattr(pipeline, "PASSES", (("break", lambda g: g.with_nodes(g.nodes[1:])),))
+    monkeypatch.setattr(
+        "distflow.compiler.passes.rounds.PASSES", (("break", lambda g: g.with_nodes(g.nodes[1:])),)
+    )
     graph, _ = trace(lambda x: math.exp(x) * x, X)
     with pytest.raises(errors.InternalError, match="used before it is defined"):
         optimize(graph)

@@ -7,7 +7,7 @@ code, so that a second start finds one entry in the cache.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from distflow.compiler.cpu.views import Views
 from distflow.graph.ir import Graph, Node, Value
 from distflow.ops.prims.elementwise import stop_gradient
 
+# What makes one native operation of a node with a program inside (`scan_plan`), or says why not.
+NESTED: dict[str, Callable[[Plan, Node], Operation | str]] = {}
 _SIGNATURE = (None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -62,6 +64,8 @@ class Plan:
         self.units, self.reasons = cluster.gather(
             self._without_views(nodes), self.shapes, self.views, self.variables.writes
         )
+        # Roots and scratch buffers, as in `offsets`, that keep their memory all the time.
+        self.staying: set[Any] = set()
         self.operations = self._operations()
         written = self.variables.written
         found, fails_late = schedule(self.operations, written)
@@ -130,7 +134,9 @@ class Plan:
             (node,) = unit.nodes
             kernel = kernels[node]
             if kernel is None:
-                operations.append(self._host(node))
+                nested = NESTED.get(node.primitive.name)
+                made = nested(self, node) if nested else self.reasons[node]
+                operations.append(self._host(node, made) if isinstance(made, str) else made)
                 continue
             native = self._native(node, kernel)
             operations.append(native)
@@ -226,12 +232,11 @@ class Plan:
             kernel, [*operands, Place(output)],
         )  # fmt: skip
 
-    def _host(self, node: Node) -> Host:
+    def _host(self, node: Node, reason: str) -> Host:
         reads = [self.memory_of(v) for v in node.inputs if v not in self.constants]
-        name, reason = node.primitive.name, self.reasons[node]
         return Host(
-            [node], list(dict.fromkeys(reads)), list(node.outputs), f"numpy: {name} ({reason})",
-            reason, None, keeps(node),
+            [node], list(dict.fromkeys(reads)), list(node.outputs),
+            f"numpy: {node.primitive.name} ({reason})", reason, None, keeps(node),
         )  # fmt: skip
 
     def _place(self, value: Value) -> Place:
@@ -262,24 +267,26 @@ class Plan:
                     if v not in self.fresh and v not in self.variables.written:
                         made[v] = operation
                         last[v] = max(last.get(v, 0), end)
+        forever = max((end for _, end in self._spans.values()), default=0)
+        last.update((v, forever + 1) for v in made if v in self.staying)
         shares = self._shares(made, last)
         buffers: dict[Any, memory.Buffer] = {}
         for v, operation in made.items():
             owner = _last(shares, v)
-            start, _ = self._spans[operation]
+            start = 0 if v in self.staying else self._spans[operation][0]
             if owner in buffers:
                 buffers[owner].start = min(buffers[owner].start, start)
                 buffers[owner].end = max(buffers[owner].end, last[v])
             else:
                 num_bytes = contiguous("", self.shapes.of(v) or ()).size * v.dtype.numpy.itemsize
                 buffers[owner] = memory.Buffer(num_bytes, start, last[v])
-        forever = max((end for _, end in self._spans.values()), default=0)
         for operation in self.operations:
             if isinstance(operation, Native):
                 start, end = self._spans[operation]
                 checked = hasattr(operation.kernel, "verify")
                 for i, scratch in enumerate(operation.scratch):
-                    life = (0, forever) if scratch.zeroed or checked else (start, end)
+                    stays = scratch.zeroed or checked or (operation, i) in self.staying
+                    life = (0, forever) if stays else (start, end)
                     buffers[operation, i] = memory.Buffer(scratch.num_bytes, *life)
         offsets, size = memory.lay_out(list(buffers.values()))
         found: dict[Any, int] = dict(zip(buffers, offsets))
@@ -301,6 +308,8 @@ class Plan:
                     alone = all(
                         o is operation or self._spans[o][1] < start for o in reading.get(old, ())
                     )
+                    if v in self.staying:
+                        continue
                     if v in made and old in made and last[old] == end and alone:
                         if old not in shares.values():
                             shares[v] = old
@@ -309,13 +318,19 @@ class Plan:
 
     def describe(self) -> list[str]:
         """Returns a line for each operation: what runs it, and why it is not machine code."""
-        return [
-            o.label for o in self.operations if not (isinstance(o, Host) and o.checks is not None)
-        ]
+        lines = []
+        for o in self.operations:
+            if not (isinstance(o, Host) and o.checks is not None):
+                lines.append(o.label)
+                inner: Plan | None = getattr(o, "body", None)
+                lines += ["  " + line for line in inner.describe()] if inner else []
+        return lines
 
 
 def keeps(node: Node) -> bool:
     """Whether a node that runs on the host may hold on to the arrays that it gets."""
+    if node.primitive.name == "scan" and not node.effect:
+        return any(keeps(n) for n in node.attributes["body_graph"].nodes)
     return bool(node.effect) or node.primitive.family in KEEPING
 
 

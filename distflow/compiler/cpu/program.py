@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from distflow.compiler.cpu import schedule, task, threads, worker
+from distflow.compiler.cpu import task, threads
+from distflow.compiler.cpu.looping import add_loop
 from distflow.compiler.cpu.operations import Host, Native
 from distflow.compiler.cpu.plan import Plan
+from distflow.compiler.cpu.scan_plan import Loop
+from distflow.compiler.cpu.streams import Streams
 from distflow.compiler.cpu.views import View
 from distflow.core import variable
 from distflow.graph.ir import Node, Value
@@ -45,15 +48,16 @@ class Program:
 
     # -- making --
 
-    def _make_blocks(self) -> tuple[Any, dict[int, int]]:
+    def _make_blocks(self) -> tuple[Any, dict[Any, int]]:
         """Returns the pointers of all calls as one array, and where each call's begin."""
         plan = self.plan
         pointers: list[int] = []
-        blocks: dict[int, int] = {}
+        # Equal operations share their calls.
+        blocks: dict[Any, int] = {}
         for segment in plan.segments:
             for phase in segment.phases:
                 for operation, call in phase:
-                    blocks[id(call)] = len(pointers)
+                    blocks[operation, id(call)] = len(pointers)
                     for number, offset in call.arguments:
                         pointers.append(self._pointer(operation, number, offset, len(pointers)))
         return (ctypes.c_int64 * max(len(pointers), 1))(*pointers), blocks
@@ -77,35 +81,19 @@ class Program:
         """Returns (address of each thread's program, one for a single thread, what to keep)."""
         if not phases:
             return None
-        streams: list[list[int]] = [[] for _ in range(self.count)]
-        alone: list[int] = []
-        labels: list[Any] = []
-        dirty: set[int] = set()
+        streams, alone, kept = Streams(self.count), Streams(1), []
         for phase in phases:
-            parts = schedule.deal(phase, self.count)
-            busy = {t for t, part in enumerate(parts) if part}
-            # Only what another thread did before has to be waited for.
-            if any(t != u for t in busy for u in dirty):
-                for stream in streams:
-                    stream += (worker.BARRIER, 0, 0, 0)
-                labels.append(None)
-                dirty = set()
-            dirty |= busy
-            for t, part in enumerate(parts):
-                for operation, call, begin, end in part:
-                    streams[t] += self._record(call, begin, end)
-                    if t == 0:
-                        labels.append(operation)
-            for _, call in phase:
-                alone += self._record(call, 0, call.units)
-        last = (worker.END, 0, 0, 0)
-        made = [(ctypes.c_int64 * (len(s) + 4))(*s, *last) for s in (*streams, alone)]
+            loops = [(o, call) for o, call in phase if isinstance(o, Loop)]
+            calls = [(o, call) for o, call in phase if not isinstance(o, Loop)]
+            for some in (streams, alone):
+                some.phase(calls, self._pointers)
+                kept += [add_loop(o, self._pointers(0, o, call), some) for o, call in loops]
+        made = streams.programs() + alone.programs()
         *programs, single = (ctypes.addressof(m) for m in made)
-        return programs, single, (made, labels)
+        return programs, single, (made, streams.labels, kept)
 
-    def _record(self, call: Any, begin: int, end: int) -> tuple[int, int, int, int]:
-        pointers = ctypes.addressof(self._words) + 8 * self._blocks[id(call)]
-        return threads.function_address(call.function), pointers, begin, end
+    def _pointers(self, thread: int, operation: Native, call: Any) -> int:
+        return ctypes.addressof(self._words) + 8 * self._blocks[operation, id(call)]
 
     def _make_accessors(self) -> None:
         plan = self.plan

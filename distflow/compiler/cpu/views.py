@@ -47,11 +47,13 @@ class Views:
     def __init__(self, shapes: ShapeTable):
         self._shapes = shapes
         self._views: dict[Value, View] = {}
+        # Nodes whose results have memory of their own although they could be views.
+        self.copies: set[Node] = set()
 
     def add(self, node: Node) -> bool:
         """Notes the result of a node as a view, if it is one; returns whether it is."""
         make = _RULES.get(node.primitive.name)
-        if make is None:
+        if make is None or node in self.copies:
             return False
         (output,) = node.outputs
         shape = self._shapes.of(output)
@@ -83,6 +85,11 @@ class Views:
     def is_view(self, value: Value) -> bool:
         """Whether a value has no memory of its own."""
         return value in self._views
+
+    def lies(self, value: Value, layout: Layout) -> None:
+        """Notes how an input of the program lies, if it is not contiguous."""
+        if layout != contiguous(layout.dtype, layout.shape):
+            self._views[value] = View(value, 0, layout)
 
     def alias(self, value: Value, root: Value) -> None:
         """Notes a value that has the very elements of another (a variable that is read)."""
@@ -168,3 +175,5 @@ _RULES = {
     "slice": _slice,
     "reshape": _reshape,
 }
+# Primitives whose results may be views.
+NAMES = frozenset(_RULES)

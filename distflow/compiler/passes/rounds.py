@@ -1,0 +1,59 @@
+"""The passes over a graph, in order, verified between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distflow.compiler.passes.dead import narrow, remove_dead
+from distflow.compiler.passes.dedup import share_equal
+from distflow.compiler.passes.fold import fold
+from distflow.compiler.passes.inline import inline
+from distflow.compiler.passes.simplify import simplify
+from distflow.compiler.passes.state import forward_reads, lower_updates
+from distflow.compiler.passes.trail import Trail
+from distflow.graph.ir import Graph, Node
+from distflow.graph.verify import verify
+
+# In order; each takes a Graph and returns one that means the same, or the same one.
+PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("remove_dead", remove_dead),
+    ("inline", inline),
+    ("lower_updates", lower_updates),
+    ("forward_reads", forward_reads),
+    ("share_equal", share_equal),
+    ("fold", fold),
+    ("simplify", simplify),
+    ("narrow", narrow),
+    ("remove_dead", remove_dead),
+)
+# Hold only for variables that are the program's own (`optimize`).
+FOR_OWNED = frozenset({"lower_updates", "forward_reads"})
+# One pass makes work for another; what is left after so many rounds is not worth more.
+_MOST_ROUNDS = 4
+
+
+def optimize(graph: Graph, owned: bool = True) -> Graph:
+    """Returns an equal, leaner graph; verifies it before the first pass and after each.
+
+    With DISTFLOW_PRINT_PASSES it logs what each pass (or each of the named ones) changes.
+
+    Args:
+      graph: a finished graph; it stays as it is.
+      owned: the variables among its inputs will be different ones, and each gives back what was
+        written to it (`Storage.reads_back`): neither aliases nor aggregates of replicas.
+    """
+    checked: set[Node] = set()
+    verify(graph, checked)
+    trail = Trail(graph, [name for name, _ in PASSES])
+    for _ in range(_MOST_ROUNDS):
+        start = graph
+        for name, run in PASSES:
+            if name in FOR_OWNED and not owned:
+                continue
+            before, graph = graph, run(graph)
+            if graph is not before:
+                verify(graph, checked)
+                trail.note(name, before, graph)
+        if graph is start:
+            break
+    return graph
