@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,8 +73,9 @@ class Contraction:
     """Machine code for one Nest, and the copies that come before it."""
 
     def __init__(self, nest: Nest, column_stride: int, target: isa.Target):
-        module = ir.Module("contraction")
+        description = nest, column_stride
         self._copies: list[_Panels] = []
+        self._emitters: list[Callable[[Any], None]] = []
         products = math.prod(axis.extent for axis in nest.inner)
         sharing = math.prod(axis.extent for axis in nest.rows if axis.b == 0)
         if (
@@ -89,7 +90,7 @@ class Contraction:
             and products * nest.columns * nest.item_bytes > _BYTES_FOR_PANELS
         ):
             width = plan(replace(nest, panel=1), target).width
-            nest = self._add_panels(module, nest, column_stride, width)
+            nest = self._add_panels(nest, column_stride, width)
             cut = plan(nest, target, width)
         else:
             cut = plan(nest, target)
@@ -98,15 +99,12 @@ class Contraction:
             and nest.inner[0].a * nest.item_bytes >= _FAR_BYTES
             and -(-nest.columns // cut.width) >= _TILES_FOR_ROW_PANELS
         ):  # fmt: skip
-            nest = self._add_row_panels(module, nest, cut.tile[0])
+            nest = self._add_row_panels(nest, cut.tile[0])
             cut = replace(plan(nest, target, cut.width), tiled=nest.rows, tile=cut.tile)
-        self.nest, self.plan = nest, cut
-        emit(module, "contract", nest, cut, target)
-        code = jit.compile_module(jit.plain(module), "contraction")
-        self._functions = {
-            name: function(code, name)
-            for name in ("contract", *(copy.name for copy in self._copies))
-        }
+        self.nest, self.plan, self._target = nest, cut, target
+        names = ["contract", *(copy.name for copy in self._copies)]
+        code = jit.compile_described(repr(description), names, self._write)
+        self._functions = {name: function(code, name) for name in names}
         rows = math.prod(axis.extent for axis in nest.rows)
         self._work = max(
             rows * products * nest.columns // _PRODUCTS_PER_NS,
@@ -135,7 +133,14 @@ class Contraction:
         calls.append(Call(main, (c, places["a"], places["b"], *extras), (c[0],), units, self._work))
         return calls, buffers
 
-    def _add_panels(self, module: Any, nest: Nest, column_stride: int, width: int) -> Nest:
+    def _write(self) -> str:
+        module = ir.Module("contraction")
+        for add in self._emitters:
+            add(module)
+        emit(module, "contract", self.nest, self.plan, self._target)
+        return jit.plain(module)
+
+    def _add_panels(self, nest: Nest, column_stride: int, width: int) -> Nest:
         """Adds the copy of B to panels [column tile, *batch, *inner, width]; returns its nest."""
         count, width = -(-nest.columns // width), min(width, nest.columns)
         strides = []
@@ -155,13 +160,15 @@ class Contraction:
             steps.append(Step(axis.extent, axis.b, inner[-1].b))
         steps.append(Step(width, column_stride, 1))
         tail = nest.columns - (count - 1) * width
-        emit_copy(module, "pack", nest.dtype, steps, tail, together=together)
+        self._emitters.append(
+            lambda m: emit_copy(m, "pack", nest.dtype, steps, tail, together=together)
+        )
         units = math.prod(step.extent for step in steps[:together])
         self._copies.append(_Panels("pack", "b", units, count * size))
         return replace(nest, rows=tuple(rows), inner=collapse(tuple(inner)) or (Axis(1),),
                        panel=size)  # fmt: skip
 
-    def _add_row_panels(self, module: Any, nest: Nest, tile: int) -> Nest:
+    def _add_row_panels(self, nest: Nest, tile: int) -> Nest:
         """Adds the copy of A to panels [row tile, inner, tile]; returns its nest."""
         (row,), (k,) = nest.rows, nest.inner
         size, several = k.extent * tile + _GAP, -(-_RUN_FOR_ROW_PANELS // tile)
@@ -178,10 +185,12 @@ class Contraction:
             name = f"pack_rows_{len(parts)}"
             steps = [Step(groups, count * tile * row.a, count * size), step,
                      Step(count, tile * row.a, size), replace(within, extent=each)]  # fmt: skip
-            emit_copy(module, name, nest.dtype, steps, together=2)
+            self._emitters.append(
+                functools.partial(emit_copy, name=name, dtype=nest.dtype, axes=steps, together=2)
+            )
             parts.append(Part(name, groups * k.extent, done * tile * row.a, done * size))
             done += groups * count
-        emit_joined(module, "pack_rows", nest.dtype, parts)
+        self._emitters.append(lambda m: emit_joined(m, "pack_rows", nest.dtype, parts))
         units = sum(part.units for part in parts)
         self._copies.append(_Panels("pack_rows", "a", units, done * size))
         return replace(nest, rows=(replace(row, a=1),), inner=(replace(k, a=tile),), row_panel=size)

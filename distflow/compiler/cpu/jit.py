@@ -5,8 +5,9 @@ written from; target, versions of LLVM, llvmlite and distflow) and carries a che
 only if the folder and the file belong to this user alone and the checksum holds; otherwise it is
 made anew. `size_limit.py` keeps the folder from growing without end.
 
-Optimisation level 3 without any fast-math: LLVM may not reorder or contract floating-point
-operations, so the bits are those that the IR spells out.
+Optimised without any fast-math: LLVM may not reorder or contract floating-point operations, so the
+bits are those that the IR spells out. Code whose vectors are written out goes through a few passes
+only: all of level 3 makes it no faster, and takes most of the time of a first call.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ from distflow.compiler.cpu import isa, size_limit
 
 _MAGIC = b"dfcode1\n"
 _DIGEST_BYTES = 32
-# First line of IR that code is made from as it stands.
+# First lines of IR that code is made from as it stands, and after a few passes.
 _PLAIN = "; as it stands\n"
+_VECTORS = "; vectors are written out\n"
+# What is left to do where vectors are written out: registers for what is in memory, shorter
+# addresses, and each of them once.
+_FEW_PASSES = ("sroa", "simplify_cfg", "instruction_combine", "new_gvn")
 
 # Guards LLVM, the table of modules and the counters. Held over a fork, so that no child inherits
 # LLVM (which has a lock of its own) in the middle of something.
@@ -86,21 +91,22 @@ def compile_module(module: Any, name: str) -> Module:
 
 
 def compile_described(
-    description: str, name: str, make: Callable[[], Any], *, explicit: bool = False
+    description: str, symbols: Sequence[str], make: Callable[[], Any], *, explicit: bool = False
 ) -> Module:
     """Returns the machine code of a module that is written only if the cache has no code for it.
 
     Args:
       description: all that decides the module but this package's sources, which are added.
-      name: of the one function that can be looked up.
+      symbols: the functions that can be looked up.
       make: writes the module.
-      explicit: its vectors are written out: LLVM optimises less, which takes less time.
+      explicit: its vectors are written out, as in `vectors`.
     """
     target = isa.current()
-    key = _key(f"{_sources()} {name} {description}", target)
+    key = _key(f"{_sources()} {' '.join(symbols)} {description}", target)
     with _lock:
         if key not in _modules:
-            _modules[key] = _load(lambda: str(make()), [name], target, key, name, explicit)
+            write = (lambda: vectors(make())) if explicit else (lambda: str(make()))
+            _modules[key] = _load(write, symbols, target, key, symbols[0])
         return _modules[key]
 
 
@@ -110,6 +116,11 @@ def plain(module: Any) -> str:
     Kernels that are written vector by vector gain nothing by them and compile in half the time.
     """
     return f"{_PLAIN}{module}"
+
+
+def vectors(module: Any) -> str:
+    """Returns a module's text, marked as code whose vectors are written out: few passes do."""
+    return f"{_VECTORS}{module}"
 
 
 def counts() -> dict[str, int]:
@@ -132,16 +143,16 @@ def verify_for(module: Any, triple: str) -> bytes:
 def _sources() -> str:
     """Returns the digest of the sources of this folder, which write the modules."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
         data = path.read_bytes()
-        digest.update(f"{path.name} {len(data)} ".encode() + data)
+        digest.update(f"{path.relative_to(folder).as_posix()} {len(data)} ".encode() + data)
     return digest.hexdigest()
 
 
 def _load(
-    text: Callable[[], str], symbols: Sequence[str], target: isa.Target, key: str, name: str,
-    explicit: bool = False,
-) -> Module:  # fmt: skip
+    text: Callable[[], str], symbols: Sequence[str], target: isa.Target, key: str, name: str
+) -> Module:
     global _engine
     llvm = isa.binding()
     if _engine is None:
@@ -149,7 +160,7 @@ def _load(
     path = _folder()
     code = None if path is None else _read(path / key, key)
     if code is None:
-        code = _object_code(llvm, text(), target.triple, _machine(llvm, target), explicit)
+        code = _object_code(llvm, text(), target.triple, _machine(llvm, target))
         _counts["compiled"] += 1
         if path is not None:
             _write(path, key, code)
@@ -179,17 +190,25 @@ def _machine(llvm: Any, target: isa.Target) -> Any:
     )  # fmt: skip
 
 
-def _object_code(llvm: Any, text: str, triple: str, machine: Any, explicit: bool = False) -> bytes:
+def _object_code(llvm: Any, text: str, triple: str, machine: Any) -> bytes:
     module = llvm.parse_assembly(text)
     module.triple = triple
     module.data_layout = str(machine.target_data)
     module.verify()
     if text.startswith(_PLAIN):
         return machine.emit_object(module)
-    options = llvm.create_pipeline_tuning_options(speed_level=1 if explicit else 3)
-    options.loop_vectorization = options.slp_vectorization = not explicit
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = True
     passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
+    if not text.startswith(_VECTORS):
+        passes.getModulePassManager().run(module, passes)
+        return machine.emit_object(module)
+    few = llvm.create_new_function_pass_manager()
+    for name in _FEW_PASSES:
+        getattr(few, f"add_{name}_pass")()
+    for function in module.functions:
+        if not function.is_declaration:
+            few.run(function, passes)
     return machine.emit_object(module)
 
 

@@ -25,7 +25,7 @@ from distflow.compiler.cpu.steps import Loop, Reduced, Step, element_ns, nest_of
 from distflow.compiler.cpu.sweep import METADATA, Sweep
 from distflow.compiler.cpu.table import accumulator
 
-__all__ = ["Loop", "Reduced", "Stage", "Step", "emit_loop", "metadata"]
+__all__ = ["Loop", "Reduced", "Stage", "Step", "emit_loop", "metadata", "stages_of"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,18 @@ def metadata() -> str:
 
 def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
     """Adds the functions of a loop to a module; returns its stages, in order."""
+    made = _sweeps(code, loop, name)
+    for sweep, stage in made:
+        sweep.emit(stage.symbol)
+    return [stage for _, stage in made]
+
+
+def stages_of(loop: Loop, name: str) -> list[Stage]:
+    """Returns the stages that `emit_loop` adds, and adds nothing."""
+    return [stage for _, stage in _sweeps(Code(), loop, name)]
+
+
+def _sweeps(code: Code, loop: Loop, name: str) -> list[tuple[Sweep, Stage]]:
     nest = nest_of(loop)
     chunks = nests.chunks_of(nest)
     cost = element_ns(loop)
@@ -63,8 +75,8 @@ def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
     wanted = [True] * (len(dtypes) - len(loop.reductions)) + [r.wanted for r in loop.reductions]
     places = [(sum(wanted[:i]), 0) if want else None for i, want in enumerate(wanted)]
     if chunks is None:
-        units = Sweep(code, loop, nest, dtypes, places, cost).emit(name)
-        return [Stage(name, units, loop.work_ns())]
+        sweep = Sweep(code, loop, nest, dtypes, places, cost)
+        return [(sweep, Stage(name, sweep.units, loop.work_ns()))]
     assert not loop.rows().left, "rows that passes go over are short"
     count = len(loop.reductions)
     first = len(dtypes) - count
@@ -74,10 +86,10 @@ def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
     ]
     step, strides = _partial_strides(nest, chunks)
     kinds = [accumulator(r.primitive, r.dtype) for r in loop.reductions]
-    units = Sweep(
+    sweep = Sweep(
         code, loop, nests.redirected(nest, results, strides), [*dtypes[:first], *kinds],
         [*places[:first], *scratch], cost, chunks, step,
-    ).emit(name)  # fmt: skip
+    )  # fmt: skip
     # The second stage: a loop over results of chunks.
     last = Loop(
         (), tuple((kind, ()) for kind in kinds), (), (),
@@ -92,12 +104,11 @@ def emit_loop(code: Code, loop: Loop, name: str) -> list[Stage]:
         code, last, Nest(kept, (over,), nest.by_rows), [*kinds, *dtypes[first:]],
         [*scratch, *places[first:]], element_ns(last),
     )  # fmt: skip
-    name2 = f"{name}.last"
-    units2 = combining.emit(name2)
     size = chunks.count * math.prod(d.extent for d in kept)
+    work = int(size * element_ns(last)) + 1
     return [
-        Stage(name, units, loop.work_ns()),
-        Stage(name2, units2, int(size * element_ns(last)) + 1),
+        (sweep, Stage(name, sweep.units, loop.work_ns())),
+        (combining, Stage(f"{name}.last", combining.units, work)),
     ]
 
 

@@ -6,15 +6,13 @@ code, so that a second start finds one entry in the cache.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import cluster, jit, loops, memory, table
-from distflow.compiler.cpu.emit import Code
+from distflow.compiler.cpu import cluster, loop_code, loops, memory, table
 from distflow.compiler.cpu.operations import Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
@@ -26,7 +24,6 @@ from distflow.ops.prims.elementwise import stop_gradient
 
 # What makes one native operation of a node with a program inside (`scan_plan`), or says why not.
 NESTED: dict[str, Callable[[Plan, Node], Operation | str]] = {}
-_SIGNATURE = (None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 class Plan:
@@ -125,7 +122,7 @@ class Plan:
             unit.nodes[0]: self._kernel(unit.nodes[0]) for unit in self.units if not unit.is_loop
         }
         regions = self._regions()
-        compiled = _compile([r.loop for r in regions if r is not None], self.graph.name)
+        compiled = loop_code.compiled([r.loop for r in regions if r is not None])
         operations: list[Operation] = []
         for unit, region in zip(self.units, regions):
             if region is not None:
@@ -343,22 +340,6 @@ def _last(shares: dict[Value, Value], value: Value) -> Value:
 def layout_bytes(layout: Layout, item_bytes: int) -> tuple[int, ...]:
     """Returns strides in bytes, as NumPy wants them."""
     return tuple(s * item_bytes for s in layout.strides)
-
-
-def _compile(
-    wanted: Sequence[loops.Loop], name: str
-) -> dict[loops.Loop, list[tuple[Any, loops.Stage]]]:
-    """Returns the functions of each loop, with their stages; equal loops are compiled once."""
-    distinct = list(dict.fromkeys(wanted))
-    if not distinct:
-        return {}
-    code = Code()
-    stages = [loops.emit_loop(code, loop, f"loop{i}") for i, loop in enumerate(distinct)]
-    module = jit.compile_module(code.text() + loops.metadata(), name)
-    return {
-        loop: [(module.function(stage.symbol, *_SIGNATURE), stage) for stage in found]
-        for loop, found in zip(distinct, stages)
-    }
 
 
 def _distinct(places: Sequence[Place]) -> list[Value]:

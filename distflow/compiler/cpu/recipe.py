@@ -62,7 +62,7 @@ class Recipe:
             emit(module, name)
             return module
 
-        code = jit.compile_described(repr(description), name, make, explicit=explicit)
+        code = jit.compile_described(repr(description), [name], make, explicit=explicit)
         function = contract.function(code, name)
         written = tuple(number for number, _ in writes)
         self._calls.append(Call(function, (*writes, *reads), written, units, work))

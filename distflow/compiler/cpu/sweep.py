@@ -55,30 +55,41 @@ class Sweep(Body):
         self.unroll = _UNROLL if steps_ns <= _CHEAP_NS else 2 if steps_ns <= 2 * _CHEAP_NS else 1
         self.most = int(min(max(_UNIT_NS / element_ns, _LEAST_ELEMENTS), _MOST_ELEMENTS))
 
-    def emit(self, name: str) -> int:
-        """Adds the function; returns its units of work."""
+    def emit(self, name: str) -> None:
+        """Adds the function."""
         self.open()
-        units = self.crossed() if self.nest.crossed else self.units()
+        if self.nest.crossed:
+            self.crossed()
+        else:
+            self.in_units()
         self.code.add(self.flow.function(name))
-        return units
 
     # -- units -----------------------------------------------------------------------------
 
+    @property
     def units(self) -> int:
-        """Writes the loop over units of work; returns their number."""
-        kept = self.nest.kept
-        chunks = self.chunks
+        """The number of units of work."""
+        return self._pieces().count * (self.chunks.count if self.chunks else 1)
+
+    def _pieces(self) -> Cut:
+        extents = [d.extent for d in self.nest.kept]
+        if self.nest.crossed:
+            return nests.cut_crossed(extents, self.most)
         reduced = math.prod(d.extent for d in self.nest.reduced)
-        if chunks is not None:
-            reduced = -(-reduced // chunks.count)
+        if self.chunks is not None:
+            reduced = -(-reduced // self.chunks.count)
         multiple = 1 if self.nest.by_rows else LANES * self.unroll
-        pieces = nests.cut([d.extent for d in kept], max(1, self.most // reduced), multiple)
+        return nests.cut(extents, max(1, self.most // reduced), multiple)
+
+    def in_units(self) -> None:
+        """Writes the loop over units of work."""
+        kept, chunks, pieces = self.nest.kept, self.chunks, self._pieces()
         if pieces.at == 0 and chunks is None:
             # Parts of one dimension: a range of units is a range of it.
             begin = self.flow.times("%begin", pieces.part)
             end = self.flow.minimum(self.flow.times("%end", pieces.part), kept[0].extent)
             self.over_kept(self.start, 0, begin, end, "0")
-            return pieces.count
+            return
         with self.flow.loop("%begin", "%end") as unit:
             piece, chunk = self.flow.divide(unit, chunks.count if chunks else 1)
             outer, part = self.flow.divide(piece, pieces.parts)
@@ -86,7 +97,6 @@ class Sweep(Body):
             offsets = self.decode(self.start, outer, kept[: pieces.at])
             offsets = self.advance(offsets, self.chunk_dimension, chunk)
             self.over_kept(offsets, pieces.at, begin, end, chunk)
-        return pieces.count * (chunks.count if chunks else 1)
 
     def over_kept(self, offsets: list[str], at: int, begin: str, end: str, chunk: str) -> None:
         """Visits a range of one kept dimension, and all of those inside of it."""
@@ -109,11 +119,11 @@ class Sweep(Body):
                 ),
             )  # fmt: skip
 
-    def crossed(self) -> int:
+    def crossed(self) -> None:
         """Writes a transposition: blocks along the last dimension, and the one before in each."""
         *outer, wide, inner = self.nest.kept
         extents = [d.extent for d in self.nest.kept]
-        pieces = nests.cut_crossed(extents, self.most)
+        pieces = self._pieces()
         flow = self.flow
         with flow.loop("%begin", "%end") as unit:
             piece, part = flow.divide(unit, pieces.parts)
@@ -130,7 +140,6 @@ class Sweep(Body):
                         self.body(_width(count), count, self.advance(place, wide, index), inner)
 
             self.blocks(inner, first, last, visit, unroll=1)
-        return pieces.count
 
     # -- blocks ----------------------------------------------------------------------------
 

@@ -101,18 +101,18 @@ def test_described_module_is_written_only_if_the_cache_has_no_code_for_it(folder
         written.append(fresh_text())
         return written[-1]
 
-    first = jit.compile_described("a", "twice_plus", make)
-    assert jit.compile_described("a", "twice_plus", make) is first
+    first = jit.compile_described("a", ["twice_plus"], make)
+    assert jit.compile_described("a", ["twice_plus"], make) is first
     forget()
-    assert call(jit.compile_described("a", "twice_plus", make), 0.0) == call(first, 0.0)
+    assert call(jit.compile_described("a", ["twice_plus"], make), 0.0) == call(first, 0.0)
     assert len(written) == 1
-    assert call(jit.compile_described("b", "twice_plus", make), 0.0) != call(first, 0.0)
+    assert call(jit.compile_described("b", ["twice_plus"], make), 0.0) != call(first, 0.0)
 
 
 def test_described_module_is_written_again_when_the_sources_change(folder, monkeypatch):
-    first = jit.compile_described("sources", "twice_plus", fresh_text)
+    first = jit.compile_described("sources", ["twice_plus"], fresh_text)
     monkeypatch.setattr(jit, "_sources", lambda: "others")
-    assert jit.compile_described("sources", "twice_plus", fresh_text) is not first
+    assert jit.compile_described("sources", ["twice_plus"], fresh_text) is not first
 
 
 def test_folder_is_private(folder):

@@ -53,7 +53,7 @@ def compiled(loop):
     """The stages of a loop as (function, units)."""
     code = Code()
     stages = loops.emit_loop(code, loop, "f")
-    module = jit.compile_module(code.text() + loops.metadata(), "test")
+    module = jit.compile_module(jit.vectors(code.text() + loops.metadata()), "test")
     types = (None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     return [(module.function(s.symbol, *types), s.units) for s in stages]
 
