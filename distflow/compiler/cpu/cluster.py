@@ -55,8 +55,9 @@ def gather(
 class _Clusters:
     """Units while they are being merged; a unit that was merged into another is None.
 
-    `needs[i]` and `users[i]` are sets of units as bits: those that come before and after unit i,
-    directly or not.
+    `before[i]` and `after[i]` are the units that unit i waits for, and that wait for it, directly.
+    `needs[i]` has a bit for each unit that comes before unit i, directly or not; bits of units that
+    are no more stay behind.
     """
 
     def __init__(self, shapes: ShapeTable, views: Views | None, writes: Mapping[Node, Value]):
@@ -68,8 +69,9 @@ class _Clusters:
         self.views = views
         self.units: list[Unit | None] = []
         self.home: list[int] = []  # the unit that a unit was merged into, else itself
+        self.before: list[set[int]] = []
+        self.after: list[set[int]] = []
         self.needs: list[int] = []
-        self.users: list[int] = []
         self.made_by: dict[Value, int] = {}
         self.readers: dict[Value, list[int]] = {}
         self.numbers: dict[Node, int] = {}
@@ -144,12 +146,12 @@ class _Clusters:
         needs = 0
         for i in before:
             needs |= self.needs[i] | 1 << i
+            self.after[i].add(here)
         self.units.append(unit)
         self.home.append(here)
+        self.before.append(set(before))
+        self.after.append(set())
         self.needs.append(needs)
-        self.users.append(0)
-        for i in _bits(needs):
-            self.users[i] |= 1 << here
         self.made_by.update((v, here) for v in node.outputs)
         self.numbers[node] = len(self.numbers)
         return here
@@ -179,8 +181,7 @@ class _Clusters:
         a, b = self.units[i], self.units[j]
         assert a is not None
         assert b is not None
-        # Nothing may come after one and before the other.
-        if self.needs[i] & self.users[j] or self.needs[j] & self.users[i]:
+        if self.is_between(i, j) or self.is_between(j, i):
             return None
         if len(a.forms) + len(b.forms) > _MOST_STEPS:
             return None
@@ -189,6 +190,13 @@ class _Clusters:
         found = joined(a, b, self.numbers, self.shapes, self.views)
         return found if found is not None and self.may_write(found) else None
 
+    def is_between(self, i: int, j: int) -> bool:
+        """Whether some unit comes after unit i and before unit j."""
+        bit, needs = 1 << i, self.needs
+        if not needs[j] & bit:
+            return False
+        return any(needs[k] & bit for k in self.before[j] if k != i)
+
     def merge(self, i: int, j: int, found: Unit) -> int:
         """Puts one unit in the place of i and j; returns i."""
         gone = self.units[j]
@@ -196,14 +204,25 @@ class _Clusters:
         self.units[i], self.units[j] = found, None
         self.made_by.update((v, i) for n in gone.nodes for v in n.outputs)
         self.home[j] = i
-        mine, other = 1 << i, 1 << j
-        needs = (self.needs[i] | self.needs[j]) & ~(mine | other)
-        users = (self.users[i] | self.users[j]) & ~(mine | other)
-        self.needs[i], self.users[i] = needs, users
-        for k in _bits(needs):
-            self.users[k] = (self.users[k] | users | mine) & ~other
-        for k in _bits(users):
-            self.needs[k] = (self.needs[k] | needs | mine) & ~other
+        for k in self.before[j]:
+            self.after[k].discard(j)
+            self.after[k].add(i)
+        for k in self.after[j]:
+            self.before[k].discard(j)
+            self.before[k].add(i)
+        for sets in (self.before, self.after):
+            sets[i] |= sets[j]
+            sets[i] -= {i, j}
+        needs = self.needs[i] = (self.needs[i] | self.needs[j]) & ~(1 << i | 1 << j)
+        needs |= 1 << i
+        # Who comes after unit i has its bits already if a unit on the way has.
+        later = list(self.after[i])
+        while later:
+            k = later.pop()
+            more = self.needs[k] | needs
+            if more != self.needs[k]:
+                self.needs[k] = more
+                later += self.after[k]
         return i
 
     def in_order(self) -> list[Unit]:
@@ -245,10 +264,3 @@ class _Clusters:
                     heapq.heappush(ready, j)
         assert len(order) == len(kept), "the clusters form a cycle"
         return order
-
-
-def _bits(number: int) -> Iterator[int]:
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low
