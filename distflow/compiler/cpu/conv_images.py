@@ -202,7 +202,7 @@ def _panels(
     panels, tail = recipe.buffer(w.dtype, count * tile.size), columns % width
     recipe.call(
         "panels", [w.dtype, steps, tail], lambda m, n: emit_copy(m, n, w.dtype, steps, tail),
-        [panels], [place], count, w.size // COPIES, explicit=False,
+        [panels], [place], count, w.size // COPIES,
     )  # fmt: skip
     return Layout(w.dtype, w.shape, tile.strides), panels, tile.size
 

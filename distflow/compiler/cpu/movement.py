@@ -102,7 +102,7 @@ class Moves:
 
     def calls(self) -> tuple[Call, ...]:
         """Compiles the module and returns its calls."""
-        module = jit.compile_module(self._code.text() + loops.metadata(), "movement")
+        module = jit.compile_module(jit.vectors(self._code.text() + loops.metadata()), "movement")
         return tuple(
             Call(module.function(s.symbol, *_SIGNATURE), arguments, writes, s.units, s.work_ns)
             for s, arguments, writes in self._calls

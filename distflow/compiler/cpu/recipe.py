@@ -88,7 +88,7 @@ class Recipe:
         self.call(
             "copy", [to.dtype, steps, source.dtype],
             lambda m, n: emit_copy(m, n, to.dtype, steps, source=source.dtype),
-            [place], [of], steps[0].extent, to.size // COPIES, explicit=False,
+            [place], [of], steps[0].extent, to.size // COPIES,
         )  # fmt: skip
         return place
 
