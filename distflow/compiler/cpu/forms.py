@@ -42,11 +42,17 @@ class Unit:
     @property
     def shape(self) -> Shape:
         """What its loop goes over; narrow forms go over what reductions keep of it."""
-        return max((f.shape for f in self.forms), key=lambda s: (math.prod(s), len(s)))
+        shapes = dict.fromkeys([f.shape for f in self.forms])
+        if len(shapes) == 1:
+            return next(iter(shapes))
+        return max(shapes, key=lambda s: (math.prod(s), len(s)))
 
     def axes(self) -> tuple[int, ...] | None:
         """The axes that its reductions share; None while it has none."""
-        return next((f.axes for f in self.forms if f.axes is not None), None)
+        for form in self.forms:
+            if form.axes is not None:
+                return form.axes
+        return None
 
 
 def form_of(node: Node, shapes: ShapeTable) -> Form | str:

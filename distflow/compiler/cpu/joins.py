@@ -8,6 +8,7 @@ is what is computed of them alone (a mean, a deviation): such narrow steps join 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -38,11 +39,12 @@ def joined(
     axes = {u.axes() for u in (a, b)} - {None}
     if len(axes) > 1:
         return None
-    shape = max(a.shape, b.shape, key=lambda s: (math.prod(s), len(s)))
+    both = a.shape, b.shape
+    shape = max(both, key=lambda s: (math.prod(s), len(s)))
     reduced = next(iter(axes), None) or ()
     rows = _has_rows(shape, reduced)
-    for unit in (a, b):
-        if unit.shape != shape and not (rows and _is_narrow(unit.shape, shape, reduced)):
+    for own in both:
+        if own != shape and not (rows and _is_narrow(own, shape, reduced)):
             return None
     pairs = sorted(zip((*a.nodes, *b.nodes), (*a.forms, *b.forms)), key=lambda p: numbers[p[0]])
     made: dict[Value, tuple[Strides, Form]] = {}
@@ -64,12 +66,16 @@ def joined(
             ):
                 return None
             operands.append(root)
-        inside = frozenset(v for v in operands if v in made)
-        forms.append(replace(form, operands=tuple(operands), inside=inside))
-        made[node.outputs[0]] = _lies(form, shape, reduced), form
+        inside = frozenset([v for v in operands if v in made])
+        # Most forms of the two units stay as they are.
+        if inside != form.inside or tuple(operands) != form.operands:
+            form = replace(form, operands=tuple(operands), inside=inside)
+        forms.append(form)
+        made[node.outputs[0]] = _lies(form.shape, form.axes, shape, reduced), form
     return Unit([node for node, _ in pairs], forms)
 
 
+@functools.lru_cache(maxsize=4096)
 def over_loop(strides: Strides, own: Shape, shape: Shape, axes: tuple[int, ...]) -> Strides:
     """Returns strides over a form's own shape as strides over its loop's: 0 where it repeats."""
     if len(own) != len(shape):  # narrow, without the axes
@@ -90,10 +96,13 @@ def _is_narrow(own: Shape, shape: Shape, axes: tuple[int, ...]) -> bool:
     return own in (shape[:kept], shape[:kept] + (1,) * len(axes))
 
 
-def _lies(form: Form, shape: Shape, axes: tuple[int, ...]) -> Strides:
+@functools.lru_cache(maxsize=4096)
+def _lies(
+    own: Shape, own_axes: tuple[int, ...] | None, shape: Shape, axes: tuple[int, ...]
+) -> Strides:
     """Returns how the result of a form lies in memory, over the loop."""
-    if form.axes is None:
-        return over_loop(contiguous(form.shape), form.shape, shape, axes)
+    if own_axes is None:
+        return over_loop(contiguous(own), own, shape, axes)
     kept = tuple(d for i, d in enumerate(shape) if i not in axes)
     return over_loop(contiguous(kept), kept, shape, axes)
 
@@ -104,10 +113,18 @@ def _seen(
 ) -> Strides | None:  # fmt: skip
     """Returns how a form sees the elements of a root, over the loop; None: not from the first."""
     own = shapes.of(value) or ()
-    strides = contiguous(own)
+    strides = None
     if views is not None and value is not root:
         view = views.of(value)
         if view.offset:
             return None
         strides = view.layout.strides
-    return over_loop(broadcast(own, strides, form.shape), form.shape, shape, axes)
+    return _spread_over(own, strides, form.shape, shape, axes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _spread_over(
+    own: Shape, strides: Strides | None, form: Shape, shape: Shape, axes: tuple[int, ...]
+) -> Strides:
+    strides = contiguous(own) if strides is None else strides
+    return over_loop(broadcast(own, strides, form), form, shape, axes)
