@@ -185,7 +185,8 @@ class _Clusters:
             return None
         if len(a.forms) + len(b.forms) > _MOST_STEPS:
             return None
-        if len({v for f in (*a.forms, *b.forms) for v in f.operands}) > _MOST_ARRAYS:
+        made = {v for n in (*a.nodes, *b.nodes) for v in n.outputs}
+        if len({v for f in (*a.forms, *b.forms) for v in f.operands} - made) > _MOST_ARRAYS:
             return None
         found = joined(a, b, self.numbers, self.shapes, self.views)
         return found if found is not None and self.may_write(found) else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import cluster, loop_code, loops, memory, table
+from distflow.compiler.cpu import cluster, loop_code, loops, memory, parts, table
 from distflow.compiler.cpu.operations import Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
@@ -61,6 +61,7 @@ class Plan:
         self.units, self.reasons = cluster.gather(
             self._without_views(nodes), self.shapes, self.views, self.variables.writes
         )
+        self.units, self.parts = parts.join(self.units, self.shapes, self.views, self.graph.outputs)
         # Roots and scratch buffers, as in `offsets`, that keep their memory all the time.
         self.staying: set[Any] = set()
         self.operations = self._operations()
@@ -169,11 +170,12 @@ class Plan:
                 regions.append(None)
                 continue
             made = {v for n in unit.nodes for v in n.outputs}
-            wanted = {v for v in made if readers.get(v, set()) - {i}}
+            wanted = {v for v in made if v in self.parts or readers.get(v, set()) - {i}}
             layouts = {
                 v: self.views.of(v).layout.strides
                 for form in unit.forms for v in form.operands if v not in made
             }  # fmt: skip
+            layouts.update((v, self.parts[v].strides) for v in made if v in self.parts)
             regions.append(cluster.region_of(unit, self.shapes, wanted, self._numbers, layouts))
         return regions
 
@@ -182,7 +184,7 @@ class Plan:
         stages: list[tuple[Any, loops.Stage]],
     ) -> Native:  # fmt: skip
         inputs = [self._place(v) for v in region.inputs]
-        outputs = [Place(self._written_by.get(v, v)) for v in region.outputs]
+        outputs = [self._target(v) for v in region.outputs]
         operands = [*inputs, *outputs]
         scratch: tuple[Scratch, ...] = ()
         if region.loop.scratch_bytes:
@@ -193,10 +195,12 @@ class Plan:
             Call(function, arguments, writes, stage.units, stage.work_ns)
             for function, stage in stages
         )
+        joined = [self.parts[v].node for v in region.outputs if v in self.parts]
         names = ", ".join(n.primitive.name for n in unit.nodes)
         replaces = {} if region.loop.reductions else self._replaceable(region, inputs, outputs)
         return Native(
-            unit.nodes, _distinct(inputs), _distinct(outputs), f"loop {list(unit.shape)}: {names}",
+            [*unit.nodes, *dict.fromkeys(joined)], _distinct(inputs), _distinct(outputs),
+            f"loop {list(unit.shape)}: {names}",
             Kernel(calls, scratch), operands, replaces,
         )  # fmt: skip
 
@@ -235,6 +239,13 @@ class Plan:
             [node], list(dict.fromkeys(reads)), list(node.outputs),
             f"numpy: {node.primitive.name} ({reason})", reason, None, keeps(node),
         )  # fmt: skip
+
+    def _target(self, value: Value) -> Place:
+        """Returns where a loop writes a value."""
+        if value in self.parts:
+            part = self.parts[value]
+            return Place(part.whole, part.offset * value.dtype.numpy.itemsize)
+        return Place(self._written_by.get(value, value))
 
     def _place(self, value: Value) -> Place:
         view = self.views.of(value)

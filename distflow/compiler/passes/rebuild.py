@@ -38,6 +38,7 @@ class Rebuild:
         self._maker: dict[Value, Node] = {}
         self._changed = False
         self._uses: Counter[Value] | None = None
+        self._readers: dict[Value, list[Node]] | None = None
 
     def now(self, value: Value) -> Value:
         """Returns what stands for a value of the old graph."""
@@ -116,6 +117,19 @@ class Rebuild:
         """Returns the node that makes a value, if it is one of the primitive `name`."""
         node = self._maker.get(value)
         return node if node is not None and node.primitive.name == name else None
+
+    def any_maker(self, value: Value) -> Node | None:
+        """Returns the node that makes a value."""
+        return self._maker.get(value)
+
+    def readers(self, value: Value) -> list[Node] | None:
+        """Returns the nodes of the old graph that read a value of it; None if it is a result."""
+        if self._readers is None:
+            self._readers = {}
+            for node in self._graph.nodes:
+                for v in dict.fromkeys(node.inputs):
+                    self._readers.setdefault(v, []).append(node)
+        return None if value in self._graph.outputs else self._readers.get(value, [])
 
     def array(self, value: Value) -> np.ndarray[Any, Any] | None:
         """Returns the value of a constant, else None."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from distflow.compiler.passes import arithmetic as a
 from distflow.compiler.passes import movements as m
+from distflow.compiler.passes import parts as p
 from distflow.compiler.passes.rebuild import Rebuild, fits
 from distflow.graph.ir import Graph, Node, Value
 
@@ -18,7 +19,7 @@ from distflow.graph.ir import Graph, Node, Value
 Rule = Callable[[Rebuild, Node], Value | None]
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (a.neutral, a.add_of_neg),
+    "add": (a.neutral, a.add_of_neg, p.sum_of_pads),
     "sub": (a.neutral, a.add_of_neg),
     "mul": (a.neutral,),
     "div": (a.neutral, a.by_power_of_two),
@@ -37,7 +38,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "broadcast_to": (m.broadcast,),
     "transpose": (m.transpose, m.transposed_product),
     "reverse": (m.reverse,),
-    "slice": (m.slice_,),
+    "slice": (m.slice_, p.slice_of_elementwise),
     "pad": (m.pad,),
     "concat": (m.concat,),
     "reduce_sum": (m.reduction,),

@@ -201,7 +201,7 @@ def test_gradient_of_layer_norm():
             y = tf.reduce_sum(tf.tanh(layer_norm(x, scale, offset)))
         return tape.gradient(y, [x, scale, offset])
 
-    check(step, ROWS, ROWS[0], ROWS[1], loops=5)
+    check(step, ROWS, ROWS[0], ROWS[1], loops=3)
 
 
 def test_what_is_one_for_a_row_is_stored_once():
