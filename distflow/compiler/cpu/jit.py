@@ -223,6 +223,7 @@ def _key(text: str, target: isa.Target) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def _versions() -> str:
     llvm = isa.binding()
     import llvmlite

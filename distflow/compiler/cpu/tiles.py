@@ -8,6 +8,7 @@ multiply-add; sizes of tiles and vectors cannot change that.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ class Edge:
     move: int
     step: int
 
+    @functools.cached_property
     def useful(self) -> float:
         """Returns which part of the products is not with zeros."""
         rows, steps = range(self.rows.extent), range(self.inner.extent)
@@ -93,7 +95,12 @@ class Nest:
         number = self.rows.index(self.clip.rows)
         return -1 if number in shape.tiled else number
 
-    @property
+    @functools.cached_property
+    def positions(self) -> int:
+        """Number of positions of the rows."""
+        return math.prod(axis.extent for axis in self.rows)
+
+    @functools.cached_property
     def products(self) -> int:
         """Number of products that an element takes."""
         return math.prod(axis.extent for axis in self.inner)
@@ -199,13 +206,13 @@ def _cycles(nest: Nest, shape: Cut, lanes: int) -> float:
     full, tail = divmod(nest.columns, shape.vectors * lanes)
     (i, n), others = (shape.tiled[0], shape.tile[0]), math.prod(shape.tile[1:])
     extent = nest.rows[i].extent
-    lines = math.prod(axis.extent for axis in nest.rows) // extent // others
+    lines = nest.positions // extent // others
     last = nest.inner[-1].extent
     useful = 1.0
     if nest.clip and nest.clipped(shape) >= 0:
-        useful = nest.clip.useful()
+        useful = nest.clip.useful
     if nest.edge and shape.slides and last <= WRITTEN_OUT:
-        useful *= nest.edge.useful()
+        useful *= nest.edge.useful
     cycles = 0.0
     for count, v in ((full, shape.vectors), (1 if tail else 0, -(-tail // lanes))):
         for tiles, size in ((extent // n, n), (1 if extent % n else 0, extent % n)):
