@@ -19,6 +19,7 @@ from distflow.function import creation, eagerly
 from distflow.function.concrete import ConcreteFunction
 from distflow.function.signature import Call, Signature, replaced, tensor_names, value_of
 from distflow.graph.build import trace_body
+from distflow.graph.ir import Graph
 
 _RECENT_CALLS = 10
 _MANY_TRACES = 5
@@ -70,6 +71,11 @@ class Function:
     def input_signature(self) -> Any:
         """The TensorSpecs given to `function`, or None."""
         return self._signature.specs
+
+    @property
+    def graphs(self) -> list[Graph]:
+        """The graphs of all traces so far."""
+        return [c.graph for traces in list(self._exact.values()) for c in traces]
 
     def experimental_get_tracing_count(self) -> int:
         """Returns how many times the Python function was traced."""

@@ -158,6 +158,15 @@ def leaves_variables(node: Node) -> bool:
     return bool(getattr(node.attributes.get("fn"), "leaves_variables", False))
 
 
+def hides_variables(node: Node) -> bool:
+    """Whether a node may read and write variables that are not among its operands: Python code."""
+    if leaves_variables(node):
+        return False
+    if node.primitive.family in ("host", "custom"):
+        return has_side_effect(node)
+    return any(hides_variables(n) for graph in subgraphs(node.attributes) for n in graph.nodes)
+
+
 def live_nodes(graph: Graph, outputs: Iterable[Value] | None = None) -> list[Node]:
     """Returns the nodes that the outputs need, or that have side effects, in order."""
     wanted = set(graph.outputs if outputs is None else outputs)

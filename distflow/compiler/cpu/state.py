@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from distflow.compiler.cpu import table
 from distflow.compiler.cpu.shapes import ShapeTable
-from distflow.graph.ir import Graph, Node, Value, leaves_variables, subgraphs
+from distflow.graph.ir import Graph, Node, Value, hides_variables
 from distflow.ops.prims.elementwise import stop_gradient
 
 # Families whose nodes may keep, hand on or change what they are given.
@@ -42,7 +42,7 @@ class Variables:
         self.written: set[Value] = set()
         self.writes: dict[Node, Value] = {}
         self.stands_for: dict[Node, Node] = {}
-        opaque = [i for i, node in enumerate(nodes) if _is_opaque(node)]
+        opaque = [i for i, node in enumerate(nodes) if hides_variables(node)]
         uses: dict[Value, list[int]] = {v: [] for v in graph.inputs if v.resource}
         for i, node in enumerate(nodes):
             for v in node.inputs:
@@ -93,15 +93,6 @@ class Variables:
     def is_direct_read(self, node: Node) -> bool:
         """Whether a node reads a direct variable."""
         return node.primitive.name == "read_variable" and node.inputs[0] in self.direct
-
-
-def _is_opaque(node: Node) -> bool:
-    """Whether a node may touch variables that are not among its operands."""
-    if leaves_variables(node):
-        return False
-    if node.primitive.family in ("host", "custom"):
-        return node.effect in ("write", "order")
-    return any(_is_opaque(n) for graph in subgraphs(node.attributes) for n in graph.nodes)
 
 
 def resources_of(nodes: Sequence[Node]) -> list[Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from distflow.distribute import values
 from distflow.distribute.reduce import ReduceOp
 from distflow.function import function, functions_run_eagerly
 from distflow.function.autograph import convert_user_code
+from distflow.graph.ir import hides_variables
 from distflow.keras.training.adapters import Source, weights_by_class
 
 
@@ -31,6 +33,21 @@ class Batch:
         self.parts, self.shares, self.absent = parts, shares, absent
 
 
+@dataclass
+class _Found:
+    """What is known of a compiled step.
+
+    Attributes:
+      traces: so many of them were looked at.
+      runs_python: one of them has Python code, which may write variables; or there is none yet.
+      variables: what a step may write, once somebody asks.
+    """
+
+    traces: int
+    runs_python: bool
+    variables: list[Any] | None = None
+
+
 class StepRunner:
     """Runs one of a model's steps on batches, compiled unless the model runs eagerly.
 
@@ -45,8 +62,7 @@ class StepRunner:
         eager = model.run_eagerly or functions_run_eagerly()
         self._compiled = None if eager else function(self._body, autograph=True)
         self._step: Callable[..., Any] = self._compiled or self._body
-        # What `_state` found after so many traces.
-        self._found: tuple[int, list[Any]] = (-1, [])
+        self._last = _Found(-1, True)
 
     def _body(self, data: Any, share: Any) -> Any:
         replica = context.state.replica
@@ -73,17 +89,31 @@ class StepRunner:
 
         What is saved here is held, and a value that somebody holds cannot be written in place.
         """
-        compiled = self._compiled is not None and not functions_run_eagerly()
-        return compiled and flags.executor() == "cpu" and strategy.num_replicas_in_sync == 1
+        return (
+            self._compiled is not None
+            and not functions_run_eagerly()
+            and flags.executor() == "cpu"
+            and strategy.num_replicas_in_sync == 1
+            and not self._found().runs_python
+        )
 
     def _state(self) -> list[Any]:
-        """Returns the variables that a step may write; compiled ones come with traces only."""
+        """Returns the variables that a step may write."""
         if self._compiled is None or functions_run_eagerly():
             return self._variables()
+        found = self._found()
+        if found.variables is None:
+            found.variables = self._variables()
+        return found.variables
+
+    def _found(self) -> _Found:
+        """Returns what is known of the compiled step; only a new trace can change it."""
+        assert self._compiled is not None
         count = self._compiled.experimental_get_tracing_count()
-        if self._found[0] != count:
-            self._found = count, self._variables()
-        return self._found[1]
+        if self._last.traces != count:
+            nodes = (node for graph in self._compiled.graphs for node in graph.nodes)
+            self._last = _Found(count, not count or any(map(hides_variables, nodes)))
+        return self._last
 
     def _variables(self) -> list[Any]:
         model = self._model
