@@ -30,7 +30,7 @@ NAMES = {
         histogram_fixed_width histogram_fixed_width_bins ifftnd image import_graph_def
         initializers io irfftnd keras load_library load_op_library lookup losses
         make_ndarray make_tensor_proto map_fn matrix_square_root metrics mlir no_gradient
-        nondifferentiable_batch_function optimizers parallel_stack profiler qint16 qint32
+        nondifferentiable_batch_function optimizers parallel_stack qint16 qint32
         qint8 quantization queue quint16 quint8 ragged ragged_fill_empty_rows
         ragged_fill_empty_rows_grad random_index_shuffle required_space_to_batch_paddings
         resource rfftnd saved_model scan sets signal space_to_batch space_to_batch_nd sparse

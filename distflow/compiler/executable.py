@@ -22,3 +22,7 @@ class Executable(abc.ABC):
     @abc.abstractmethod
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Runs the program."""
+
+    @abc.abstractmethod
+    def explain(self, inputs: Sequence[Any]) -> list[str]:
+        """Returns lines for people: what runs each part of the program for such inputs."""

@@ -23,3 +23,8 @@ class NumpyExecutable(Executable):
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Runs the program."""
         return self._program(inputs)
+
+    def explain(self, inputs: Sequence[Any]) -> list[str]:
+        """Returns a line for each node."""
+        lines = [f"  numpy: {node.primitive.name}" for node in self.graph.nodes]
+        return [f"{self.graph.name}: {len(lines)} nodes on NumPy", *lines]

@@ -68,6 +68,10 @@ class ByOwnership(Executable):
             self._always_owned = storages
         return self.form(owned)(inputs)
 
+    def explain(self, inputs: Sequence[Any]) -> list[str]:
+        """Returns what the form for these variables says."""
+        return self.form(_are_owned([inputs[i].storage for i in self._variables])).explain(inputs)
+
     def form(self, owned: bool) -> Executable:
         """Returns the executable for variables that are owned, or not; made when first needed."""
         found = self._forms.get(owned)
@@ -77,6 +81,14 @@ class ByOwnership(Executable):
                     self._forms[owned] = self._make(optimize(self.graph, owned))
                 found = self._forms[owned]
         return found
+
+
+def explain(graph: Graph, inputs: Sequence[Any]) -> list[str]:
+    """Returns lines for people: what runs each part of a graph for such inputs, nothing is run."""
+    if graph.runner is None:
+        graph.runner = compile_graph(graph)
+    assert isinstance(graph.runner, Executable)
+    return graph.runner.explain(inputs)
 
 
 def _are_owned(storages: Sequence[Any]) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from distflow.base import errors, nest
 from distflow.base.specs import TensorSpec
+from distflow.compiler import explain
 from distflow.core import context
 from distflow.core.tensor import Tensor
 from distflow.graph.control import call_graph
@@ -118,7 +121,31 @@ class ConcreteFunction:
             [None if leaf is None else next(results) for leaf in self._leaves],
         )
 
+    def explain(self, shapes: Sequence[Any]) -> str:
+        """Returns what runs each operation for arguments of such shapes, and why.
+
+        Raises:
+          InvalidArgumentError: if a dimension is unknown.
+        """
+        given = [
+            np.broadcast_to(np.zeros((), v.dtype.numpy), _known(self.name, shape))
+            for v, shape in zip(self.graph.inputs, shapes)
+        ]
+        captured = [
+            c if getattr(c, "is_variable", False) else np.asarray(c) for c in self.captured_inputs
+        ]
+        return "\n".join(explain(self.graph, [*given, *captured]))
+
     def __repr__(self) -> str:
         args, kwargs = self.structured_input_signature
         given = [repr(a) for a in args] + [f"{k}={v!r}" for k, v in kwargs.items()]
         return f"<ConcreteFunction {self.name}({', '.join(given)}) -> {self.structured_outputs!r}>"
+
+
+def _known(name: str, shape: Any) -> tuple[int, ...]:
+    if any(d is None for d in shape):
+        raise errors.invalid(
+            f"{name}.explain", "all dimensions must be known", str(tuple(shape)),
+            "What runs is planned for concrete shapes: give tensors, or TensorSpecs with numbers.",
+        )  # fmt: skip
+    return tuple(shape)

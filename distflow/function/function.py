@@ -92,6 +92,17 @@ class Function:
         """Returns the trace for arguments, with TensorSpecs in place of tensors where one likes."""
         return self._find(self._signature.call(args, kwargs))
 
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """Returns what would run for these arguments, without running it; made to be printed.
+
+        A line for each operation: a loop or kernel of machine code, or NumPy and why.
+
+        Args:
+          *args, **kwargs: as in a call; TensorSpecs with known dimensions may stand for tensors.
+        """
+        call = self._signature.call(args, kwargs)
+        return self._find(call).explain([value_of(t).shape for t in call.tensors])
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self

@@ -16,7 +16,7 @@ LEVELS = {
     "random": 3, "autodiff": 3, "ragged": 3, "sparse": 3, "lookup": 3,
     "graph": 4, "io": 4,
     "compiler": 5,
-    "function": 6,
+    "function": 6, "profiler": 6,
     "data": 7, "checkpoint": 7, "summary": 7,
     "distribute": 8, "saved_model": 8, "feature_column": 8,
     "keras": 9,

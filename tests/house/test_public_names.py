@@ -26,6 +26,10 @@ OUR_OWN: dict[str, dict[str, str]] = {
     "tf.distribute": {
         "MultiWorkerStrategy": "short alias of MultiWorkerMirroredStrategy",
     },
+    "tf.profiler": {
+        "profile": "prints where the time of a step goes",
+        **dict.fromkeys(("Profile", "Row"), "what `profile` returns"),
+    },
     "tf.errors": {
         "DtypeMismatchError": "an InvalidArgumentError that is a TypeError as well",
         "WorkerLostError": "names the rank of a lost worker",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors
-from distflow.compiler.cpu import isa, threads
+from distflow.compiler.cpu import describe, isa, threads
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.program import Program
 from distflow.compiler.cpu.shapes import Shape
@@ -57,6 +57,10 @@ class CpuExecutable(Executable):
                 self.graph.name, f"{len(values)} inputs are needed", str(len(inputs))
             )
         return self.runs_for(inputs)(inputs)
+
+    def explain(self, inputs: Sequence[Any]) -> list[str]:
+        """Returns a line for each operation: what runs it, and why it is not machine code."""
+        return describe.explanation(self.runs_for(inputs).plan)
 
     def runs_for(self, inputs: Sequence[Any]) -> _Runs:
         """Returns what runs the program for such inputs, made at the first call."""

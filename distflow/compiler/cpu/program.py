@@ -27,6 +27,9 @@ from distflow.graph.ir import Node, Value
 # (word, offset in bytes): where the address of a value goes, and what is added to it.
 _Patch = tuple[int, int]
 
+# Runs the segments of programs in their place, to measure them (`compiler.profile`).
+recorder: Any = None
+
 
 class Program:
     """Runs a plan on some number of threads. One call at a time.
@@ -44,6 +47,7 @@ class Program:
         self._patches: dict[Value, list[_Patch]] = {}
         self._words, self._blocks = self._make_blocks()
         self._segments = [self._make_segment(s.phases) for s in plan.segments]
+        self._is_parallel = any(s is not None and len(s[0]) > 1 for s in self._segments)
         self._make_accessors()
 
     # -- making --
@@ -90,6 +94,8 @@ class Program:
                 kept += [add_loop(o, self._pointers(0, o, call), some) for o, call in loops]
         made = streams.programs() + alone.programs()
         *programs, single = (ctypes.addressof(m) for m in made)
+        if not any(streams.records[1:]):
+            programs = [single]  # too little to do for others: they may sleep on
         return programs, single, (made, streams.labels, kept)
 
     def _pointers(self, thread: int, operation: Native, call: Any) -> int:
@@ -134,7 +140,8 @@ class Program:
     def _run(self, inputs: Sequence[Any]) -> list[Any]:
         words, seen = self._words, self._seen
         arrays: dict[Value, Any] = {}
-        threads.wake()
+        if self._is_parallel:
+            threads.wake()
         graph_inputs = self.plan.graph.inputs
         for i, dtype, patches in self._inputs:
             array = inputs[i]
@@ -174,12 +181,15 @@ class Program:
         done: list[Host] = []
         try:
             try:
-                for segment, hosts in zip(self._segments, self._host):
-                    if segment is not None:
-                        threads.run(segment[0], segment[1])
-                    for host, run in hosts:
-                        done.append(host)
-                        run(arrays, inputs)
+                if recorder is not None:
+                    recorder.run(self, arrays, inputs, done)
+                else:
+                    for segment, hosts in zip(self._segments, self._host):
+                        if segment is not None:
+                            threads.run(segment[0], segment[1])
+                        for host, run in hosts:
+                            done.append(host)
+                            run(arrays, inputs)
             except _Surprise as surprise:
                 return self._by_references(done, surprise, arrays, inputs)
         except BaseException:
