@@ -164,6 +164,18 @@ def test_a_scan_shows_what_its_steps_do():
     assert sum(r.flops for r in found.rows) == 12 * 2 * 8 * 16 * 16
 
 
+def test_what_a_scan_does_once_counts_once():
+    @tf.function
+    def step(x, w):
+        return tf.scan(
+            lambda a, row: tf.tanh(tf.matmul(a, w, transpose_b=True) + row), x, tf.zeros([8, 16])
+        )
+
+    found = measure(step, tf.ones([12, 8, 16]), tf.ones([16, 16]))
+    assert row(found, "kernel: transpose").calls == 1
+    assert row(found, "dot_general").calls == 12
+
+
 def test_a_step_trains_while_it_is_measured_and_nothing_measures_afterwards():
     v = tf.Variable(0.0)
 

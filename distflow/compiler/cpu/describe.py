@@ -6,7 +6,7 @@ import collections
 import math
 from collections.abc import Iterator
 
-from distflow.compiler.cpu.operations import Host, Operation
+from distflow.compiler.cpu.operations import Host, Native, Operation
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.scan_plan import Loop
 from distflow.graph.ir import Node
@@ -17,7 +17,12 @@ def operations(plan: Plan, times: int = 1) -> Iterator[tuple[Operation, Plan, in
     for operation in plan.operations:
         yield operation, plan, times
         if isinstance(operation, Loop):
-            yield from operations(operation.body, times * operation.times)
+            body = operation.body
+            for one, where, turns in operations(body):
+                once = isinstance(one, Native) and all(
+                    (one, id(call)) in body.steady for call in one.calls
+                )
+                yield one, where, times * turns * (1 if once else operation.times)
 
 
 def title(operation: Operation, plan: Plan) -> str:
