@@ -43,7 +43,7 @@ class Plan:
 
     def __init__(self, graph: Graph, input_shapes: Sequence[Shape | None], claimed: set[Value]):
         self.graph = graph
-        self.shapes = ShapeTable(graph, input_shapes)
+        self.shapes = self._infer_shapes(input_shapes)
         self.views = Views(self.shapes)
         self.constants: dict[Value, np.ndarray] = dict(self.shapes.known)
         for node in graph.nodes:
@@ -80,6 +80,9 @@ class Plan:
         self.offsets, self.arena_bytes = self._lay_out()
 
     # -- nodes --
+
+    def _infer_shapes(self, input_shapes: Sequence[Shape | None]) -> ShapeTable:
+        return ShapeTable(self.graph, input_shapes)
 
     def _without_views(self, nodes: Sequence[Node]) -> list[Node]:
         """Returns the nodes that do something; notes views, reads of variables among them."""

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from distflow.compiler.cpu import movement, plan, views
 from distflow.compiler.cpu.operations import Host, Native, Operation, Place
 from distflow.compiler.cpu.plan import Plan
+from distflow.compiler.cpu.shapes import Shape, ShapeTable
 from distflow.compiler.cpu.task import Call, Layout, Scratch, contiguous
+from distflow.compiler.passes.rebuild import Rebuild
 from distflow.compiler.passes.rounds import optimize
 from distflow.graph.ir import Graph, Node, Value
 from distflow.ops.prims.contraction import dot_general
@@ -105,6 +109,12 @@ class BodyPlan(Plan):
         ]
         return [phase for phase in found if phase]
 
+    def _infer_shapes(self, input_shapes: Sequence[Shape | None]) -> ShapeTable:
+        table = ShapeTable(self.graph, input_shapes)
+        for node in self._copies:
+            table.known.pop(node.outputs[0], None)  # it is written in each step
+        return table
+
     def _without_views(self, nodes: Sequence[Node]) -> list[Node]:
         for value, layout in zip(self.graph.inputs, self._layouts):
             self.views.lies(value, layout)
@@ -165,6 +175,7 @@ def _with_copies(graph: Graph, captured: dict[Value, Layout]) -> tuple[Graph, se
     for value in graph.outputs:
         made = maker.get(value)
         bare = made is None or made.primitive.name in ("constant", *views.NAMES)
+        bare = bare or not value.dtype.is_floating  # it may follow from shapes alone
         if bare or value in outputs:
             own = value.like()
             nodes.append(Node(stop_gradient, [value], [own], {}))
@@ -204,9 +215,10 @@ def lower(outer: Plan, node: Node) -> Operation | str:
     layouts = [contiguous(x.dtype, x.shape) for x in seen[:num_carried]]
     layouts += [Layout(x.dtype, x.shape[1:], x.strides[1:]) for x in seen[num_carried:count]]
     layouts += seen[count:]
-    if any(x.dtype not in _FLOATS and x != contiguous(x.dtype, x.shape) for x in layouts):
-        return "it reads integers across"
-    body = BodyPlan(optimize(of["body_graph"]), layouts, count)
+    if any(x.dtype == "uint32" and x != contiguous(x.dtype, x.shape) for x in layouts):
+        return "it may read keys of random bits across"
+    graph = _for_shapes(of["body_graph"], layouts, shapes.known_inside(node))
+    body = BodyPlan(graph, layouts, count)
     if not body.is_native:
         reasons = [o.label for o in body.operations if isinstance(o, (Host, Loop))]
         return f"in its body: {'; '.join(reasons) or 'a known result'}"
@@ -218,7 +230,19 @@ def lower(outer: Plan, node: Node) -> Operation | str:
     return _loop(outer, node, body, times, seen)
 
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
+def _for_shapes(
+    graph: Graph, layouts: Sequence[Layout], known: dict[Value, np.ndarray]
+) -> Graph:  # fmt: skip
+    """Returns a body optimized for the shapes of its inputs, and for arrays that are known."""
+    new = Rebuild(graph)
+    inputs = [Value(v.dtype, x.shape, name=v.name) for v, x in zip(graph.inputs, layouts)]
+    for old, own in zip(graph.inputs, inputs):
+        new.replace(old, new.constant(known[old]) if old in known else own)
+    for node in graph.nodes:
+        new.keep(new.adopt(node))
+    found = new.finish()
+    found.inputs = inputs
+    return optimize(found)
 
 
 def _loop(

@@ -7,7 +7,7 @@ that targets of reshapes and broadcasts are numbers. What depends on data stays 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,25 @@ _NEVER = ("control", "host", "custom", "collective")
 
 
 class ShapeTable:
-    """Shapes of values (None where unknown), and the arrays of those that are already known."""
+    """Shapes of values (None where unknown), and the arrays of those that are already known.
 
-    def __init__(self, graph: Graph, inputs: Sequence[Shape | None]):
+    Args:
+      graph: whose values these are.
+      inputs: shapes of its inputs.
+      known: arrays of inputs that are known.
+
+    Attributes:
+      shapes, known: of values.
+      rows: for values whose rows are all alike and known, the row.
+    """
+
+    def __init__(
+        self, graph: Graph, inputs: Sequence[Shape | None],
+        known: Mapping[Value, np.ndarray] | None = None,
+    ):  # fmt: skip
         self.shapes: dict[Value, Shape | None] = dict(zip(graph.inputs, inputs))
-        self.known: dict[Value, np.ndarray] = {}
+        self.known: dict[Value, np.ndarray] = dict(known or {})
+        self.rows: dict[Value, np.ndarray] = {}
         for node in graph.nodes:
             self._visit(node)
 
@@ -53,8 +67,10 @@ class ShapeTable:
             if array.size <= _MOST_KNOWN and node.outputs[0].dtype in _FOLLOWED:
                 self.known[node.outputs[0]] = array
             return
-        for value, shape in zip(node.outputs, self._infer(node)):
-            self.shapes[value] = shape
+        shapes = self._infer(node)
+        if node.primitive.name == "scan" and None in shapes:
+            shapes = self._scan(node) or shapes
+        self.shapes.update(zip(node.outputs, shapes))
         self._follow(node)
 
     def _infer(self, node: Node) -> list[Shape | None]:
@@ -70,6 +86,41 @@ class ShapeTable:
             return [None] * len(node.outputs)
         rows = found if isinstance(found, list) else [found]
         return [_static(row) for row in rows]
+
+    def _scan(self, node: Node) -> list[Shape | None] | None:
+        """Follows one step of a scan; None if its state changes its shape, or something fails."""
+        body, of = node.attributes["body_graph"], node.attributes
+        inputs: list[Shape | None] = [self.shapes[v] for v in node.inputs]
+        count = of["num_carried"] + of["num_sequences"]
+        sequences = inputs[of["num_carried"] : count]
+        lengths = {shape[:1] for shape in sequences if shape is not None}
+        if None in inputs or len(lengths) != 1:
+            return None
+        for i in range(of["num_carried"], count):
+            inputs[i] = (inputs[i] or ())[1:]
+        table = ShapeTable(body, inputs, self.known_inside(node))
+        found = [table.of(v) for v in body.outputs]
+        if found[: of["num_carried"]] != inputs[: of["num_carried"]]:
+            return None
+        (length,) = lengths
+        for i in range(of["num_carried"], len(found)):
+            row = found[i]
+            if body.outputs[i] in table.known:
+                self.rows[node.outputs[i]] = table.known[body.outputs[i]]
+            found[i] = None if row is None else (*length, *row)
+        return found
+
+    def known_inside(self, scan: Node) -> dict[Value, np.ndarray]:
+        """Returns the inputs of a scan's body that are known, the same in each step."""
+        of = scan.attributes
+        start = of["num_carried"]
+        end = start + of["num_sequences"]
+        return {
+            inner: table[outer]
+            for i, (inner, outer) in enumerate(zip(of["body_graph"].inputs, scan.inputs))
+            for table in [self.known if i >= end else self.rows]
+            if i >= start and outer in table
+        }
 
     def _resolve(self, node: Node, target: Shape) -> Shape | None:
         if -1 not in target:

@@ -63,8 +63,9 @@ def gradients(f, positions):
     return run
 
 
-def graph_of(f, arrays):
-    graph, _ = trace(f, *[tf.TensorSpec(a.shape, a.dtype) for a in arrays])
+def graph_of(f, arrays, shapes=None):
+    shapes = shapes or [a.shape for a in arrays]
+    graph, _ = trace(f, *[tf.TensorSpec(s, a.dtype) for s, a in zip(shapes, arrays)])
     return optimize(graph)
 
 
@@ -113,6 +114,19 @@ def test_an_lstm_has_the_bits_of_its_steps(times, reverse, monkeypatch):
 def test_gradients_of_an_lstm_have_the_bits_of_their_steps(times, reverse, monkeypatch):
     f = gradients(lambda *a: lstm(*a, reverse=reverse), range(6))
     check(f, lstm_arrays(times), monkeypatch, scans=2)
+
+
+@pytest.mark.parametrize("known", [(None, B), (7, None), (None, None)])
+def test_dimensions_may_be_unknown_when_a_loop_is_traced(known, monkeypatch):
+    arrays = lstm_arrays(7)
+    shapes = [a.shape for a in arrays]
+    shapes[0], shapes[1], shapes[2] = (*known, F), (known[1], U), (known[1], U)
+    f = gradients(lstm, range(6))
+    graph = graph_of(f, arrays, shapes)
+    assert len(loops_of(graph, arrays)) == 2
+    expected = check(f, arrays, monkeypatch, scans=2)
+    for have, want in zip(CpuExecutable(graph)(arrays), expected, strict=True):
+        assert have.tobytes() == want.tobytes()
 
 
 def test_work_is_shared_by_threads_within_a_step(monkeypatch):
@@ -206,6 +220,20 @@ def test_integers_are_carried(monkeypatch):
         lambda x: scan(lambda s, r: [[s[0] + r[0]], [s[0] * r[0]]], [x[0]], [x]), [x], monkeypatch
     )
     np.testing.assert_array_equal(total, x[0] + x.sum(0))
+
+
+def test_masks_may_be_views(monkeypatch):
+    x, mask = normal(B, 7, F), normal(B, 7) > 0
+
+    def cell(s, r):
+        return [[tf.where(r[1][:, None], r[0] + s[0], s[0])], [r[1]]]
+
+    def f(x, mask):
+        return scan(cell, [tf.zeros([B, F])], [tf.transpose(x, [1, 0, 2]), tf.transpose(mask)])
+
+    total, rows = check(f, [x, mask], monkeypatch)
+    np.testing.assert_array_equal(rows, mask.T)
+    np.testing.assert_allclose(total, (x * mask[..., None]).sum(1), rtol=1e-5, atol=1e-6)
 
 
 def test_lookups_that_may_fail_stay_on_the_host(monkeypatch):
