@@ -53,6 +53,18 @@ BINARY = {
     "larger": tf.maximum,
 }
 UPDATES = ("assign", "assign_add", "assign_sub")
+KINDS = (
+    "unary",
+    "unary",
+    "binary",
+    "binary",
+    "read",
+    "update",
+    "update",
+    "look",
+    "host",
+    "perhaps",
+)
 
 
 @st.composite
@@ -60,17 +72,20 @@ def steps(draw):
     """Instructions on a growing list of values; variables are read and written in between."""
     found, count = [], 2
     for _ in range(draw(st.integers(2, 16))):
-        kind = draw(st.sampled_from(["unary", "binary", "read", "update", "update"]))
+        kind = draw(st.sampled_from(KINDS))
         pick = st.integers(0, count - 1)
         if kind == "unary":
             found.append((kind, draw(st.sampled_from(sorted(UNARY))), draw(pick)))
         elif kind == "binary":
             found.append((kind, draw(st.sampled_from(sorted(BINARY))), draw(pick), draw(pick)))
-        elif kind == "read":
+        elif kind in ("read", "look"):
             found.append((kind, draw(st.integers(0, 2))))
+        elif kind == "host":
+            found.append((kind, draw(pick)))
         else:
             variable = draw(st.integers(0, 2))
             found.append((kind, draw(st.sampled_from(UPDATES)), variable, draw(pick)))
+        if kind in ("look", "update", "perhaps"):
             continue
         count += 1
     wanted = draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=4))
@@ -83,6 +98,8 @@ def run(program, executor, threads=1):
     arrays = [rng.normal(size=SHAPE).astype(np.float32) for _ in range(5)]
     variables = [tf.Variable(a) for a in arrays[2:]]
 
+    seen = []
+
     @tf.function(autograph=False)
     def step(x, y):
         values = [x, y]
@@ -93,8 +110,23 @@ def run(program, executor, threads=1):
                 values.append(BINARY[rest[0]](values[rest[1]], values[rest[2]]))
             elif kind == "read":
                 values.append(variables[rest[0]].read_value())
+            elif kind == "look":
+                v = variables[rest[0]]
+                tf.py_function(lambda v=v: seen.append(v.numpy()), [], [])
+            elif kind == "host":
+                spec = tf.TensorSpec(SHAPE, tf.float32)
+                values.append(tf.numpy_function(lambda a: a[::-1] * 0.5, [values[rest[0]]], spec))
             else:
-                getattr(variables[rest[1]], rest[0])(tf.clip_by_value(values[rest[2]], -9, 9))
+                write = getattr(variables[rest[1]], rest[0])
+                value = tf.clip_by_value(values[rest[2]], -9, 9)
+                if kind == "update":
+                    write(value)
+                else:
+                    tf.cond(
+                        value[0, 0] > 0,
+                        lambda w=write, v=value: w(v).read_value()[0, 0],
+                        lambda v=value: v[0, 0],
+                    )
         return [values[i] for i in wanted]
 
     found = []
@@ -102,7 +134,7 @@ def run(program, executor, threads=1):
         for _ in range(3):
             # What a step returned is held on to, and looked at in the end.
             found += step(tf.constant(arrays[0]), tf.constant(arrays[1]))
-    return [np.array(x) for x in found] + [v.numpy() for v in variables]
+    return [np.array(x) for x in found] + seen + [v.numpy() for v in variables]
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
