@@ -17,7 +17,7 @@ from distflow.compiler.cpu.operations import Host, Operation
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.profile import Clock, Watch
 
-# Rows of the timeline: what Python waits for, and what the first thread of native work does.
+# Regions have a row of their own in the timeline, beside that of the thread that waits for them.
 _OFFSET_OF_REGIONS = 1
 
 
@@ -57,6 +57,11 @@ class Tracer(Watch):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes what was noted into a folder of TensorBoard's form; returns the file."""
         rate = self._clock.rate()
+        for thread in {thread for _, thread, _, _ in self._native}:
+            self._events.append({
+                "ph": "M", "name": "thread_name", "pid": os.getpid(),
+                "tid": thread + _OFFSET_OF_REGIONS, "args": {"name": "regions, first thread"},
+            })  # fmt: skip
         for plan, thread, start, cycles in self._native:
             plans = {o: where for o, where, _ in describe.operations(plan)}
             for operation, count in cycles:

@@ -40,6 +40,9 @@ def test_a_trace_has_programs_regions_and_names_of_the_user(tmp_path):
             with profiler.Trace("train", step_num=i, _r=1):
                 step(x)
     found = events(tmp_path)
+    (row,) = [e for e in found if e["ph"] == "M"]
+    found.remove(row)
+    assert row["args"] == {"name": "regions, first thread"}
     named = {}
     for event in found:
         assert event["ph"] == "X"
