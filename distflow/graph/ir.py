@@ -172,7 +172,7 @@ def live_nodes(graph: Graph, outputs: Iterable[Value] | None = None) -> list[Nod
     wanted = set(graph.outputs if outputs is None else outputs)
     kept = []
     for node in reversed(graph.nodes):
-        if has_side_effect(node) or any(value in wanted for value in node.outputs):
+        if not wanted.isdisjoint(node.outputs) or has_side_effect(node):
             kept.append(node)
             wanted.update(node.inputs)
     return kept[::-1]

@@ -28,9 +28,9 @@ def verify(graph: Graph, checked: set[Node] | None = None) -> None:
             raise _bad(graph, None, "an input stands twice", value)
         known.add(value)
     for position, node in enumerate(graph.nodes):
-        for value in node.inputs:
-            if value not in known:
-                raise _bad(graph, position, "a value is used before it is defined", value)
+        if not known.issuperset(node.inputs):
+            missing = next(v for v in node.inputs if v not in known)
+            raise _bad(graph, position, "a value is used before it is defined", missing)
         if node not in checked:
             for inner in subgraphs(node.attributes):
                 verify(inner, checked)

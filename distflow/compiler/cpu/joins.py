@@ -49,7 +49,13 @@ def joined(
     pairs = sorted(zip((*a.nodes, *b.nodes), (*a.forms, *b.forms)), key=lambda p: numbers[p[0]])
     made: dict[Value, tuple[Strides, Form]] = {}
     forms: list[Form] = []
-    for node, form in pairs:
+    # What a comes before b holds as it did, if the loop stays what it was.
+    same = a.shape == shape and a.axes() == (reduced or None)
+    if same and numbers[a.nodes[-1]] < numbers[b.nodes[0]]:
+        forms += a.forms
+        for node, form in zip(a.nodes, a.forms):
+            made[node.outputs[0]] = _lies(form.shape, form.axes, shape, reduced), form
+    for node, form in pairs[len(forms) :]:
         if form.axes is not None and form.shape != shape:
             return None
         operands = []

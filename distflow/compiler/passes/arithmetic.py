@@ -159,11 +159,13 @@ def spread_operand(new: Rebuild, node: Node) -> Value | None:
 
     The same for a reshape that adds leading dimensions of 1, and for one number everywhere.
     """
-    if len(node.inputs) < 2 or not is_static(*node.outputs, *node.inputs):
+    if len(node.inputs) < 2:
         return None
     inputs = list(node.inputs)
-    for i, value in enumerate(inputs):
-        source = _source(new, value)
+    sources = [_source(new, value) for value in inputs]
+    if all(source is None for source in sources) or not is_static(*node.outputs, *inputs):
+        return None
+    for i, source in enumerate(sources):
         if source is None:
             continue
         shapes = [v.shape for v in (*inputs[:i], source, *inputs[i + 1 :])]
@@ -176,13 +178,13 @@ def spread_operand(new: Rebuild, node: Node) -> Value | None:
 
 def _source(new: Rebuild, value: Value) -> Value | np.ndarray[Any, Any] | None:
     """What an operand is spread from: a value, or the one number in a constant."""
-    node = new.maker(value, "broadcast_to")
-    if node is not None and len(node.inputs) == 1:
+    node = new.any_maker(value)
+    name = None if node is None else node.primitive.name
+    if node is not None and name == "broadcast_to" and len(node.inputs) == 1:
         return node.inputs[0]
-    source = _without_ones(new, value)
-    if source is not None:
-        return source
-    return new.uniform(value) if value.shape and new.array(value) is not None else None
+    if name == "reshape":
+        return _without_ones(new, value)
+    return new.uniform(value) if name == "constant" and value.shape else None
 
 
 def _without_ones(new: Rebuild, value: Value) -> Value | None:
