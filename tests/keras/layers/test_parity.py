@@ -57,7 +57,9 @@ def test_layer_equals_keras(keras, sample, training):
         our_tape.watch([v for v in b if v.dtype.is_floating])
         output = ours(b if listed else b[0], **arguments)
         our_total = reduce_sum(output * factors.astype("float32"))
-    np.testing.assert_allclose(output.numpy(), expected.numpy(), rtol=2e-6, atol=2e-6)
+    # What nearly cancels has the error of its terms, which are about as large as other results.
+    largest = np.abs(expected.numpy()).max(initial=1.0)
+    np.testing.assert_allclose(output.numpy(), expected.numpy(), rtol=2e-6, atol=2e-6 * largest)
     sources = a if arrays[0].dtype.kind == "f" else []
     wanted = tape.gradient(total, [*sources, *[w.value for w in theirs.trainable_weights]])
     found = our_tape.gradient(our_total, [*(b if sources else []), *ours.trainable_weights])
