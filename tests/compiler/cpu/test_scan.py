@@ -222,6 +222,23 @@ def test_integers_are_carried(monkeypatch):
     np.testing.assert_array_equal(total, x[0] + x.sum(0))
 
 
+def test_nothing_needs_to_be_carried(monkeypatch):
+    x = normal(5, 3)
+    (rows,) = check(lambda x: scan(lambda s, r: [[], [r[0] * 2.0]], [], [x]), [x], monkeypatch)
+    np.testing.assert_array_equal(rows, x * 2)
+
+
+def test_rows_may_be_one_and_the_same(monkeypatch):
+    x = normal(3)
+
+    def f(x):
+        rows = tf.broadcast_to(x, [5, 3])
+        return scan(lambda s, r: [[s[0] + r[0]], []], [tf.zeros([3])], [rows])
+
+    (total,) = check(f, [x], monkeypatch)
+    np.testing.assert_allclose(total, 5 * x, rtol=1e-6)
+
+
 def test_masks_may_be_views(monkeypatch):
     x, mask = normal(B, 7, F), normal(B, 7) > 0
 
