@@ -32,7 +32,7 @@ def call_graph(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
 
     In a trace its nodes are written into the caller's graph.
     """
-    if not context.executing_eagerly() or any([_is_symbolic(x) for x in inputs]):
+    if not context.executing_eagerly() or any(_is_symbolic(x) for x in inputs):
         return inline(graph, inputs)
     if not context.state.observers:
         arrays = _arrays(graph, inputs)

@@ -1,4 +1,4 @@
-"""Trains one of the benchmarks' models and prints the SHA-256 of its weights: model, steps, batch."""
+"""Trains a model of the benchmarks, prints the SHA-256 of its weights: model, steps, batch."""
 
 import hashlib
 import sys
@@ -8,7 +8,7 @@ import distflow as tf
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
-from models import spec, tf_models  # noqa: E402
+from models import spec, tf_models
 
 
 def train(name, steps, batch):
