@@ -31,9 +31,10 @@ MOST_THREADS = 64
 _JOBS = LINE_WORDS
 STATE_WORDS = _JOBS + MOST_THREADS * LINE_WORDS
 
-# Pauses of about 40 ns between looks; beyond these a waiting thread yields, or goes to sleep.
+# Pauses of about 40 ns between looks; beyond these a waiting thread yields, or goes to sleep. A
+# thread stays awake over what Python does between two steps: waking it needs the GIL.
 _SPINS_AT_BARRIER = 2000
-_SPINS_WITHOUT_JOB = 4000
+_SPINS_WITHOUT_JOB = 25_000
 
 _PAUSE = {
     "x86_64": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"),

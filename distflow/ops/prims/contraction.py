@@ -54,7 +54,7 @@ def _other(j: int, rank: int) -> int:
 
 @quiet
 def _dot_ref(a: Any, b: Any, *, contract: Any, batch: Any) -> Any:
-    if a.ndim == b.ndim == 2 and contract == ((1,), (0,)):
+    if a.ndim == b.ndim == 2 and contract == ((1,), (0,)) and not batch[0]:
         return _matmul(a, b)
     free_a = _free(a.ndim, contract[0], batch[0])
     free_b = _free(b.ndim, contract[1], batch[1])
