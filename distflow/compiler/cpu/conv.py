@@ -13,19 +13,15 @@ first, in chunks: `conv_filter_gradient`. All of that is a function of the shape
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from distflow.compiler.cpu import conv_filter_gradient, conv_images, isa
 from distflow.compiler.cpu.epilogue import Epilogue
-from distflow.compiler.cpu.matmul import computed_in
 from distflow.compiler.cpu.phases import convolution
 from distflow.compiler.cpu.recipe import Recipe
 from distflow.compiler.cpu.rounding import ITEM_BYTES
-from distflow.compiler.cpu.task import Kernel, Layout, contiguous, layout_of, run
-from distflow.ops.prims import contraction as primitive
+from distflow.compiler.cpu.task import Kernel, Layout, contiguous
 
 
 def lower(
@@ -109,33 +105,3 @@ def _with_epilogue(
 
 def _is_side_by_side(x: Layout) -> bool:
     return x.shape[-1] == 1 or x.strides[-1] in (0, 1)
-
-
-def prepare(
-    attributes: dict[str, Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
-) -> Callable[[Sequence[np.ndarray]], np.ndarray] | None:
-    """Returns the kernel of a conv as a function of arrays with any strides, or None."""
-    dtype = np.dtype(dtypes[0])
-    if computed_in(dtype) is None:
-        return None
-    out = primitive._conv_shape(*shapes, **attributes)
-
-    @functools.lru_cache(maxsize=64)
-    def variant(inputs: tuple[Layout, ...], target: isa.Target) -> Kernel:
-        kernel = lower(attributes, inputs, contiguous(dtype.name, out))
-        assert kernel is not None
-        return kernel
-
-    def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        operands = [_nonnegative(np.asarray(x)) for x in arrays]
-        y = np.empty(out, dtype)
-        layouts = [layout_of(x) for x in operands]
-        run(variant(tuple(x for x in layouts if x), isa.current()), [*operands, y])
-        return y
-
-    return kernel
-
-
-def _nonnegative(x: np.ndarray) -> np.ndarray:
-    layout = layout_of(x)
-    return x.copy() if layout is None or min(layout.strides, default=0) < 0 else x

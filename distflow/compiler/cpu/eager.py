@@ -7,7 +7,6 @@ works on is kept with it. Where there is none, or NumPy is as fast, the referenc
 from __future__ import annotations
 
 import collections
-import ctypes
 import importlib
 import importlib.util
 import math
@@ -18,7 +17,7 @@ import numpy as np
 
 from distflow.autodiff import backward
 from distflow.base import flags
-from distflow.compiler.cpu import eager_gradient, eager_loops, heap, isa, task, threads
+from distflow.compiler.cpu import eager_gradient, eager_loops, heap, isa, table, task
 from distflow.core import native
 
 # Multiply-adds of a matmul below which NumPy is as fast (Xeon with AVX-512, 2026-11). Of other
@@ -27,14 +26,10 @@ _LEAST_PRODUCTS = 1 << 15
 # Shapes that kernels of one primitive and one set of attributes are made for: where shapes vary
 # without end, NumPy costs less than compiling again and again.
 _MOST_SHAPES = 128
-# Where kernels are made: file and function.
-_MAKERS = {
-    "dot_general": ("matmul", "lower"),
-    "conv": ("conv", "lower"),
-    "reduce_window_max": ("window", "lower_max"),
-    "reduce_window_sum": ("window", "lower_sum"),
-    "select_and_scatter_add": ("window", "lower_scatter"),
-}
+# Primitives that kernels run; elementwise ones are left to `eager_loops`.
+_MADE = frozenset({
+    "dot_general", "conv", "reduce_window_max", "reduce_window_sum", "select_and_scatter_add",
+})  # fmt: skip
 
 _kernels: dict[Any, Callable[[list[Any]], Any] | None] = {}
 _num_shapes: collections.Counter[Any] = collections.Counter()
@@ -62,7 +57,7 @@ def run(primitive: Any, arrays: list[Any], attributes: dict[str, Any]) -> Any:
         hash(items)
     except TypeError:
         return None
-    if primitive.name not in _MAKERS:
+    if primitive.name not in _MADE:
         return eager_loops.run(primitive, arrays, items)
     if primitive.name == "dot_general" and _products(arrays, attributes) < _LEAST_PRODUCTS:
         return None
@@ -92,16 +87,13 @@ def _kernel(
         return None
     dtype = operands[0][0].name
     shapes = [shape for _, shape, _ in operands]
-    file, function = _MAKERS[primitive.name]
-    # Imported on first use: these files need llvmlite.
-    lower = getattr(importlib.import_module(f"distflow.compiler.cpu.{file}"), function)
     layouts = [_layout(*operand) for operand in operands]
     result = task.contiguous(dtype, tuple(primitive.shape_rule(*shapes, **attributes)))
     copied = [
         task.contiguous(dtype, shape) if layout is None else layout
         for layout, shape in zip(layouts, shapes)
     ]
-    kernel = lower(attributes, copied, result)
+    kernel = table.LIBRARY[primitive.name](attributes, copied, result)
     if kernel is None:
         return None
     return _Prepared(kernel, result, [i for i, layout in enumerate(layouts) if layout is None])
@@ -119,16 +111,9 @@ class _Prepared:
     """A kernel with its scratch, called with arrays of the layouts that it was made for."""
 
     def __init__(self, kernel: task.Kernel, result: task.Layout, to_copy: list[int]):
-        self._kernel = kernel
         self._shape, self._dtype = result.shape, np.dtype(result.dtype)
         self._to_copy = to_copy
-        # Calls at the same time use different scratch; taking from a list is atomic.
-        self._free: list[list[np.ndarray]] = []
-        self._calls = [
-            (call.function, call.arguments, ctypes.c_void_p * len(call.arguments), call.units,
-             call.work)
-            for call in kernel.calls
-        ]  # fmt: skip
+        self._run = task.Runner(kernel)
 
     def __call__(self, arrays: list[Any]) -> np.ndarray:
         """Returns the result."""
@@ -136,17 +121,5 @@ class _Prepared:
             if i in self._to_copy or not array.flags.aligned:
                 arrays[i] = np.array(array, order="C" if i in self._to_copy else "K")
         result = np.empty(self._shape, self._dtype)
-        scratch = (
-            self._free.pop()
-            if self._free
-            else [task.aligned_bytes(s.num_bytes, s.zeroed) for s in self._kernel.scratch]
-        )
-        addresses = [a.__array_interface__["data"][0] for a in (*arrays, result, *scratch)]
-        for function, arguments, pointers, units, work in self._calls:
-            given = pointers(*[addresses[i] + offset for i, offset in arguments])
-            threads.parallel_for(function, ctypes.addressof(given), units, work)
-        self._free.append(scratch)
+        self._run([*arrays, result])
         return result
-
-    def _new_scratch(self) -> list[np.ndarray]:
-        return [task.aligned_bytes(s.num_bytes, s.zeroed) for s in self._kernel.scratch]

@@ -62,7 +62,7 @@ class Checked(Kernel):
             raise errors.invalid(name, f"{what} must be in [0, {self.size})", str(bad))
 
 
-def prepare_gather(
+def lower_gather(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """params[..., indices, ...] along an axis."""
@@ -100,7 +100,7 @@ def prepare_gather(
     )  # fmt: skip
 
 
-def prepare_scatter(
+def lower_scatter(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """A copy of the operand in which rows are replaced by, or combined with, those of updates."""
@@ -145,21 +145,21 @@ def prepare_scatter(
     )  # fmt: skip
 
 
-def prepare_argmax(
+def lower_argmax(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """Position of the first largest element (or NaN) along an axis."""
-    return _prepare_position(attributes["axis"], inputs[0], result, "gt")
+    return _lower_position(attributes["axis"], inputs[0], result, "gt")
 
 
-def prepare_argmin(
+def lower_argmin(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """Position of the first least element (or NaN) along an axis."""
-    return _prepare_position(attributes["axis"], inputs[0], result, "lt")
+    return _lower_position(attributes["axis"], inputs[0], result, "lt")
 
 
-def _prepare_position(axis: int, x: Layout, result: Layout, better: str) -> Kernel | None:
+def _lower_position(axis: int, x: Layout, result: Layout, better: str) -> Kernel | None:
     if x.dtype not in REGISTER or not x.size:
         return None
     moves = Moves(1)

@@ -11,22 +11,20 @@ multiply-adds do 217 (Xeon with AMX, 2026-11).
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import contract, isa
+from distflow.compiler.cpu import contract
 from distflow.compiler.cpu.contract import Operand
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.microkernel import Axis, collapse
 from distflow.compiler.cpu.recipe import Recipe, in_order
 from distflow.compiler.cpu.rounding import ITEM_BYTES
-from distflow.compiler.cpu.task import Kernel, Layout, contiguous, layout_of, run
-from distflow.ops.prims import contraction
+from distflow.compiler.cpu.task import Kernel, Layout, contiguous
 
 
 def lower(
@@ -103,37 +101,6 @@ def lower(
     return work.kernel()
 
 
-def prepare(
-    attributes: dict[str, Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
-) -> Callable[[Sequence[np.ndarray]], np.ndarray] | None:
-    """Returns the kernel of a dot_general as a function of arrays with any strides, or None."""
-    dtype = np.dtype(dtypes[0])
-    if computed_in(dtype) is None:
-        return None
-    out = contraction._dot_shape(*shapes, **attributes)
-    result = contiguous(dtype.name, out)
-
-    @functools.lru_cache(maxsize=64)
-    def variant(inputs: tuple[Layout, ...], target: Any) -> Kernel:
-        kernel = lower(attributes, inputs, result)
-        assert kernel is not None
-        return kernel
-
-    def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        arrays = [_nonnegative(np.asarray(x)) for x in arrays]
-        y = np.empty(out, dtype)
-        layouts = [layout_of(x) for x in arrays]
-        run(variant(tuple(x for x in layouts if x), isa.current()), [*arrays, y])
-        return y
-
-    return kernel
-
-
-def _nonnegative(x: np.ndarray) -> np.ndarray:
-    layout = layout_of(x)
-    return x.copy() if layout is None or min(layout.strides, default=0) < 0 else x
-
-
 def computed_in(dtype: np.dtype) -> np.dtype | None:
     """Returns the dtype that products are summed in; None if there is no kernel."""
     if dtype in (np.float32, np.float64):
@@ -141,16 +108,6 @@ def computed_in(dtype: np.dtype) -> np.dtype | None:
     if dtype.itemsize == 2 and dtype.kind not in "iub":
         return np.dtype(np.float32)
     return None
-
-
-def element_strided(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Returns x in a dtype, its elements aligned and a whole number of elements apart."""
-    if x.dtype == dtype and x.flags.carray:
-        return x
-    x = x.astype(dtype, copy=False)
-    if not x.flags.aligned or any(stride % x.itemsize for stride in x.strides):
-        return np.ascontiguousarray(x) if x.flags.aligned else x.copy()
-    return x
 
 
 class _Work(Recipe):

@@ -124,7 +124,7 @@ def _kind(x: Layout) -> str | None:
     return f"uint{8 * item_bytes(x.dtype)}"
 
 
-def prepare_copy(
+def lower_copy(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """reshape, broadcast_to, transpose, stop_gradient: where no view does."""
@@ -143,7 +143,7 @@ def prepare_copy(
     return moves.kernel()
 
 
-def prepare_concat(
+def lower_concat(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """Each input into its part of the result."""
@@ -157,7 +157,7 @@ def prepare_concat(
     return moves.kernel()
 
 
-def prepare_slice(
+def lower_slice(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """Every n-th element between two of each axis."""
@@ -174,7 +174,7 @@ def prepare_slice(
     return moves.kernel()
 
 
-def prepare_reverse(
+def lower_reverse(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """Some axes from their end."""
@@ -188,7 +188,7 @@ def prepare_reverse(
     return moves.kernel()
 
 
-def prepare_pad(
+def lower_pad(
     attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout
 ) -> Kernel | None:
     """The value everywhere, then the elements that remain in their places."""

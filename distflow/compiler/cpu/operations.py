@@ -53,6 +53,11 @@ class Native(Operation):
         return self.kernel.calls
 
     @property
+    def is_checked(self) -> bool:
+        """Whether it notes indices that are to be looked at afterwards (`lookup.Checked`)."""
+        return hasattr(self.kernel, "verify")
+
+    @property
     def scratch(self) -> tuple[Scratch, ...]:
         """Its buffers, which operands after those of `operands` stand for."""
         return self.kernel.scratch

@@ -17,7 +17,7 @@ from distflow.compiler.cpu.operations import Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
 from distflow.compiler.cpu.state import KEEPING, Variables, resources_of
-from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch, contiguous
+from distflow.compiler.cpu.task import Call, Kernel, Scratch, contiguous
 from distflow.compiler.cpu.views import Views
 from distflow.graph.ir import Graph, Node, Value
 from distflow.ops.prims.elementwise import stop_gradient
@@ -141,7 +141,7 @@ class Plan:
                 continue
             native = self._native(node, kernel)
             operations.append(native)
-            if hasattr(kernel, "verify"):
+            if native.is_checked:
                 operations.append(Host([node], [], [], "check of indices", "", native))
         return operations
 
@@ -294,7 +294,7 @@ class Plan:
         for operation in self.operations:
             if isinstance(operation, Native):
                 start, end = self._spans[operation]
-                checked = hasattr(operation.kernel, "verify")
+                checked = operation.is_checked
                 for i, scratch in enumerate(operation.scratch):
                     stays = scratch.zeroed or checked or (operation, i) in self.staying
                     life = (0, forever) if stays else (start, end)
@@ -312,19 +312,20 @@ class Plan:
         for operation in self.operations:
             for v in operation.reads:
                 reading.setdefault(v, []).append(operation)
+        taken: set[Value] = set()
         for operation in self.operations:
             for v, candidates in getattr(operation, "replaces", {}).items():
+                if v not in made or v in self.staying:
+                    continue
                 start, end = self._spans[operation]
                 for old in candidates:
                     alone = all(
                         o is operation or self._spans[o][1] < start for o in reading.get(old, ())
                     )
-                    if v in self.staying:
-                        continue
-                    if v in made and old in made and last[old] == end and alone:
-                        if old not in shares.values():
-                            shares[v] = old
-                            break
+                    if old in made and old not in taken and last[old] == end and alone:
+                        shares[v] = old
+                        taken.add(old)
+                        break
         return shares
 
     def describe(self) -> list[str]:
@@ -349,11 +350,6 @@ def _last(shares: dict[Value, Value], value: Value) -> Value:
     while value in shares:
         value = shares[value]
     return value
-
-
-def layout_bytes(layout: Layout, item_bytes: int) -> tuple[int, ...]:
-    """Returns strides in bytes, as NumPy wants them."""
-    return tuple(s * item_bytes for s in layout.strides)
 
 
 def _distinct(places: Sequence[Place]) -> list[Value]:

@@ -83,9 +83,7 @@ class BodyPlan(Plan):
         """Whether all of it is machine code that cannot fail."""
         return (
             all(
-                isinstance(o, Native)
-                and not isinstance(o, Loop)
-                and not hasattr(o.kernel, "verify")
+                isinstance(o, Native) and not isinstance(o, Loop) and not o.is_checked
                 for o in self.operations
             )
             and len(self.segments) == 1
@@ -268,7 +266,7 @@ def _loop(
         # The last step writes the result.
         read, written = pair if times % 2 == 0 else pair[::-1]
         places[value], places[new] = Moving(read, written), Moving(written, read)
-        copy = movement.prepare_copy({}, [seen[i]], contiguous(seen[i].dtype, seen[i].shape))
+        copy = movement.lower_copy({}, [seen[i]], contiguous(seen[i].dtype, seen[i].shape))
         if copy is None:
             return f"no copies of {value.dtype.name}"
         initial += [

@@ -41,14 +41,14 @@ LIBRARY: dict[str, Lower] = {
     "select_and_scatter_add": _kernel("window", "lower_scatter"),
     # Movement that no view expresses.
     **{
-        name: _kernel("movement", f"prepare_{function}")
+        name: _kernel("movement", f"lower_{function}")
         for name, function in (
             ("reshape", "copy"), ("transpose", "copy"), ("broadcast_to", "copy"),
             ("concat", "concat"), ("slice", "slice"), ("pad", "pad"), ("reverse", "reverse"),
         )
     },
     **{
-        name: _kernel("lookup", f"prepare_{name}")
+        name: _kernel("lookup", f"lower_{name}")
         for name in ("gather", "scatter", "argmax", "argmin")
     },
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 A kernel is made once for concrete layouts. It says which ranged functions run in which order on
 which buffers; it allocates nothing and knows no threads. A compiled step joins the calls of all
-its kernels and loops into one program; `run` does those of one kernel, for eager operations.
+its kernels and loops into one program; a `Runner` does those of one kernel, for eager operations.
 """
 
 from __future__ import annotations
@@ -101,20 +101,36 @@ def layout_of(array: np.ndarray) -> Layout | None:
     return Layout(array.dtype.name, array.shape, tuple(s // size for s in array.strides))
 
 
-def run(kernel: Kernel, arrays: Sequence[np.ndarray]) -> None:
-    """Runs a kernel by itself.
+class Runner:
+    """A kernel by itself, with scratch kept from call to call; calls may overlap in time."""
 
-    Args:
-      kernel: made for the layouts of `arrays`.
-      arrays: inputs, then the result.
-    """
-    buffers = [aligned_bytes(s.num_bytes, s.zeroed) for s in kernel.scratch]
-    addresses = [a.ctypes.data for a in arrays] + [b.ctypes.data for b in buffers]
-    for call in kernel.calls:
-        pointers = (ctypes.c_void_p * len(call.arguments))(
-            *[addresses[i] + offset for i, offset in call.arguments]
+    def __init__(self, kernel: Kernel):
+        self._scratch = kernel.scratch
+        self._calls = [
+            (call.function, call.arguments, ctypes.c_void_p * len(call.arguments), call.units,
+             call.work)
+            for call in kernel.calls
+        ]  # fmt: skip
+        # Calls at the same time use different scratch; taking from a list is atomic.
+        self._free: list[list[np.ndarray]] = []
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> None:
+        """Runs it on arrays of the layouts that it was made for: inputs, then the result."""
+        scratch = (
+            self._free.pop()
+            if self._free
+            else [aligned_bytes(s.num_bytes, s.zeroed) for s in self._scratch]
         )
-        threads.parallel_for(call.function, ctypes.addressof(pointers), call.units, call.work)
+        addresses = [a.__array_interface__["data"][0] for a in (*arrays, *scratch)]
+        for function, arguments, pointers, units, work in self._calls:
+            given = pointers(*[addresses[i] + offset for i, offset in arguments])
+            threads.parallel_for(function, ctypes.addressof(given), units, work)
+        self._free.append(scratch)
+
+
+def run(kernel: Kernel, arrays: Sequence[np.ndarray]) -> None:
+    """Runs a kernel once, on inputs and the result."""
+    Runner(kernel)(arrays)
 
 
 def aligned_bytes(num_bytes: int, zeroed: bool = False) -> np.ndarray:

@@ -6,19 +6,16 @@ channels fill the vectors, so neither their width nor the number of threads can 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from distflow.compiler.cpu import isa, pad, pooling, pooling_gradient
+from distflow.compiler.cpu import pad, pooling, pooling_gradient
 from distflow.compiler.cpu.phases import Phase, margins, phases
 from distflow.compiler.cpu.recipe import Operand, Recipe
 from distflow.compiler.cpu.rounding import ITEM_BYTES
-from distflow.compiler.cpu.task import Kernel, Layout, contiguous, layout_of, run
+from distflow.compiler.cpu.task import Kernel, Layout, contiguous
 from distflow.ops.prims import contraction
 from distflow.ops.prims import window as primitive
 
@@ -128,51 +125,3 @@ def _finished(recipe: Recipe, dtype: str, result: Layout, place: Operand) -> Ker
     if dtype != result.dtype:
         recipe.copy(contiguous(dtype, result.shape), result, place, recipe.result)
     return recipe.kernel()
-
-
-# -- for arrays ----------------------------------------------------------------------------
-
-
-def prepare_sum(attributes: Any, shapes: Any, dtypes: Any) -> Any:
-    """Returns reduce_window_sum as a function of arrays; None where there is no kernel."""
-    return _prepare(lower_sum, attributes, shapes, dtypes, None)
-
-
-def prepare_max(attributes: Any, shapes: Any, dtypes: Any) -> Any:
-    """Returns reduce_window_max as a function of arrays; None where there is no kernel."""
-    return _prepare(lower_max, attributes, shapes, dtypes, None)
-
-
-def prepare_scatter(attributes: Any, shapes: Any, dtypes: Any) -> Any:
-    """Returns select_and_scatter_add as a function of arrays; None where there is no kernel."""
-    return _prepare(lower_scatter, attributes, shapes, dtypes, shapes[0])
-
-
-def _prepare(
-    lower: Lower, attributes: dict[str, Any], shapes: Any, dtypes: Any, out: Any
-) -> Callable[[Sequence[np.ndarray]], np.ndarray] | None:
-    dtype = np.dtype(dtypes[0])
-    out = primitive.window_shape(shapes[0], **attributes) if out is None else out
-    result = contiguous(dtype.name, out)
-    if lower(attributes, [contiguous(dtype.name, s) for s in shapes], result) is None:
-        return None
-
-    @functools.lru_cache(maxsize=64)
-    def variant(inputs: tuple[Layout, ...], target: isa.Target) -> Kernel:
-        kernel = lower(attributes, inputs, result)
-        assert kernel is not None
-        return kernel
-
-    def kernel(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        operands = [_nonnegative(np.asarray(x)) for x in arrays]
-        y = np.empty(out, dtype)
-        layouts = [layout_of(x) for x in operands]
-        run(variant(tuple(x for x in layouts if x), isa.current()), [*operands, y])
-        return y
-
-    return kernel
-
-
-def _nonnegative(x: np.ndarray) -> np.ndarray:
-    layout = layout_of(x)
-    return x.copy() if layout is None or min(layout.strides, default=0) < 0 else x

@@ -8,6 +8,7 @@ from distflow.compiler.cpu.tiles import cut, forms
 from distflow.compiler.cpu.tiling import Axis
 from distflow.compiler.cpu.vectors import ranged
 from distflow.ops.prims import contraction
+from tests.compiler.cpu.kernels import prepared
 
 ONE = {
     "strides": (1, 1),
@@ -68,7 +69,7 @@ def attributes_of(changes):
 
 
 def convolve(x, w, attributes):
-    return conv.prepare(attributes, [x.shape, w.shape], [x.dtype, w.dtype])([x, w])
+    return prepared("conv", attributes, [x.shape, w.shape], [x.dtype, w.dtype])([x, w])
 
 
 def in_layout(x, perm):
@@ -254,7 +255,7 @@ def test_nan_and_inf_reach_only_the_windows_that_see_them():
 def test_padding_stays_zero_from_call_to_call():
     attributes = {**ONE, "padding": "SAME"}
     x, w = normal(0, 2, 5, 5, 3), normal(1, 3, 3, 3, 4)
-    kernel = conv.prepare(attributes, [x.shape, w.shape], [x.dtype] * 2)
+    kernel = prepared("conv", attributes, [x.shape, w.shape], [x.dtype] * 2)
     first = kernel([x, w])
     kernel([np.full_like(x, np.nan), w])
     np.testing.assert_array_equal(kernel([x, w]), first)
@@ -308,4 +309,4 @@ def test_equal_convolutions_share_a_kernel():
 
 
 def test_integers_have_no_kernel():
-    assert conv.prepare(ONE, [(1, 3, 3, 1), (1, 1, 1, 1)], [np.dtype(np.int32)] * 2) is None
+    assert prepared("conv", ONE, [(1, 3, 3, 1), (1, 1, 1, 1)], [np.dtype(np.int32)] * 2) is None

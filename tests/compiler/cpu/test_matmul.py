@@ -4,6 +4,7 @@ import pytest
 
 from distflow.compiler.cpu import isa, matmul, task
 from distflow.ops.prims import contraction
+from tests.compiler.cpu.kernels import prepared
 
 PLAIN = {"contract": ((1,), (0,)), "batch": ((), ())}
 LEVELS = isa.offered()
@@ -19,7 +20,7 @@ def normal(seed, *shape, dtype=np.float32):
 
 def dot(a, b, contract=((1,), (0,)), batch=((), ())):
     attributes = {"contract": contract, "batch": batch}
-    kernel = matmul.prepare(attributes, [a.shape, b.shape], [a.dtype, b.dtype])
+    kernel = prepared("dot_general", attributes, [a.shape, b.shape], [a.dtype, b.dtype])
     return kernel([a, b])
 
 
@@ -156,7 +157,7 @@ def test_sixteen_bit_floats_are_summed_in_float32_and_rounded_once():
 
 
 def test_integers_have_no_kernel():
-    assert matmul.prepare(PLAIN, [(2, 2), (2, 2)], [np.dtype(np.int32)] * 2) is None
+    assert prepared("dot_general", PLAIN, [(2, 2), (2, 2)], [np.dtype(np.int32)] * 2) is None
 
 
 @pytest.mark.parametrize("shape", [(700, 400, 90), (1, 3000, 1500), (90, 1300, 600)], ids=str)

@@ -3,6 +3,7 @@ import pytest
 
 from distflow.compiler.cpu import isa, table, task, window
 from distflow.ops.prims import window as primitive
+from tests.compiler.cpu.kernels import prepared
 
 # name: (shape, window, strides, padding)
 CASES = {
@@ -28,8 +29,8 @@ def normal(seed, shape, dtype=np.float32):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def run(prepare, attributes, *arrays):
-    kernel = prepare(attributes, [a.shape for a in arrays], [a.dtype for a in arrays])
+def run(name, attributes, *arrays):
+    kernel = prepared(name, attributes, [a.shape for a in arrays], [a.dtype for a in arrays])
     return kernel(list(arrays))
 
 
@@ -44,9 +45,9 @@ def is_equal(result, expected):
 def test_maximum_and_sum_are_the_reference_s(case, dtype):
     x = normal(0, CASES[case][0], dtype)
     maximum = attributes_of(case)
-    is_equal(run(window.prepare_max, maximum, x), primitive._max_ref(x, **maximum))
+    is_equal(run("reduce_window_max", maximum, x), primitive._max_ref(x, **maximum))
     total = attributes_of(case, dilation=(1,) * x.ndim)
-    is_equal(run(window.prepare_sum, total, x), primitive._sum_ref(x, **total))
+    is_equal(run("reduce_window_sum", total, x), primitive._sum_ref(x, **total))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -57,7 +58,7 @@ def test_scatter_is_the_reference_s(case, dtype):
     attributes = attributes_of(case)
     g = normal(1, primitive.window_shape(x.shape, **attributes), dtype)
     expected = primitive._scatter_ref(x, g, **attributes)
-    is_equal(run(window.prepare_scatter, attributes, x, g), expected)
+    is_equal(run("select_and_scatter_add", attributes, x, g), expected)
 
 
 def test_sum_of_a_spread_array_is_the_reference_s():
@@ -66,7 +67,7 @@ def test_sum_of_a_spread_array_is_the_reference_s():
         "window": (1, 3, 2, 1), "strides": (1, 1, 2, 1), "dilation": (1, 2, 3, 1),
         "padding": ((0, 0), (2, 2), (1, 1), (0, 0)),
     }  # fmt: skip
-    is_equal(run(window.prepare_sum, attributes, x), primitive._sum_ref(x, **attributes))
+    is_equal(run("reduce_window_sum", attributes, x), primitive._sum_ref(x, **attributes))
 
 
 def test_nan_and_inf_behave_as_in_the_reference():
@@ -74,10 +75,10 @@ def test_nan_and_inf_behave_as_in_the_reference():
     x[0, 0, 0, 0], x[0, 3, 3, 1], x[1, 5, 5, 2], x[1] = np.nan, np.inf, -np.inf, x[1]
     x[1, :2, :2, 3] = -np.inf
     attributes = {"window": (1, 3, 3, 1), "strides": (1, 2, 2, 1), "padding": "SAME"}
-    is_equal(run(window.prepare_max, attributes, x), primitive._max_ref(x, **attributes))
+    is_equal(run("reduce_window_max", attributes, x), primitive._max_ref(x, **attributes))
     g = normal(1, (2, 3, 3, 5))
     expected = primitive._scatter_ref(x, g, **attributes)
-    is_equal(run(window.prepare_scatter, attributes, x, g), expected)
+    is_equal(run("select_and_scatter_add", attributes, x, g), expected)
 
 
 @pytest.mark.parametrize("level", isa.offered())
@@ -86,9 +87,9 @@ def test_vector_unit_does_not_change_bits(level, monkeypatch):
     attributes = attributes_of("overlapping")
     g = normal(1, primitive.window_shape(x.shape, **attributes))
     monkeypatch.setenv("DISTFLOW_CPU", level)
-    is_equal(run(window.prepare_max, attributes, x), primitive._max_ref(x, **attributes))
+    is_equal(run("reduce_window_max", attributes, x), primitive._max_ref(x, **attributes))
     expected = primitive._scatter_ref(x, g, **attributes)
-    is_equal(run(window.prepare_scatter, attributes, x, g), expected)
+    is_equal(run("select_and_scatter_add", attributes, x, g), expected)
 
 
 def test_operands_may_lie_in_any_layout():
@@ -96,37 +97,38 @@ def test_operands_may_lie_in_any_layout():
     attributes = attributes_of("2x2")
     turned = np.ascontiguousarray(x.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
     expected = primitive._max_ref(x, **attributes)
-    is_equal(run(window.prepare_max, attributes, turned), expected)
+    is_equal(run("reduce_window_max", attributes, turned), expected)
     g = normal(1, expected.shape)
     strided = np.repeat(g, 2, axis=-1)[..., ::2]
     expected = primitive._scatter_ref(x, g, **attributes)
-    is_equal(run(window.prepare_scatter, attributes, turned, strided), expected)
+    is_equal(run("select_and_scatter_add", attributes, turned, strided), expected)
 
 
 def test_empty_arrays_give_empty_or_zero_results():
     attributes = attributes_of("2x2")
-    assert run(window.prepare_max, attributes, normal(0, (0, 8, 6, 4))).shape == (0, 4, 3, 4)
+    assert run("reduce_window_max", attributes, normal(0, (0, 8, 6, 4))).shape == (0, 4, 3, 4)
     x, g = normal(0, (2, 0, 6, 4)), normal(1, (2, 0, 3, 4))
-    assert run(window.prepare_scatter, attributes, x, g).shape == x.shape
+    assert run("select_and_scatter_add", attributes, x, g).shape == x.shape
 
 
 def test_what_has_no_kernel_is_left_to_the_reference():
     over_channels = {"window": (1, 1, 1, 2), "strides": (1, 1, 1, 1), "padding": "VALID"}
-    assert window.prepare_max(over_channels, [(1, 2, 2, 4)], [np.dtype(np.float32)]) is None
-    assert window.prepare_max(attributes_of("2x2"), [(3, 8, 6, 16)], [np.dtype(np.int32)]) is None
+    single, integer = [np.dtype(np.float32)], [np.dtype(np.int32)]
+    assert prepared("reduce_window_max", over_channels, [(1, 2, 2, 4)], single) is None
+    assert prepared("reduce_window_max", attributes_of("2x2"), [(3, 8, 6, 16)], integer) is None
 
 
 def test_sixteen_bit_floats_are_computed_in_float32_and_rounded_once():
     x = normal(0, (2, 6, 6, 5)).astype(np.float16)
     attributes = {"window": (1, 3, 3, 1), "strides": (1, 2, 2, 1), "padding": "SAME"}
-    best = run(window.prepare_max, attributes, x)
+    best = run("reduce_window_max", attributes, x)
     is_equal(best, primitive._max_ref(x, **attributes))
     total = {**attributes, "dilation": (1,) * 4}
     wide = primitive._sum_ref(x.astype(np.float32), **total).astype(np.float16)
-    is_equal(run(window.prepare_sum, total, x), wide)
+    is_equal(run("reduce_window_sum", total, x), wide)
     g = normal(1, best.shape).astype(np.float16)
     wide = primitive._scatter_ref(x.astype(np.float32), g.astype(np.float32), **attributes)
-    is_equal(run(window.prepare_scatter, attributes, x, g), wide.astype(np.float16))
+    is_equal(run("select_and_scatter_add", attributes, x, g), wide.astype(np.float16))
 
 
 def test_windows_that_partition_the_image_leave_nothing_of_what_was_there():
