@@ -11,11 +11,13 @@ from distflow.keras.losses.crossentropy import (
     BinaryFocalCrossentropy,
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
     SparseCategoricalCrossentropy,
     binary_crossentropy,
     binary_focal_crossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
     sparse_categorical_crossentropy,
 )
 from distflow.keras.losses.margins import (
@@ -50,18 +52,21 @@ from distflow.keras.losses.regression import (
     mean_squared_logarithmic_error,
     poisson,
 )
-from distflow.keras.not_there import lookup
+from distflow.keras.losses.sequence import CTC, ctc
+from distflow.keras.losses.similarity import Circle, circle
 
 _FUNCTIONS = (
     binary_crossentropy, binary_focal_crossentropy, categorical_crossentropy,
-    categorical_focal_crossentropy, categorical_hinge, cosine_similarity, dice, hinge, huber,
+    categorical_focal_crossentropy, categorical_generalized_cross_entropy, categorical_hinge,
+    circle, cosine_similarity, ctc, dice, hinge, huber,
     kl_divergence, log_cosh, mean_absolute_error, mean_absolute_percentage_error,
     mean_squared_error, mean_squared_logarithmic_error, poisson, sparse_categorical_crossentropy,
     squared_hinge, tversky,
 )  # fmt: skip
 _CLASSES = (
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy,
-    CategoricalFocalCrossentropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber,
+    CTC, CategoricalFocalCrossentropy, CategoricalGeneralizedCrossEntropy, CategoricalHinge,
+    Circle, CosineSimilarity, Dice, Hinge, Huber,
     KLDivergence, LogCosh, LossFunctionWrapper, MeanAbsoluteError, MeanAbsolutePercentageError,
     MeanSquaredError, MeanSquaredLogarithmicError, Poisson, SparseCategoricalCrossentropy,
     SquaredHinge, Tversky,
@@ -96,11 +101,14 @@ def serialize(loss: Any) -> Any:
 deserialize = by_name.deserializer("loss", NAMES)
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
     "Dice",
     "Hinge",
@@ -126,8 +134,11 @@ __all__ = [
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "cosine_similarity",
+    "ctc",
     "deserialize",
     "dice",
     "get",
@@ -148,5 +159,3 @@ __all__ = [
     "squared_hinge",
     "tversky",
 ]
-
-__getattr__ = lookup("losses")

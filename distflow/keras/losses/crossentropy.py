@@ -14,8 +14,9 @@ from distflow.core.convert import convert_to_tensor
 from distflow.keras import config
 from distflow.keras.losses.base import LossFunctionWrapper
 from distflow.keras.losses.ranks import floating, same_rank
+from distflow.ops import dims, math, shaping
 from distflow.ops import losses as nn
-from distflow.ops import math, shaping
+from distflow.ops.creation import one_hot
 from distflow.ops.prims.elementwise import select
 from distflow.ops.reduce import reduce_mean, reduce_sum
 
@@ -183,6 +184,22 @@ def categorical_focal_crossentropy(y_true: Any, y_pred: Any, alpha: Any = 0.25,
     return reduce_sum(factor * (-y_true * math.log(p)), axis=axis)
 
 
+def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) -> Any:
+    """Returns (1 - p^q) / q for the probability p of the label: robust to wrong labels.
+
+    Args:
+      y_true: class numbers, of y_pred's shape without its last axis.
+      y_pred: probabilities [..., classes].
+      q: in (0, 1); towards 0 it is the cross entropy, towards 1 the absolute error.
+
+    Source: Zhang & Sabuncu 2018, arXiv:1805.07836, eq. 6.
+    """
+    y_pred = convert_to_tensor(y_pred)
+    classes = dims.size(y_pred, y_pred.ndim - 1)
+    labels = one_hot(math.cast(y_true, dtypes.int32), classes, dtype=y_pred.dtype)
+    return (1.0 - math.pow(reduce_sum(y_pred * labels, axis=-1), q)) / q
+
+
 class SparseCategoricalCrossentropy(LossFunctionWrapper):
     """-log(probability of the label), for integer labels."""
 
@@ -256,6 +273,18 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
             categorical_focal_crossentropy, reduction, name, dtype, from_logits=from_logits,
             label_smoothing=label_smoothing, axis=axis, alpha=alpha, gamma=gamma,
         )  # fmt: skip
+
+
+class CategoricalGeneralizedCrossEntropy(LossFunctionWrapper):
+    """(1 - p^q) / q for integer labels, of which some may be wrong."""
+
+    def __init__(self, q: float = 0.5, reduction: str | None = _SUM_OVER_BATCH,
+                 name: str | None = "categorical_generalized_cross_entropy",
+                 dtype: Any = None):  # fmt: skip
+        if not 0 < q < 1:
+            raise errors.invalid(type(self).__name__, "q must be in the interval (0, 1)", str(q))
+        super().__init__(categorical_generalized_cross_entropy, reduction, name, dtype, q=q)
+        self.q = q
 
 
 def _part(where: str, label_smoothing: float) -> float:

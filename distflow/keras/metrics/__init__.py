@@ -48,7 +48,14 @@ from distflow.keras.metrics.accuracy import (
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
+from distflow.keras.metrics.at_value import (
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+)
 from distflow.keras.metrics.base import Mean, MeanMetricWrapper, Metric, Sum
+from distflow.keras.metrics.by_column import F1Score, FBetaScore, R2Score
 from distflow.keras.metrics.confusion import (
     AUC,
     FalseNegatives,
@@ -58,6 +65,13 @@ from distflow.keras.metrics.confusion import (
     TrueNegatives,
     TruePositives,
 )
+from distflow.keras.metrics.correlation import (
+    ConcordanceCorrelation,
+    PearsonCorrelation,
+    concordance_correlation,
+    pearson_correlation,
+)
+from distflow.keras.metrics.iou import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
 from distflow.keras.metrics.losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -75,7 +89,6 @@ from distflow.keras.metrics.losses import (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
-from distflow.keras.not_there import lookup
 
 _CLASSES = (
     AUC, Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy,
@@ -84,7 +97,9 @@ _CLASSES = (
     MeanMetricWrapper, MeanSquaredError, MeanSquaredLogarithmicError, Poisson, Precision, Recall,
     RootMeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
     SparseTopKCategoricalAccuracy, SquaredHinge, Sum, TopKCategoricalAccuracy, TrueNegatives,
-    TruePositives,
+    TruePositives, BinaryIoU, ConcordanceCorrelation, F1Score, FBetaScore, IoU, MeanIoU, OneHotIoU,
+    OneHotMeanIoU, PearsonCorrelation, PrecisionAtRecall, R2Score, RecallAtPrecision,
+    SensitivityAtSpecificity, SpecificityAtSensitivity,
 )  # fmt: skip
 _SHORT = {
     "mse": MeanSquaredError, "mae": MeanAbsoluteError, "mape": MeanAbsolutePercentageError,
@@ -117,13 +132,18 @@ __all__ = [
     "Accuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
+    "BinaryIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
     "CategoricalHinge",
+    "ConcordanceCorrelation",
     "CosineSimilarity",
+    "F1Score",
+    "FBetaScore",
     "FalseNegatives",
     "FalsePositives",
     "Hinge",
+    "IoU",
     "KLD",
     "KLDivergence",
     "LogCoshError",
@@ -134,17 +154,26 @@ __all__ = [
     "Mean",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
+    "MeanIoU",
     "MeanMetricWrapper",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
+    "OneHotIoU",
+    "OneHotMeanIoU",
+    "PearsonCorrelation",
     "Poisson",
     "Precision",
+    "PrecisionAtRecall",
+    "R2Score",
     "Recall",
+    "RecallAtPrecision",
     "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
     "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
@@ -157,6 +186,7 @@ __all__ = [
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
     "categorical_hinge",
+    "concordance_correlation",
     "deserialize",
     "get",
     "hinge",
@@ -170,6 +200,7 @@ __all__ = [
     "mean_squared_logarithmic_error",
     "mse",
     "msle",
+    "pearson_correlation",
     "poisson",
     "serialize",
     "sparse_categorical_accuracy",
@@ -178,5 +209,3 @@ __all__ = [
     "squared_hinge",
     "top_k_categorical_accuracy",
 ]
-
-__getattr__ = lookup("metrics")

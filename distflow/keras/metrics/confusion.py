@@ -18,7 +18,7 @@ from distflow.ops.creation import ones_like
 from distflow.ops.prims.elementwise import select
 from distflow.ops.reduce import reduce_sum
 
-_COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 _LOWEST = -1e10
 
 
@@ -241,7 +241,7 @@ class AUC(Metric):
 
     def _build(self, labels: int | None) -> None:
         shape = (self.num_thresholds, labels) if self.multi_label else (self.num_thresholds,)
-        for name in _COUNTS:
+        for name in COUNTS:
             self._counted[name] = self.add_variable(shape, "zeros", name=name)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -251,14 +251,14 @@ class AUC(Metric):
             y_pred = math.sigmoid(y_pred)
         if not self._counted:
             self._build(y_pred.shape[-1])
-        found = counts(_COUNTS, y_true, y_pred, self._limits, sample_weight=sample_weight,
+        found = counts(COUNTS, y_true, y_pred, self._limits, sample_weight=sample_weight,
                        columns=self.multi_label)  # fmt: skip
         for name, value in found.items():
             self._counted[name].assign_add(value)
 
     def result(self) -> Any:
         """Returns the area so far."""
-        tp, fp, tn, fn = (self._counted[name].value() for name in _COUNTS)
+        tp, fp, tn, fn = (self._counted[name].value() for name in COUNTS)
         if self.curve == "PR" and self.summation_method == "interpolation":
             return self._mean(_interpolated_pr(tp, fp, fn))
         recall = math.div_no_nan(tp, tp + fn)

@@ -1,5 +1,6 @@
 """Losses: values by formula, reductions, weights, masks, names and errors."""
 
+import itertools
 import json
 import types
 
@@ -11,7 +12,7 @@ from distflow.autodiff import GradientTape
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import activations, losses
-from tests.keras.battery import LOSSES
+from tests.keras.pieces import LOSSES
 
 each_loss = pytest.mark.parametrize("sample", LOSSES, ids=str)
 TRUTH = np.array([[0.0, 1.0], [2.0, 3.0]], "float32")
@@ -203,3 +204,34 @@ def test_own_loss_needs_only_call():
             )  # fmt: skip
 
     assert float(Largest()(TRUTH, GUESS)) == pytest.approx(2.0)
+
+
+def test_ctc_is_the_sum_over_all_paths():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(1, 4, 3)).astype("float32")
+    chances = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
+    total = 0.0
+    for path in itertools.product(range(3), repeat=4):
+        kept = [c for c, _ in itertools.groupby(path) if c != 0]
+        if kept == [1, 1]:
+            total += np.prod([chances[t, c] for t, c in enumerate(path)])
+    assert float(losses.CTC()([[1, 1]], logits)) == pytest.approx(-np.log(total), rel=1e-5)
+
+
+def test_ctc_without_a_path_is_infinite():
+    assert np.isinf(losses.ctc(np.array([[1, 1]]), np.zeros((1, 2, 3), "float32")).numpy()).all()
+
+
+def test_circle_of_single_examples_has_finite_gradients():
+    guess = tf.Variable(np.eye(3, dtype="float32"))
+    with tf.GradientTape() as tape:
+        value = losses.Circle()([0, 1, 2], guess)
+    assert np.isfinite(tape.gradient(value, guess).numpy()).all()
+
+
+def test_generalized_cross_entropy_is_between_its_ends():
+    chance = np.array([[0.25, 0.75]], "float32")
+    near_zero = losses.CategoricalGeneralizedCrossEntropy(q=1e-3)([0], chance)
+    near_one = losses.CategoricalGeneralizedCrossEntropy(q=0.999)([0], chance)
+    assert float(near_zero) == pytest.approx(-np.log(0.25), rel=2e-3)
+    assert float(near_one) == pytest.approx(0.75, rel=2e-3)
