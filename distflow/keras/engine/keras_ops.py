@@ -72,6 +72,11 @@ class KerasOp(Operation):
         return {"name": self.name, **self.config}
 
 
+def knows(name: str) -> bool:
+    """Whether an operation of Keras 3 has a class here."""
+    return name in TABLE
+
+
 def _key(key: Any) -> Any:
     """An index as files hold it: a list stands for the tuple that it was."""
     return tuple(key) if isinstance(key, list) else key

@@ -13,7 +13,7 @@ from distflow.keras.engine import functional_config
 from distflow.keras.engine.keras_tensor import KerasTensor, SpecTensor
 from distflow.keras.engine.layer import Layer, as_shapes
 from distflow.keras.engine.summary import print_summary
-from distflow.keras.saving import archive, weights_file
+from distflow.keras.saving import archive, loading, weights_file
 from distflow.keras.training.trainer import Trainer
 
 
@@ -152,16 +152,17 @@ class Model(Trainer, Layer):
         """
         weights_file.save_weights(self, filepath, overwrite=overwrite)
 
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Loads the weights of a `.weights.h5` (or `.keras`) file; layers go by their place.
 
         Args:
           skip_mismatch: warn about layers that do not fit, instead of raising an error.
+          by_name: for a legacy `.h5` file: layers go by their names instead of their order.
 
         Raises:
           ValueError: for missing files, unbuilt models, other numbers or shapes of weights.
         """
-        weights_file.load_weights(self, filepath, skip_mismatch=skip_mismatch)
+        loading.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def _serialized_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile` for a file; None where one cannot be written."""

@@ -11,7 +11,8 @@ from distflow.keras.registry import (
     register_keras_serializable,
 )
 from distflow.keras.saving.archive import load_model, save_model
-from distflow.keras.saving.weights_file import load_weights, save_weights
+from distflow.keras.saving.loading import load_weights
+from distflow.keras.saving.weights_file import save_weights
 from distflow.keras.serialization import deserialize_keras_object, serialize_keras_object
 
 __all__ = [

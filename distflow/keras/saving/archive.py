@@ -11,6 +11,7 @@ from typing import Any
 
 from distflow.base import errors
 from distflow.keras import serialization
+from distflow.keras.saving import legacy_h5
 from distflow.keras.saving.files import check_overwrite, written_beside
 from distflow.keras.saving.weights_file import h5py_module, opened, read_state, write_state
 
@@ -70,10 +71,12 @@ def load_model(
       TypeError: if it names a class that is not known.
     """
     path = os.fspath(filepath)
+    if legacy_h5.is_legacy(path):
+        return legacy_h5.load_model(path, custom_objects, compile)
     if not path.endswith(".keras"):
         raise ValueError(
-            f"File format not supported: filepath={path}. distflow reads `.keras` files; load a "
-            "`.weights.h5` file by `model.load_weights`."
+            f"File format not supported: filepath={path}. distflow reads `.keras` files and legacy "
+            "`.h5` files; load a `.weights.h5` file by `model.load_weights`."
         )
     if not os.path.exists(path):
         raise ValueError(

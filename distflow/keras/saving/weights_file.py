@@ -26,7 +26,7 @@ def h5py_module() -> Any:
     return h5py
 
 
-def save_weights(model: Any, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
     """Writes a model's weights and optimizer state to `filepath`, which ends in .weights.h5."""
     path = os.fspath(filepath)
     if not path.endswith(".weights.h5"):
@@ -37,13 +37,13 @@ def save_weights(model: Any, filepath: Any, overwrite: bool = True, **kwargs: An
         write_state(model, file)
 
 
-def load_weights(model: Any, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+def load_weights(model: Any, filepath: Any, skip_mismatch: bool = False) -> None:
     """Reads weights (and optimizer state) from a .weights.h5 or .keras file into a model."""
     path = os.fspath(filepath)
     if not path.endswith((".weights.h5", ".keras")):
         raise ValueError(
-            "File format not supported: weights are loaded from `.weights.h5` or `.keras` files. "
-            f"Received: filepath={path}"
+            "File format not supported: weights are loaded from `.weights.h5` or `.keras` files, "
+            f"and from legacy `.h5` files. Received: filepath={path}"
         )
     require_built(model, "loading weights into")
     if not os.path.exists(path):

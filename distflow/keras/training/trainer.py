@@ -72,8 +72,17 @@ class Trainer(Evaluation):
             hooks.call("on_epoch_end", epoch, logs)
             if self.stop_training:
                 break
+        if epochs > initial_epoch:
+            self._finalize()
         hooks.call("on_train_end", logs)
         return self.history
+
+    def _finalize(self) -> None:
+        """Puts moving averages of the optimizer, if it keeps them, into the weights."""
+        model: Any = self
+        if model.optimizer is not None and model.optimizer.built:
+            with self.distribute_strategy.scope():
+                model.optimizer.finalize_variable_values(model.trainable_variables)
 
     def _train_epoch(
         self, data: loop.Epoch, epoch: int, steps: Any, hooks: Any, batch_logs: bool

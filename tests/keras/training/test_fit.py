@@ -359,3 +359,15 @@ def test_terminate_on_nan_stops_without_an_error():
         x, y, epochs=5, verbose=0, shuffle=False, callbacks=[keras.callbacks.TerminateOnNaN()]
     )
     assert len(history.epoch) == 1
+
+
+def test_fit_ends_with_the_moving_averages_in_the_weights():
+    x = np.ones((4, 1), np.float32)
+    model = tf.keras.Sequential([tf.keras.Input((1,)), tf.keras.layers.Dense(1, use_bias=False)])
+    model.compile(tf.keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
+    kernel = model.get_weights()[0].item()
+    model.fit(x, 3 * x, batch_size=2, verbose=0)
+    first = kernel - 0.1 * 2 * (kernel - 3)
+    second = first - 0.1 * 2 * (first - 3)
+    # The average starts at the first value (Keras), then moves half of the way.
+    np.testing.assert_allclose(model.get_weights()[0].item(), (first + second) / 2, rtol=1e-5)
