@@ -104,10 +104,8 @@ NAMES = {
         QUANTIZED_DTYPES experimental qint16 qint32 qint8 quint16 quint8 resource variant
     """,
     "train": """
-        BytesList Checkpoint CheckpointManager CheckpointOptions CheckpointView ClusterDef
-        Coordinator Example ExponentialMovingAverage Feature FeatureList FeatureLists Features
-        FloatList Int64List JobDef SequenceExample ServerDef TrackableView
-        checkpoints_iterator get_checkpoint_state latest_checkpoint list_variables
-        load_checkpoint load_variable
+        BytesList CheckpointView ClusterDef Coordinator Example ExponentialMovingAverage Feature
+        FeatureList FeatureLists Features FloatList Int64List JobDef SequenceExample ServerDef
+        TrackableView
     """,
 }

@@ -9,10 +9,11 @@ from typing import Any
 
 from distflow.base import nest
 from distflow.base.names import name_scope
+from distflow.core.late import LateRestored
 from distflow.core.variable import Variable
 
 
-class Module:
+class Module(LateRestored):
     """Base of objects that hold variables (TF's `tf.Module`).
 
     Variables and other modules are found in attributes, also within lists, tuples and dicts.
