@@ -17,6 +17,7 @@ from distflow.autodiff.tape import GradientTape
 from distflow.base import dtypes, errors, shapes
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
+from distflow.core.late import LateRestored
 from distflow.core.tensor import EagerTensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization
@@ -28,7 +29,7 @@ from distflow.ops import math
 from distflow.ops.prims.elementwise import select
 
 
-class Optimizer:
+class Optimizer(LateRestored):
     """Changes variables so that a loss falls (Keras 3's optimizer).
 
     Args:
