@@ -212,9 +212,7 @@ class _Panels:
 
 def function(code: jit.Module, name: str) -> Any:
     """Returns a ranged function of a module, which lives as long as the function."""
-    result = code.function(name, None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-    result.module = code
-    return result
+    return code.ranged(name)
 
 
 def run(function: Any, units: int, work: int, *pointers: int) -> None:

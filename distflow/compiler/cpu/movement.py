@@ -5,7 +5,6 @@ Elements are moved as integers of their size, so that every dtype of 1 to 8 byte
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,6 @@ from distflow.compiler.cpu.nest import broadcast, contiguous
 from distflow.compiler.cpu.steps import Loop
 from distflow.compiler.cpu.task import Call, Kernel, Layout, Scratch
 
-_SIGNATURE = (None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _BYTES = {"bool": 1, "bfloat16": 2, "complex64": 8}
 
 # (operand, offset in elements) of each pointer that a loop takes.
@@ -102,9 +100,11 @@ class Moves:
 
     def calls(self) -> tuple[Call, ...]:
         """Compiles the module and returns its calls."""
-        module = jit.compile_module(jit.vectors(self._code.text() + loops.metadata()), "movement")
+        module = jit.compile_module(
+            jit.vectors(self._code.text() + loops.metadata()), "movement", later=True
+        )
         return tuple(
-            Call(module.function(s.symbol, *_SIGNATURE), arguments, writes, s.units, s.work_ns)
+            Call(module.ranged(s.symbol), arguments, writes, s.units, s.work_ns)
             for s, arguments, writes in self._calls
         )
 

@@ -47,6 +47,7 @@ def folder(tmp_path):
 
 def forget():
     """Makes this process forget its modules, as a new one would."""
+    jit.wait()
     jit._modules.clear()
 
 
@@ -111,7 +112,7 @@ def test_described_module_is_written_only_if_the_cache_has_no_code_for_it(folder
 
 def test_described_module_is_written_again_when_the_sources_change(folder, monkeypatch):
     first = jit.compile_described("sources", ["twice_plus"], fresh_text)
-    monkeypatch.setattr(jit, "_sources", lambda: "others")
+    monkeypatch.setattr(jit, "sources", lambda: "others")
     assert jit.compile_described("sources", ["twice_plus"], fresh_text) is not first
 
 
@@ -370,12 +371,12 @@ def test_code_of_removed_entries_still_runs(folder):
 
 WRITER = """
 import sys
-from distflow.compiler.cpu import jit, size_limit
+from distflow.compiler.cpu import jit, store
 for number in range(8):
     text = f"define double @f() {{ ret double {sys.argv[1]}{number}.0 }}"
-    folder = jit._folder()
+    folder = store.folder()
     for extra in range(20):
-        jit._write(folder, f"{sys.argv[1]}{number}{extra:02}".zfill(64), bytes(40_000))
+        store.write(folder, f"{sys.argv[1]}{number}{extra:02}".zfill(64), bytes(40_000))
     jit.compile_module(text, "child")
 """
 

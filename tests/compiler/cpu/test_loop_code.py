@@ -23,6 +23,7 @@ ALL = [FLAT, TURNED, LONG_ROWS, LONG_COLUMNS]
 def test_second_start_writes_no_loop(tmp_path, monkeypatch):
     with flags.override(DISTFLOW_CACHE_DIR=str(tmp_path)):
         first = loop_code.compiled(ALL)
+        jit.wait()
         jit._modules.clear()
         monkeypatch.setattr(loops, "emit_loop", lambda *_: pytest.fail("a loop was written"))
         second = loop_code.compiled(ALL)
