@@ -10,6 +10,18 @@ from distflow.keras.layers.activation import (
     ReLU,
     Softmax,
 )
+from distflow.keras.layers.adaptive_pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
+)
+from distflow.keras.layers.attention import (
+    AdditiveAttention,
+    Attention,
+)
 from distflow.keras.layers.batch_norm import (
     BatchNormalization,
 )
@@ -46,6 +58,15 @@ from distflow.keras.layers.core import (
     Masking,
 )
 from distflow.keras.layers.dense_features import DenseFeatures
+from distflow.keras.layers.einsum_dense import (
+    EinsumDense,
+)
+from distflow.keras.layers.group_norm import (
+    GroupNormalization,
+)
+from distflow.keras.layers.group_query_attention import (
+    GroupQueryAttention,
+)
 from distflow.keras.layers.merging import (
     Add,
     Average,
@@ -64,9 +85,13 @@ from distflow.keras.layers.merging import (
     multiply,
     subtract,
 )
+from distflow.keras.layers.multi_head_attention import (
+    MultiHeadAttention,
+)
 from distflow.keras.layers.normalization import (
     LayerNormalization,
     Rescaling,
+    RMSNormalization,
     UnitNormalization,
 )
 from distflow.keras.layers.pooling import (
@@ -97,6 +122,7 @@ from distflow.keras.layers.pooling import (
 )
 from distflow.keras.layers.regularization import (
     ActivityRegularization,
+    AlphaDropout,
     Dropout,
     GaussianDropout,
     GaussianNoise,
@@ -119,6 +145,9 @@ from distflow.keras.layers.reshaping import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from distflow.keras.layers.reversible_embedding import (
+    ReversibleEmbedding,
+)
 from distflow.keras.layers.rnn.bidirectional import Bidirectional
 from distflow.keras.layers.rnn.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from distflow.keras.layers.rnn.gru import GRU, GRUCell
@@ -127,10 +156,29 @@ from distflow.keras.layers.rnn.rnn import RNN
 from distflow.keras.layers.rnn.simple_rnn import SimpleRNN, SimpleRNNCell
 from distflow.keras.layers.rnn.stacked_cells import StackedRNNCells
 from distflow.keras.layers.rnn.time_distributed import TimeDistributed
+from distflow.keras.layers.spectral_norm import (
+    SpectralNormalization,
+)
 from distflow.keras.layers.wrapper import Wrapper
 from distflow.keras.not_there import lookup
 
 __all__ = [
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
+    "AdditiveAttention",
+    "Attention",
+    "EinsumDense",
+    "GroupNormalization",
+    "GroupQueryAttention",
+    "MultiHeadAttention",
+    "ReversibleEmbedding",
+    "SpectralNormalization",
+    "RMSNormalization",
+    "AlphaDropout",
     "Activation",
     "ActivityRegularization",
     "Add",

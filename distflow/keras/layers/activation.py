@@ -151,11 +151,16 @@ class Softmax(Layer):
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """Returns softmax(inputs)."""
-        if mask is not None:
-            # Far below all others, yet finite: rows without any entry stay numbers.
-            lowest = -3.0e4 if inputs.dtype.name == "float16" else -1e9
-            outside = 1 - math.cast(mask, inputs.dtype)
-            inputs = inputs + outside * np.asarray(lowest, inputs.dtype.numpy)
+        if mask is None:
+            return self._softmax(inputs)
+        # Far below all others, yet finite: rows without any entry stay numbers, and become 0.
+        lowest = -3.0e4 if inputs.dtype.name == "float16" else -1e9
+        inside = math.cast(mask, inputs.dtype)
+        return (
+            self._softmax(inputs + (1 - inside) * np.asarray(lowest, inputs.dtype.numpy)) * inside
+        )
+
+    def _softmax(self, inputs: Any) -> Any:
         if isinstance(self.axis, list | tuple):
             if len(self.axis) > 1:
                 axes = list(self.axis)

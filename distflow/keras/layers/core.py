@@ -10,18 +10,20 @@ from distflow.core.convert import convert_to_tensor
 from distflow.keras import activations, constraints, initializers, regularizers, serialization
 from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.layer import Layer
-from distflow.keras.layers.arguments import described, positive
+from distflow.keras.layers.arguments import described, no_quantization, positive
+from distflow.keras.layers.lora import LoRA
 from distflow.ops import math
 from distflow.ops.embedding import embedding_lookup
 from distflow.ops.matmul import tensordot
 from distflow.ops.reduce import reduce_any
 
 
-class Dense(Layer):
+class Dense(LoRA, Layer):
     """activation(x @ kernel + bias), over the last axis.
 
     Args:
       units: size of the output's last axis.
+      lora_rank, lora_alpha: learn a kernel of this rank beside the given one, see `enable_lora`.
     """
 
     def __init__(self, units: int, activation: Any = None, use_bias: bool = True,
@@ -31,8 +33,7 @@ class Dense(Layer):
                  bias_constraint: Any = None, lora_rank: Any = None, lora_alpha: Any = None,
                  quantization_config: Any = None, **kwargs: Any):  # fmt: skip
         positive("Dense", "units", units)
-        _not_there("Dense", lora_rank=lora_rank, lora_alpha=lora_alpha,
-                   quantization_config=quantization_config)  # fmt: skip
+        no_quantization("Dense", quantization_config)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = units
         self.activation = activations.get(activation)
@@ -45,11 +46,17 @@ class Dense(Layer):
         self.bias_constraint = constraints.get(bias_constraint)
         self.input_spec = InputSpec(min_ndim=2)
         self.supports_masking = True
+        self._set_lora(lora_rank, lora_alpha)
+
+    @property
+    def kernel(self) -> Any:
+        """The kernel, with what LoRA has learned."""
+        return self._with_lora()
 
     def build(self, input_shape: Any) -> None:
         """Makes kernel and bias."""
         width = _known_last("Dense", input_shape)
-        self.kernel = self.add_weight(
+        self._kernel = self.add_weight(
             name="kernel", shape=(width, self.units), initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
         )  # fmt: skip
@@ -60,6 +67,9 @@ class Dense(Layer):
                 regularizer=self.bias_regularizer, constraint=self.bias_constraint,
             )  # fmt: skip
         self.input_spec = InputSpec(min_ndim=2, axes={-1: width})
+        if self.lora_rank:
+            self.built = True
+            self.enable_lora(self.lora_rank, lora_alpha=self.lora_alpha)
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Returns activation(inputs @ kernel + bias)."""
@@ -80,10 +90,10 @@ class Dense(Layer):
             self, "use_bias", "kernel_initializer", "bias_initializer", "kernel_regularizer",
             "bias_regularizer", "kernel_constraint", "bias_constraint",
         )  # fmt: skip
-        return config | {"quantization_config": None}
+        return config | {"quantization_config": None} | self._lora_config()
 
 
-class Embedding(Layer):
+class Embedding(LoRA, Layer):
     """Rows of a table by integer id.
 
     Args:
@@ -91,7 +101,10 @@ class Embedding(Layer):
       output_dim: size of a row.
       mask_zero: id 0 is padding: the output carries a mask that says so.
       weights: initial value of the table.
+      lora_rank, lora_alpha: learn a table of this rank beside the given one, see `enable_lora`.
     """
+
+    _main = "embeddings"
 
     def __init__(self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
                  embeddings_regularizer: Any = None, embeddings_constraint: Any = None,
@@ -100,8 +113,7 @@ class Embedding(Layer):
                  **kwargs: Any):  # fmt: skip
         positive("Embedding", "input_dim", input_dim)
         positive("Embedding", "output_dim", output_dim)
-        _not_there("Embedding", lora_rank=lora_rank, lora_alpha=lora_alpha,
-                   quantization_config=quantization_config)  # fmt: skip
+        no_quantization("Embedding", quantization_config)
         input_length = kwargs.pop("input_length", None)
         if input_length is not None and "input_shape" not in kwargs:
             kwargs["input_shape"] = (input_length,)
@@ -114,27 +126,40 @@ class Embedding(Layer):
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         self.autocast = False
+        self._set_lora(lora_rank, lora_alpha)
         if weights is not None:
             self.build()
             values = weights if isinstance(weights, list) else [weights]
-            self.embeddings.assign(math.cast(values[0], self.embeddings.dtype))
+            self._embeddings.assign(math.cast(values[0], self._embeddings.dtype))
+
+    @property
+    def embeddings(self) -> Any:
+        """The table, with what LoRA has learned."""
+        return self._with_lora()
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the table."""
         if self.built:
             return
-        self.embeddings = self.add_weight(
+        self._embeddings = self.add_weight(
             name="embeddings", shape=(self.input_dim, self.output_dim),
             initializer=self.embeddings_initializer, regularizer=self.embeddings_regularizer,
             constraint=self.embeddings_constraint,
         )  # fmt: skip
+        if self.lora_rank:
+            self.built = True
+            self.enable_lora(self.lora_rank, lora_alpha=self.lora_alpha)
 
     def call(self, inputs: Any) -> Any:
         """Returns the rows of the ids."""
         ids = convert_to_tensor(inputs)
         if not ids.dtype.is_integer:
             ids = math.cast(ids, dtypes.int32)
-        return math.cast(embedding_lookup(self.embeddings, ids), self.compute_dtype)
+        rows = embedding_lookup(self._embeddings, ids)
+        if self.lora_enabled:
+            narrow = embedding_lookup(self._lora_a, ids)
+            rows = rows + self._lora_scale * tensordot(narrow, self._lora_b, 1)
+        return math.cast(rows, self.compute_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Returns where ids are not padding, or None."""
@@ -151,7 +176,7 @@ class Embedding(Layer):
         config |= described(self, "embeddings_initializer", "embeddings_regularizer")
         config |= {"activity_regularizer": config.get("activity_regularizer")}
         config |= described(self, "embeddings_constraint", "mask_zero")
-        return config | {"quantization_config": None}
+        return config | {"quantization_config": None} | self._lora_config()
 
 
 class Activation(Layer):
@@ -264,9 +289,3 @@ def _known_last(where: str, input_shape: Any) -> int:
             where, "the last dimension of the inputs must be known", f"input shape {input_shape}"
         )
     return int(width)
-
-
-def _not_there(where: str, **settings: Any) -> None:
-    given = {name: value for name, value in settings.items() if value is not None}
-    if given:
-        raise errors.UnimplementedError(f"{where}: LoRA and quantisation are not there: {given}.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from distflow.base import errors, shapes
+from distflow.base import dtypes, errors, shapes
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import constraints, initializers, regularizers, serialization
 from distflow.keras.engine.layer import Layer
 from distflow.keras.layers.arguments import described
 from distflow.ops import array, math
 from distflow.ops.normalization import l2_normalize, layer_normalization
+from distflow.ops.reduce import moments, reduce_mean
 
 
 class LayerNormalization(Layer):
@@ -18,6 +19,7 @@ class LayerNormalization(Layer):
 
     Args:
       axis: an int or several; gamma and beta have their sizes.
+      rms_scaling: x * gamma / sqrt(variance + epsilon) instead, as older programs have it.
 
     Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450.
     """
@@ -27,8 +29,7 @@ class LayerNormalization(Layer):
                  gamma_initializer: Any = "ones", beta_regularizer: Any = None,
                  gamma_regularizer: Any = None, beta_constraint: Any = None,
                  gamma_constraint: Any = None, **kwargs: Any):  # fmt: skip
-        if kwargs.pop("rms_scaling", False):
-            raise errors.UnimplementedError("LayerNormalization: rms_scaling is not there.")
+        self.rms_scaling = bool(kwargs.pop("rms_scaling", False))
         super().__init__(**kwargs)
         if isinstance(axis, list | tuple):
             axis = list(axis)
@@ -64,7 +65,7 @@ class LayerNormalization(Layer):
                 regularizer=self.gamma_regularizer, constraint=self.gamma_constraint,
                 autocast=False,
             )  # fmt: skip
-        if self.center:
+        if self.center and not self.rms_scaling:
             self.beta = self.add_weight(
                 name="beta", shape=shape, initializer=self.beta_initializer,
                 regularizer=self.beta_regularizer, constraint=self.beta_constraint,
@@ -76,6 +77,8 @@ class LayerNormalization(Layer):
         gamma, beta = (
             None if v is None else array.reshape(v, self._spread) for v in (self.gamma, self.beta)
         )
+        if self.rms_scaling:
+            return self._scaled(inputs, gamma)
         outputs = layer_normalization(
             math.cast(inputs, self.compute_dtype),
             gamma,
@@ -84,6 +87,13 @@ class LayerNormalization(Layer):
             epsilon=self.epsilon,
         )
         return math.cast(outputs, self.compute_dtype)
+
+    def _scaled(self, inputs: Any, gamma: Any) -> Any:
+        x = math.cast(inputs, self.compute_dtype)
+        wide = math.cast(x, dtypes.float32) if x.dtype.size == 2 else x
+        _, variance = moments(wide, list(self._axes), keepdims=True)
+        y = wide * math.rsqrt(variance + self.epsilon)
+        return math.cast(y if gamma is None else y * math.cast(gamma, y.dtype), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the input's shape."""
@@ -95,12 +105,56 @@ class LayerNormalization(Layer):
         config = super().get_config() | described(self, "axis", "epsilon", "center", "scale")
         return (
             config
-            | {"rms_scaling": False}
+            | {"rms_scaling": self.rms_scaling}
             | described(
                 self, "beta_initializer", "gamma_initializer", "beta_regularizer",
                 "gamma_regularizer", "beta_constraint", "gamma_constraint",
             )
         )  # fmt: skip
+
+
+class RMSNormalization(Layer):
+    """scale * x / sqrt(mean(x * x) + epsilon) over axes of each example.
+
+    Args:
+      axis: an int or several; the scale has their sizes.
+
+    Source: Zhang & Sennrich 2019, arXiv:1910.07467.
+    """
+
+    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.epsilon = epsilon
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the scale."""
+        given = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
+        rank = len(input_shape)
+        self._axes = shapes.axes("RMSNormalization", list(given), rank)
+        self._spread = [input_shape[i] if i in self._axes else 1 for i in range(rank)]
+        self.scale = self.add_weight(
+            name="scale", shape=tuple(input_shape[a] for a in self._axes), initializer="ones",
+            autocast=False,
+        )  # fmt: skip
+
+    def call(self, x: Any) -> Any:
+        """Returns the inputs scaled to a mean square of 1, times the scale."""
+        wide = math.cast(x, dtypes.float32) if x.dtype.size == 2 else x
+        square = reduce_mean(math.square(wide), list(self._axes), keepdims=True)
+        y = wide * math.rsqrt(square + self.epsilon)
+        scale = math.cast(self.scale.value(), y.dtype)
+        return math.cast(y * array.reshape(scale, self._spread), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the input's shape."""
+        given = self.axis if isinstance(self.axis, list | tuple) else [self.axis]
+        shapes.axes("RMSNormalization", list(given), len(input_shape))
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal layer."""
+        return super().get_config() | {"axis": self.axis, "epsilon": self.epsilon}
 
 
 class UnitNormalization(Layer):

@@ -15,6 +15,11 @@ from distflow.keras import random, regularizers
 from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.layer import Layer
 from distflow.keras.layers.arguments import described
+from distflow.ops import math
+from distflow.ops.prims.elementwise import select
+
+# -alpha * scale of selu.
+_SELU_LOWEST = -1.6732632423543772848170429916717 * 1.0507009873554804934193349852946
 
 
 class _Random(Layer):
@@ -56,6 +61,39 @@ class Dropout(_Random):
 
     def _noise_shape(self, inputs: Any) -> Any:
         return self.noise_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal layer."""
+        return super().get_config() | described(self, "rate", "seed", "noise_shape")
+
+
+class AlphaDropout(_Random):
+    """Dropout for selu networks: what is dropped becomes selu's lowest value, then the whole is
+    scaled so that mean and variance stay.
+
+    Args:
+      noise_shape: shape of the mask, which broadcasts to the inputs; None stands for their size.
+
+    Source: Klambauer et al. 2017, arXiv:1706.02515, section "alpha dropout".
+    """
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: Any = None, **kwargs: Any):
+        super().__init__("rate", rate, seed, **kwargs)
+        self.rate = rate
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+
+    def call(self, inputs: Any, training: Any = False) -> Any:
+        """Returns the inputs, with some of them at selu's lowest value in training."""
+        if not training or self.rate == 0:
+            return inputs
+        full = random.shape_of(inputs)
+        if self.noise_shape is not None:
+            full = [full[i] if d is None else d for i, d in enumerate(self.noise_shape)]
+        drawn = random.uniform(full, seed=self.seed_generator)
+        factor = ((1 - self.rate) * (1 + self.rate * _SELU_LOWEST**2)) ** -0.5
+        kept = math.greater_equal(drawn, self.rate)
+        x = select(kept, inputs, inputs * 0 + _SELU_LOWEST)
+        return x * factor - factor * _SELU_LOWEST * self.rate
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer."""

@@ -1,112 +1,156 @@
-"""What every layer must fulfil, by the table of samples."""
+"""What every layer must fulfil, by the table of layers and configurations."""
 
 import json
 
 import numpy as np
 import pytest
 
-from distflow.autodiff import GradientTape
-from distflow.core.convert import convert_to_tensor
-from distflow.function import function
+import distflow as tf
+from distflow import keras
 from distflow.keras import layers
-from distflow.keras.engine.input_layer import Input
-from distflow.ops.reduce import reduce_sum
-from tests.keras.battery import LAYERS
+from tests.keras.layers.table import LAYERS
 
-each_layer = pytest.mark.parametrize("sample", LAYERS, ids=str)
-
-
-def as_list(inputs):
-    return inputs if isinstance(inputs, list) else [inputs]
-
-
-def tensors(inputs, dtype=None):
-    values = [convert_to_tensor(x.astype(dtype) if dtype and x.dtype.kind == "f" else x)
-              for x in as_list(inputs)]  # fmt: skip
-    return values if isinstance(inputs, list) else values[0]
-
-
-def shapes_of(inputs):
-    found = [(None, *x.shape[1:]) for x in as_list(inputs)]
-    return found if isinstance(inputs, list) else found[0]
+each_layer = pytest.mark.parametrize("row", LAYERS, ids=str)
 
 
 @each_layer
-def test_output_has_the_announced_shape(sample):
-    layer = sample.make(layers)
-    announced = layer.compute_output_shape(shapes_of(sample.inputs))
-    output = layer(tensors(sample.inputs))
+def test_output_has_the_announced_shape(row):
+    layer = row.make(layers)
+    announced = row.announced_shape(layer)
+    output = row.call(layer)
     assert tuple(announced[1:]) == tuple(output.shape[1:])
 
 
 @each_layer
-def test_symbolic_call_gives_shape_and_dtype_of_the_real_one(sample):
-    layer = sample.make(layers)
-    symbols = [Input(x.shape[1:], dtype=str(x.dtype)) for x in as_list(sample.inputs)]
-    symbol = layer(symbols if isinstance(sample.inputs, list) else symbols[0])
-    output = layer(tensors(sample.inputs))
+def test_symbolic_call_gives_shape_and_dtype_of_the_real_one(row):
+    layer = row.make(layers)
+    symbol = row.call(layer, arrays=row.symbols(), convert=lambda v: v)
+    output = row.call(layer)
     assert symbol.dtype is output.dtype
     assert tuple(symbol.shape[1:]) == tuple(output.shape[1:])
 
 
 @each_layer
-def test_config_makes_an_equal_layer(sample):
-    layer = sample.make(layers)
+def test_config_makes_an_equal_layer(row):
+    layer = row.make(layers)
     config = json.loads(json.dumps(layer.get_config()))
     again = type(layer).from_config(config)
     assert json.dumps(again.get_config()) == json.dumps(layer.get_config())
 
 
 @each_layer
-def test_traced_call_equals_eager_call(sample):
-    layer = sample.make(layers)
-    inputs = tensors(sample.inputs)
-    eager = layer(inputs)
-    traced = function(lambda x: layer(x))(inputs)
-    np.testing.assert_allclose(traced.numpy(), eager.numpy(), rtol=1e-6, atol=1e-6)
+def test_mixed_precision_computes_in_16_bits_and_keeps_float32_weights(row):
+    layer = row.make(layers, dtype="mixed_bfloat16")
+    output = row.call(layer)
+    wide = row.call(row.make(layers)).dtype
+    assert output.dtype is (tf.bfloat16 if wide is tf.float32 else wide)
+    assert {w.dtype for w in layer.weights} <= {tf.float32}
 
 
-def has_gradient(sample):
+@each_layer
+def test_compiled_training_step_equals_the_eager_one(row, executor):
+    training = not row.is_random
+    layer, twin = row.make(layers), row.make(layers)
+    for one in (layer, twin):
+        row.call(one)
+    twin.set_weights(layer.get_weights())
+
+    def step(layer, arrays):
+        with tf.GradientTape() as tape:
+            if row.is_differentiable:
+                tape.watch(arrays)
+            output = row.call(layer, arrays=arrays, convert=tf.convert_to_tensor,
+                              training=training)  # fmt: skip
+            loss = tf.reduce_mean(tf.square(output)) + sum(layer.losses)
+        weights = layer.trainable_weights
+        sources = [*(arrays if row.is_differentiable else []), *weights]
+        slopes = tape.gradient(loss, sources)
+        for slope, weight in zip(slopes[len(sources) - len(weights) :], weights):
+            if slope is not None:
+                weight.assign_sub(0.1 * slope)
+        return [output, *slopes]
+
+    arrays = [tf.constant(a) for a in row.arrays]
+    eager = step(layer, arrays)
+    compiled = tf.function(step)(twin, arrays)
+    for one, other in zip([*eager, *layer.weights], [*compiled, *twin.weights]):
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=2e-5, atol=2e-6)
+
+
+def has_gradient(row):
     # Masking jumps where its input equals the mask's value.
-    return as_list(sample.inputs)[0].dtype.kind == "f" and sample.name != "Masking"
+    return row.is_differentiable and row.name != "Masking"
 
 
-@pytest.mark.parametrize("sample", list(filter(has_gradient, LAYERS)), ids=str)
-def test_gradient_is_the_slope_along_a_random_direction(sample):
-    layer = sample.make(layers, dtype="float64")
-    values = [x.astype("float64") for x in as_list(sample.inputs)]
+@pytest.mark.parametrize("row", list(filter(has_gradient, LAYERS)), ids=str)
+def test_gradient_is_the_slope_along_a_random_direction(row):
+    layer = row.make(layers, dtype="float64")
+    values = [x.astype("float64") for x in row.arrays]
     rng = np.random.default_rng(1)
     directions = [rng.normal(size=x.shape) for x in values]
 
     def loss(arrays):
-        inputs = [convert_to_tensor(x) for x in arrays]
-        with GradientTape() as tape:
+        inputs = [tf.constant(x) for x in arrays]
+        with tf.GradientTape() as tape:
             tape.watch(inputs)
-            output = layer(inputs if isinstance(sample.inputs, list) else inputs[0])
+            output = row.call(layer, arrays=inputs, convert=tf.convert_to_tensor)
             weights = np.cos(np.arange(np.prod(output.shape))).reshape(output.shape)
-            total = reduce_sum(output * weights)
+            total = tf.reduce_sum(output * weights)
         return float(total), tape.gradient(total, inputs)
 
     step = 1e-6
     _, gradients = loss(values)
     above, _ = loss([x + step * d for x, d in zip(values, directions)])
     below, _ = loss([x - step * d for x, d in zip(values, directions)])
-    slope = sum(float((g.numpy() * d).sum()) for g, d in zip(gradients, directions))
+    slope = sum(
+        float((g.numpy() * d).sum()) for g, d in zip(gradients, directions) if g is not None
+    )
     assert slope == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-6)
 
 
 @each_layer
-def test_weights_are_found_and_can_be_set(sample):
-    layer = sample.make(layers)
-    layer(tensors(sample.inputs))
+def test_weights_are_found_and_can_be_set(row):
+    layer = row.make(layers)
+    row.call(layer)
     values = [np.full(w.shape, i + 2, "float32") for i, w in enumerate(layer.get_weights())]
     layer.set_weights(values)
     for weight, value in zip(layer.get_weights(), values):
         np.testing.assert_array_equal(weight, value)
 
 
+@each_layer
+def test_a_saved_model_computes_the_same(row, tmp_path):
+    pytest.importorskip("h5py")
+    layer, symbols = row.make(layers), row.symbols()
+    model = keras.Model(symbols, row.call(layer, arrays=symbols, convert=tf.convert_to_tensor))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    inputs = [tf.constant(a) for a in row.arrays]
+    np.testing.assert_array_equal(again(inputs).numpy(), model(inputs).numpy())
+
+
+MASK = np.array([[True, True, False], [True, False, False]])
+SEQUENCES = [row for row in LAYERS if len(row.arrays) == 1 and row.arrays[0].shape[:2] == (2, 3) and row.arrays[0].ndim < 4
+             and row.arrays[0].dtype.kind == "f"]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", SEQUENCES, ids=str)
+@pytest.mark.filterwarnings("ignore:Layer .* destroy the mask")
+def test_layers_hand_masks_on_or_drop_them(row):
+    layer = row.make(layers)
+    x = tf.constant(row.arrays[0])
+    x._keras_mask = tf.constant(MASK)
+    mask = getattr(layer(x), "_keras_mask", None)
+    if not layer.supports_masking:
+        assert mask is None
+    elif mask is not None and row.name != "Masking":
+        np.testing.assert_array_equal(mask.numpy(), MASK)
+
+
 def test_the_table_holds_every_layer():
-    seen = {sample.name for sample in LAYERS}
+    seen = {row.name for row in LAYERS}
     elsewhere = {"Input", "InputLayer", "InputSpec", "Layer", "Lambda", "DenseFeatures", "Wrapper"}
     # Cells are tested inside RNN.
     elsewhere |= {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
