@@ -73,7 +73,7 @@ def serialize_keras_object(obj: Any) -> Any:
         return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(obj, list | tuple):
         return [serialize_keras_object(x) for x in obj]
-    if isinstance(obj, Mapping):
+    if isinstance(obj, Mapping) and not hasattr(obj, "get_config"):
         return {key: serialize_keras_object(value) for key, value in obj.items()}
     if inspect.isfunction(obj):
         return _function(obj)

@@ -115,5 +115,29 @@ def weights_of(sample: battery.Sample) -> np.ndarray:
     return np.array([2, 1, 0, 3, 1, 1]) if whole else battery.WEIGHTS
 
 
-OPTIMIZERS = battery.OPTIMIZERS
-SCHEDULES = battery.SCHEDULES
+_EXTRAS = {"learning_rate": 0.1, "weight_decay": 0.01, "clipnorm": 1.0}
+OPTIMIZERS = battery.OPTIMIZERS + samples([
+    *((name, settings) for name in ("Lamb", "Adafactor", "ScheduleFreeAdamW", "Muon")
+      for settings in ({}, _EXTRAS, {"gradient_accumulation_steps": 3},
+                       {"use_ema": True, "ema_overwrite_frequency": 4})),
+    ("Lamb", {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}),
+    ("Adafactor", {"relative_step": False, "beta_2_decay": -0.5, "clip_threshold": 0.5}),
+    ("ScheduleFreeAdamW", {"warmup_steps": 5, "beta_1": 0.7, "learning_rate": 0.05}),
+    ("Muon", {"nesterov": False, "rms_rate": None, "adam_lr_ratio": 0.1, "momentum": 0.8}),
+    ("Muon", {"exclude_layers": ["first"], "adam_weight_decay": None}),
+    ("Muon", {"weight_decay": None, "ns_steps": 2}),
+    *((name, {"global_clipnorm": 0.1}) for name in ("Adam", "RMSprop", "Adagrad", "Ftrl")),
+    *((name, {"clipvalue": 0.1}) for name in ("Adam", "Nadam", "Adadelta", "Lion")),
+    ("AdamW", {"weight_decay": 0.1, "amsgrad": True}),
+    ("Ftrl", {"learning_rate_power": -0.2}),
+    ("SGD", {"use_ema": True, "ema_momentum": 0.5, "momentum": 0.9, "nesterov": True}),
+])  # fmt: skip
+SCHEDULES = battery.SCHEDULES + samples([
+    ("InverseTimeDecay", {"initial_learning_rate": 0.1, "decay_steps": 4, "decay_rate": 0.5,
+                          "staircase": True}),
+    ("PiecewiseConstantDecay", {"boundaries": [5], "values": [0.1, 0.01]}),
+    ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 10,
+                         "end_learning_rate": 0.05, "power": 0.5}),
+    ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 3, "t_mul": 1.5,
+                             "m_mul": 0.8}),
+])  # fmt: skip

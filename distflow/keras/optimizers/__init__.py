@@ -7,12 +7,26 @@ from typing import Any
 from distflow.keras import by_name, serialization
 from distflow.keras.not_there import lookup
 from distflow.keras.optimizers import schedules
-from distflow.keras.optimizers.adam import Adam, Adamax, AdamW, Nadam
+from distflow.keras.optimizers.adafactor import Adafactor
+from distflow.keras.optimizers.adam import (
+    Adam,
+    Adamax,
+    AdamW,
+    Lamb,
+    Nadam,
+    ScheduleFreeAdamW,
+)
 from distflow.keras.optimizers.adaptive import Adadelta, Adagrad, Ftrl, RMSprop
 from distflow.keras.optimizers.base import Optimizer
+from distflow.keras.optimizers.loss_scale import LossScaleOptimizer
+from distflow.keras.optimizers.multi import MultiOptimizer, OptimizerMap
+from distflow.keras.optimizers.muon import Muon
 from distflow.keras.optimizers.sgd import SGD, Lion
 
-_CLASSES = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, Nadam, Ftrl, Lion)
+_CLASSES = (
+    SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, Nadam, Ftrl, Lion, Lamb, Adafactor, Muon,
+    ScheduleFreeAdamW, LossScaleOptimizer, MultiOptimizer,
+)  # fmt: skip
 # Keras writes these names in lower case, without underscores.
 NAMES = {cls.__name__: cls for cls in _CLASSES} | {c.__name__.lower(): c for c in _CLASSES}
 deserialize = by_name.deserializer("optimizer", NAMES)
@@ -34,8 +48,28 @@ def serialize(optimizer: Optimizer) -> Any:
 
 
 __all__ = [
-    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam",
-    "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize",
-]  # fmt: skip
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "LossScaleOptimizer",
+    "MultiOptimizer",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "OptimizerMap",
+    "RMSprop",
+    "SGD",
+    "ScheduleFreeAdamW",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]
 
 __getattr__ = lookup("optimizers")

@@ -1,4 +1,4 @@
-"""Adam and its relatives: AdamW, Adamax, Nadam.
+"""Adam and its relatives: AdamW, Adamax, Nadam, Lamb, ScheduleFreeAdamW.
 
 m follows the gradient with beta_1, v its square (Adamax: its largest size) with beta_2.
 `**settings` are those of `Optimizer`.
@@ -15,6 +15,8 @@ from distflow.core.convert import convert_to_tensor
 from distflow.core.variable import VariableAggregation
 from distflow.keras.optimizers.base import Optimizer
 from distflow.ops import math
+from distflow.ops.prims.elementwise import select
+from distflow.ops.reduce import reduce_sum
 
 
 class _Moments(Optimizer):
@@ -178,3 +180,78 @@ class Nadam(_Moments):
         m_hat = m * following / (1 - product * following) + gradient * (1 - now) / (1 - product)
         v_hat = v / (1 - math.pow(self.beta_2, t))
         self.assign_sub(variable, m_hat * rate / (math.sqrt(v_hat) + self.epsilon))
+
+
+class Lamb(_Moments):
+    """Adam whose step in each variable is as long as rate times the variable's own norm.
+
+    Source: You et al. 2019, arXiv:1904.00962.
+    """
+
+    def __init__(self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-7, **settings: Any):  # fmt: skip
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **settings)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable and its slots."""
+        rate, t = math.cast(learning_rate, variable.dtype), self._step(variable.dtype)
+        momentum, velocity = self._slots_of(variable)
+        m = self._follow(momentum, gradient, self.beta_1) / (1 - math.pow(self.beta_1, t))
+        v = self._follow(velocity, gradient * gradient, self.beta_2) / (
+            1 - math.pow(self.beta_2, t)
+        )
+        update = m / (math.sqrt(v) + self.epsilon)
+        w = variable.value()
+        own, step = math.sqrt(reduce_sum(w * w)), math.sqrt(reduce_sum(update * update))
+        both = math.logical_and(own > 0, step > 0)
+        ratio = select(both, own / select(both, step, step * 0 + 1), own * 0 + 1)
+        self.assign_sub(variable, update * (ratio * rate))
+
+
+class ScheduleFreeAdamW(_Moments):
+    """AdamW on a fast copy z of the weights; the weights are beta_1 mean(z) + (1 - beta_1) z.
+
+    It needs no schedule: averaging does what a falling rate would do. The slot "momentum" is z.
+
+    Keras on TensorFlow takes z after its step for z before it; this is the algorithm of the paper.
+
+    Source: Defazio et al. 2024, arXiv:2405.15682, algorithm 1.
+    """
+
+    def __init__(self, learning_rate: Any = 0.0025, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-8, warmup_steps: int = 0, **settings: Any):  # fmt: skip
+        if not 0 < beta_1 <= 1:
+            raise errors.invalid("ScheduleFreeAdamW", "beta_1 must be in (0, 1]", str(beta_1))
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **settings)
+        self.warmup_steps = warmup_steps
+
+    def build(self, variables: Any) -> None:
+        """Makes two slots a variable; the first starts at the variable's value."""
+        if self.built:
+            return
+        super().build(variables)
+        for slot, variable in zip(self._first, self._trainable_variables):
+            slot.assign(variable.value())
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable and its slots."""
+        dtype = variable.dtype
+        rate, t = math.cast(learning_rate, dtype), self._step(dtype)
+        if self.warmup_steps > 0:
+            rate = rate * math.minimum(t / self.warmup_steps, 1.0)
+        fast, velocity = self._slots_of(variable)
+        # The betas are rounded to the variable's dtype before 1 - beta, as in Keras.
+        beta_1, beta_2 = (convert_to_tensor(b, dtype) for b in (self.beta_1, self.beta_2))
+        v = self._follow(velocity, gradient * gradient, beta_2)
+        before = fast.value()
+        size = math.sqrt(v / (1 - math.pow(beta_2, t))) + self.epsilon
+        z = before - rate * gradient / size
+        self.assign(fast, z)
+        # The mean is not stored: it follows from the weights and z.
+        mean = (variable - (1 - beta_1) * before) / beta_1
+        mean = (1 - 1 / t) * mean + z / t
+        self.assign(variable, (1 - beta_1) * z + beta_1 * mean)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal optimizer."""
+        return super().get_config() | {"warmup_steps": self.warmup_steps}

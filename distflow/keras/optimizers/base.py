@@ -22,8 +22,8 @@ from distflow.core.tensor import EagerTensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization
 from distflow.keras.engine import naming
-from distflow.keras.optimizers import compiled
-from distflow.keras.optimizers.clipping import check_clipping, clip
+from distflow.keras.optimizers import compiled, settings
+from distflow.keras.optimizers.clipping import clip
 from distflow.keras.optimizers.schedules import LearningRateSchedule
 from distflow.ops import math
 from distflow.ops.prims.elementwise import select
@@ -44,6 +44,8 @@ class Optimizer(LateRestored):
     """
 
     _keras_kind = "optimizer"
+    # Whether eager updates may become one compiled program that holds the settings.
+    compiles_eager_updates = True
 
     def __init__(
         self,
@@ -67,14 +69,6 @@ class Optimizer(LateRestored):
             )  # fmt: skip
         if kwargs:
             raise ValueError(f"Argument(s) not recognized: {kwargs}")
-        check_clipping(type(self).__name__, clipnorm, clipvalue, global_clipnorm)
-        _check_averages(type(self).__name__, use_ema, ema_momentum, ema_overwrite_frequency)
-        if gradient_accumulation_steps is not None and not gradient_accumulation_steps >= 2:
-            raise errors.invalid(
-                type(self).__name__, "gradient_accumulation_steps must be an int >= 2 or None",
-                str(gradient_accumulation_steps),
-            )  # fmt: skip
-        self.name = name or naming.auto_name(type(self).__name__)
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
@@ -84,6 +78,8 @@ class Optimizer(LateRestored):
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
+        settings.check(type(self).__name__, {n: getattr(self, n) for n in settings.DEFAULTS})
+        self.name = name or naming.auto_name(type(self).__name__)
         self.built = False
         self._variables: list[Variable] = []
         self._trainable_variables: list[Any] = []
@@ -387,13 +383,16 @@ class Optimizer(LateRestored):
         return means
 
     def _decay_weights(self, variables: list[Any]) -> None:
-        if self.weight_decay is None:
+        decays = [(v, d) for v in variables if (d := self._decay_of(v)) is not None]
+        if not decays:
             return
         rate = convert_to_tensor(self._current_learning_rate())
-        for v in variables:
+        for v, decay in decays:
             if self._use_weight_decay(v):
-                value = v.value()
-                self.assign_sub(v, value * self.weight_decay * math.cast(rate, v.dtype))
+                self.assign_sub(v, v.value() * decay * math.cast(rate, v.dtype))
+
+    def _decay_of(self, variable: Any) -> float | None:
+        return self.weight_decay
 
     def _use_weight_decay(self, variable: Any) -> bool:
         if id(variable) in self._undecayed:
@@ -452,6 +451,19 @@ class Optimizer(LateRestored):
 
     def set_weights(self, weights: Any) -> None:
         """Sets the values of `variables`."""
+        if not self.built:
+            raise ValueError(
+                "You are calling `set_weights()` on an optimizer that has not yet been built. "
+                "Please call `optimizer.build(trainable_variables)` to create the optimizer "
+                "weights before calling `set_weights()`."
+            )
+        weights = [np.asarray(w) for w in weights]
+        shapes_now = [tuple(v.shape) for v in self.variables]
+        if [w.shape for w in weights] != shapes_now:
+            raise errors.invalid(
+                "Optimizer.set_weights", f"values of the shapes {shapes_now}",
+                str([w.shape for w in weights]),
+            )  # fmt: skip
         self.load_own_variables({str(i): w for i, w in enumerate(weights)})
 
     def get_config(self) -> dict[str, Any]:
@@ -484,15 +496,6 @@ class Optimizer(LateRestored):
                 config["learning_rate"], custom_objects=custom_objects
             )
         return cls(**config)
-
-
-def _check_averages(where: str, use_ema: bool, momentum: float, frequency: Any) -> None:
-    if use_ema and not 0 <= momentum <= 1:
-        raise errors.invalid(where, "ema_momentum must be in [0, 1]", str(momentum))
-    if use_ema and frequency and (not isinstance(frequency, int) or frequency < 1):
-        raise errors.invalid(
-            where, "ema_overwrite_frequency must be an int >= 1 or None", str(frequency)
-        )
 
 
 def _path(variable: Any) -> str:

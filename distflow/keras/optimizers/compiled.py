@@ -54,6 +54,8 @@ def update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
 
 def _is_ours(optimizer: Any, variables: list[Any]) -> bool:
     rate = optimizer._learning_rate
+    if not optimizer.compiles_eager_updates:
+        return False
     if not _of_package(optimizer) or not isinstance(rate, Variable | LearningRateSchedule):
         return False
     if not _of_package(rate):

@@ -10,7 +10,7 @@ import distflow as tf
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import optimizers
-from tests.keras.battery import OPTIMIZERS
+from tests.keras.pieces import OPTIMIZERS
 
 each_optimizer = pytest.mark.parametrize("sample", OPTIMIZERS, ids=str)
 RNG = np.random.default_rng(0)
@@ -343,3 +343,54 @@ def test_mistake_is_one_clear_error(call, message):
 def test_names_are_known_in_any_case():
     for name in ("sgd", "SGD", "adam", "adamw", "rmsprop", "RMSprop"):
         assert type(optimizers.get(name)).__name__.lower() == name.lower()
+
+
+def test_schedule_free_follows_the_paper():
+    # Defazio et al. 2024, algorithm 1: z takes the steps, x is the mean of all z, y the weights.
+    rng = np.random.default_rng(5)
+    start = rng.normal(size=4)
+    optimizer = optimizers.ScheduleFreeAdamW(0.1, beta_1=0.8, beta_2=0.95, warmup_steps=3)
+    w = tf.Variable(start.astype("float32"))
+    z, x, v = start.copy(), start.copy(), np.zeros(4)
+    for t in range(1, 9):
+        g = rng.normal(size=4)
+        optimizer.apply_gradients([(tf.constant(g.astype("float32")), w)])
+        v = 0.95 * v + 0.05 * g * g
+        z = z - 0.1 * min(t / 3, 1) * g / (np.sqrt(v / (1 - 0.95**t)) + 1e-8)
+        x = (1 - 1 / t) * x + z / t
+        np.testing.assert_allclose(w.numpy(), 0.2 * z + 0.8 * x, rtol=2e-5, atol=1e-6)
+
+
+def test_muon_steps_are_nearly_orthogonal():
+    rng = np.random.default_rng(6)
+    for shape in ((5, 3), (3, 5)):
+        w = tf.Variable(np.zeros(shape, "float32"))
+        optimizer = optimizers.Muon(1.0, weight_decay=None, rms_rate=None)
+        gradient = rng.normal(size=shape).astype("float32")
+        optimizer.apply_gradients([(tf.constant(gradient), w)])
+        values = np.linalg.svd(-w.numpy(), compute_uv=False)
+        assert ((values > 0.6) & (values < 1.3)).all()
+
+
+def test_lamb_steps_are_as_long_as_the_rate_times_the_variable():
+    w = tf.Variable([3.0, 4.0])
+    optimizers.Lamb(0.1).apply_gradients([(tf.constant([1.0, -2.0]), w)])
+    assert np.linalg.norm(w.numpy() - [3.0, 4.0]) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_adafactor_keeps_two_vectors_of_a_matrix():
+    optimizer = optimizers.Adafactor()
+    optimizer.build([tf.Variable(np.zeros((3, 5), "float32"))])
+    assert [tuple(v.shape) for v in optimizer.variables[2:4]] == [(3,), (5,)]
+
+
+def test_weights_of_an_unbuilt_optimizer_cannot_be_set():
+    with pytest.raises(ValueError, match="has not yet been built"):
+        optimizers.Adam().set_weights([0])
+
+
+def test_weights_of_a_wrong_shape_are_refused():
+    optimizer = optimizers.SGD(momentum=0.9)
+    optimizer.build([tf.Variable([0.0])])
+    with pytest.raises(ValueError, match="set_weights"):
+        optimizer.set_weights([0, 0.1, [1.0, 2.0]])

@@ -5,7 +5,8 @@ import pytest
 
 import distflow as tf
 from distflow.keras import optimizers
-from tests.keras.battery import OPTIMIZERS, SCHEDULES, keras_or_skip
+from tests.keras.battery import keras_or_skip
+from tests.keras.pieces import OPTIMIZERS, SCHEDULES
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 each_optimizer = pytest.mark.parametrize("sample", OPTIMIZERS, ids=str)
@@ -16,18 +17,25 @@ def keras():
     return keras_or_skip()
 
 
+NAMES = ("first", "second")
+# Optimizer -> steps that are compared, where later ones differ for a reason:
+# Keras on TensorFlow reads the slot of ScheduleFreeAdamW after it was changed, where the paper
+# (and Keras on JAX) takes the value before; in the first step the two are the same.
+STEPS = {"ScheduleFreeAdamW": 1}
+
+
 def arrays(seed, scale=1.0):
     rng = np.random.default_rng(seed)
     return [(rng.normal(size=s) * scale).astype("float32") for s in ((3, 2), (2,))]
 
 
-def compare(keras, theirs, ours, names=("first", "second")):
+def compare(keras, theirs, ours, steps=20, names=NAMES):
     import tensorflow
 
     start = arrays(0)
     a = [keras.Variable(v, name=n) for v, n in zip(start, names)]
     b = [tf.Variable(v, name=n) for v, n in zip(start, names)]
-    for step in range(1, 21):
+    for step in range(1, steps + 1):
         gradients = arrays(step, 3.0)
         theirs.apply([tensorflow.constant(g) for g in gradients], a)
         ours.apply_gradients(zip(gradients, b))
@@ -38,7 +46,7 @@ def compare(keras, theirs, ours, names=("first", "second")):
 @each_optimizer
 def test_twenty_steps_equal_those_of_keras(keras, sample):
     theirs, ours = sample.make(keras.optimizers), sample.make(optimizers)
-    compare(keras, theirs, ours)
+    compare(keras, theirs, ours, STEPS.get(sample.name, 20))
     one = [v.path.split("/")[-1] for v in theirs.variables]
     other = [v.name.split("/")[-1].split(":")[0] for v in ours.variables]
     # Keras numbers the variable that has no name.
@@ -76,11 +84,11 @@ def test_schedule_equals_that_of_keras(keras, sample):
 @each_optimizer
 def test_state_saved_by_keras_is_read(keras, sample):
     theirs, ours = sample.make(keras.optimizers), sample.make(optimizers)
-    compare(keras, theirs, ours)
+    compare(keras, theirs, ours, STEPS.get(sample.name, 20))
     store = {}
     theirs.save_own_variables(store)
     fresh = sample.make(optimizers)
-    fresh.build([tf.Variable(v) for v in arrays(0)])
+    fresh.build([tf.Variable(v, name=n) for v, n in zip(arrays(0), NAMES)])
     fresh.load_own_variables(store)
     for v, w in zip(theirs.variables, fresh.variables):
         np.testing.assert_array_equal(w.numpy(), np.asarray(v))

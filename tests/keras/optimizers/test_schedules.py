@@ -8,7 +8,7 @@ import pytest
 import distflow as tf
 from distflow.core.convert import convert_to_tensor
 from distflow.keras.optimizers import schedules
-from tests.keras.battery import SCHEDULES
+from tests.keras.pieces import SCHEDULES
 
 each_schedule = pytest.mark.parametrize("sample", SCHEDULES, ids=str)
 
