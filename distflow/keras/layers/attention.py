@@ -62,7 +62,8 @@ class Attention(Layer):
             )
 
     def call(self, inputs: Any, mask: Any = None, training: Any = False,
-             return_attention_scores: bool = False, use_causal_mask: bool = False) -> Any:  # fmt: skip
+             return_attention_scores: bool = False,
+             use_causal_mask: bool = False) -> Any:  # fmt: skip
         """Returns [batch, queries, features], and the weights if they are asked for."""
         self._check_inputs(inputs, mask)
         query, value = inputs[0], inputs[1]

@@ -167,7 +167,7 @@ def _parse(equation: str) -> tuple[bool | None, str, str, str]:
             equation, "Invalid einsum equation. Equations must be in the form [X],[Y]->[Z], "
             "...[X],[Y]->...[Z], or [X]...,[Y]->[Z]...", repr(equation),
         )  # fmt: skip
-    return (True if first else False if last else None), inputs, kernel, output
+    return (True if first else False if last else None), str(inputs), str(kernel), str(output)
 
 
 def _kernel_size(equation: str, label: str, sizes: Any, out: Any, input_shape: Any) -> int:

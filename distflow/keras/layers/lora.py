@@ -37,7 +37,8 @@ class LoRA(WeightsOfLayer):
         self.lora_alpha = alpha if alpha is not None else rank
 
     def enable_lora(self, rank: int, a_initializer: Any = "he_uniform",
-                    b_initializer: Any = "zeros", lora_alpha: float | None = None) -> None:  # fmt: skip
+                    b_initializer: Any = "zeros",
+                    lora_alpha: float | None = None) -> None:  # fmt: skip
         """Freezes the main weight and adds the two narrow ones; possible once, after build.
 
         Raises:

@@ -210,7 +210,9 @@ class MultiHeadAttention(ProjectedAttention):
         """Whether projections have biases."""
         return self._use_bias
 
-    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+    def build(  # type: ignore[override]
+        self, query_shape: Any, value_shape: Any, key_shape: Any = None
+    ) -> None:
         """Makes the projections."""
         key_shape = value_shape if key_shape is None else key_shape
         if value_shape[1:-1] != key_shape[1:-1]:

@@ -14,7 +14,7 @@ from distflow.ops.normalization import l2_normalize
 
 
 class SpectralNormalization(Wrapper):
-    """The layer inside, whose kernel is divided by its largest singular value in each training step.
+    """The layer inside; each training step divides its kernel by the largest singular value.
 
     Args:
       layer: a layer with a `kernel` or `embeddings`.
@@ -32,7 +32,7 @@ class SpectralNormalization(Wrapper):
             )  # fmt: skip
         self.power_iterations = power_iterations
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         """Builds the layer inside and makes the vector of the power iteration."""
         super().build(input_shape)
         self.input_spec = InputSpec(shape=[None, *input_shape[1:]])
