@@ -11,7 +11,7 @@ from distflow.base import dtypes, errors
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import EagerTensor
-from distflow.keras import by_name, config, random, serialization
+from distflow.keras import by_name, config, random, serialization, windows
 
 # Standard deviation of a standard normal distribution cut off at two of them.
 _TRUNCATED_STDDEV = 0.87962566103423978
@@ -328,14 +328,66 @@ def _fans(shape: Any, inputs: Any, outputs: Any) -> tuple[float, float]:
     return float(shape[-2] * window), float(shape[-1] * window)
 
 
+class STFT(Initializer):
+    """Kernels of a convolution that is a short-time Fourier transform.
+
+    Args:
+      side: "real" or "imag", the part of the transform.
+      window: name of a window, its values, or None.
+      scaling: "density" (by the window's norm), "spectrum" (by its sum) or None.
+      periodic: whether a window by name is periodic.
+    """
+
+    def __init__(self, side: str = "real", window: Any = "hann",
+                 scaling: str | None = "density", periodic: bool = False):  # fmt: skip
+        if side not in ("real", "imag"):
+            raise errors.invalid("STFT", "side must be 'real' or 'imag'", repr(side))
+        if scaling not in (None, "density", "spectrum"):
+            raise errors.invalid("STFT", "scaling must be None, 'density' or 'spectrum'",
+                                 repr(scaling))  # fmt: skip
+        if isinstance(window, str):
+            windows.check(window)
+        self.side = side
+        self.window = window
+        self.scaling = scaling
+        self.periodic = periodic
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        """Returns kernels [frame_length, 1, fft_length // 2 + 1]."""
+        length, _, bins = shape
+        time, bands = np.arange(length)[:, None, None], np.arange(bins)[None, None, :]
+        angle = -2 * np.pi * time * bands / (2 * (bins - 1))
+        kernel = np.cos(angle) if self.side == "real" else np.sin(angle)
+        if self.window is not None:
+            kernel = kernel * self._scaled_window(length)[:, None, None]
+        return _filled(shape, kernel, dtype)
+
+    def _scaled_window(self, length: int) -> Any:
+        if isinstance(self.window, str):
+            values = windows.window(self.window, length, self.periodic)
+        else:
+            values = np.asarray(self.window)
+        if values.shape != (length,):
+            raise errors.invalid("STFT", f"window must have the shape ({length},)",
+                                 str(values.shape))  # fmt: skip
+        if self.scaling == "density":
+            return values / np.sqrt((values * values).sum())
+        return values / np.abs(values).sum() if self.scaling == "spectrum" else values
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal initializer."""
+        names = ("side", "window", "periodic", "scaling")
+        return {name: getattr(self, name) for name in names}
+
+
 NAMES = by_name.table(
     [
         Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, LecunNormal,
-        LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, TruncatedNormal,
+        LecunUniform, Ones, Orthogonal, RandomNormal, RandomUniform, STFT, TruncatedNormal,
         VarianceScaling, Zeros,
     ],
-    IdentityInitializer=Identity, OrthogonalInitializer=Orthogonal, normal=RandomNormal,
-    one=Ones, uniform=RandomUniform, zero=Zeros,
+    IdentityInitializer=Identity, OrthogonalInitializer=Orthogonal, STFTInitializer=STFT,
+    normal=RandomNormal, one=Ones, uniform=RandomUniform, zero=Zeros,
 )  # fmt: skip
 deserialize = by_name.deserializer("initializer", NAMES)
 
@@ -355,6 +407,7 @@ def serialize(initializer: Any) -> Any:
 
 IdentityInitializer = Identity
 OrthogonalInitializer = Orthogonal
+STFTInitializer = STFT
 constant = Constant
 glorot_normal = GlorotNormal
 glorot_uniform = GlorotUniform
@@ -367,6 +420,7 @@ ones = Ones
 orthogonal = Orthogonal
 random_normal = RandomNormal
 random_uniform = RandomUniform
+stft = STFT
 truncated_normal = TruncatedNormal
 variance_scaling = VarianceScaling
 zeros = Zeros
@@ -387,6 +441,8 @@ __all__ = [
     "OrthogonalInitializer",
     "RandomNormal",
     "RandomUniform",
+    "STFT",
+    "STFTInitializer",
     "TruncatedNormal",
     "VarianceScaling",
     "Zeros",
@@ -405,6 +461,7 @@ __all__ = [
     "random_normal",
     "random_uniform",
     "serialize",
+    "stft",
     "truncated_normal",
     "variance_scaling",
     "zeros",

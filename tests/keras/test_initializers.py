@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import distflow.ops.operators  # noqa: F401
-from distflow.keras import initializers, random
+from distflow.keras import initializers, random, windows
 from tests.keras.battery import keras_or_skip
 
 SHAPE = (300, 200)  # 300 inputs, 200 outputs
@@ -113,6 +113,10 @@ def test_classes_and_functions_are_accepted():
         (lambda: initializers.VarianceScaling(mode="a"), "mode"),
         (lambda: initializers.VarianceScaling(distribution="a"), "distribution"),
         (lambda: initializers.RandomNormal(seed="a"), "seed"),
+        (lambda: initializers.STFT(side="left"), "side"),
+        (lambda: initializers.STFT(scaling="a"), "scaling"),
+        (lambda: initializers.STFT(window="a"), "hann"),
+        (lambda: initializers.STFT(window=[1.0, 2.0])((3, 1, 3)), r"\(3,\)"),
     ],
 )
 def test_mistake_is_one_clear_error(call, message):
@@ -127,7 +131,38 @@ def test_config_and_distribution_equal_those_of_keras(name):
     theirs, ours = keras_or_skip().initializers.get(name), initializers.get(name)
     assert type(theirs).__name__ == type(ours).__name__
     assert theirs.get_config() == ours.get_config()
+    if "stft" in name.lower():
+        return
     a, b = np.asarray(theirs(SHAPE)), draw(ours)
     assert b.std() == pytest.approx(a.std(), rel=0.02)
     if "rthogonal" not in name and not name.lower().endswith("normal"):
         assert b.max() == pytest.approx(a.max(), rel=0.02)
+
+
+def test_fourier_kernels_are_the_transform_of_a_frame():
+    frame = np.random.default_rng(1).normal(size=16)
+    kernels = [draw(initializers.STFT(side, None, None), (16, 1, 9)) for side in ("real", "imag")]
+    found = [frame @ kernel[:, 0] for kernel in kernels]
+    expected = np.fft.rfft(frame)
+    np.testing.assert_allclose(found[0], expected.real, atol=1e-5)
+    np.testing.assert_allclose(found[1], expected.imag, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", windows.NAMES)
+@pytest.mark.parametrize("periodic", [False, True])
+def test_windows_equal_those_of_scipy(name, periodic):
+    signal = pytest.importorskip("scipy.signal")
+    for size in (1, 2, 7, 8):
+        expected = signal.get_window(name, size, fftbins=periodic)
+        np.testing.assert_allclose(windows.window(name, size, periodic), expected, atol=1e-12)
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scaling", [None, "density", "spectrum"])
+@pytest.mark.parametrize("side", ["real", "imag"])
+def test_fourier_kernels_equal_those_of_keras(side, scaling):
+    pytest.importorskip("scipy")
+    settings = {"side": side, "window": "hamming", "scaling": scaling, "periodic": True}
+    theirs = keras_or_skip().initializers.STFT(**settings)((12, 1, 9))
+    np.testing.assert_allclose(draw(initializers.STFT(**settings), (12, 1, 9)), theirs, atol=3e-6)
