@@ -128,7 +128,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         choices=BACKENDS,
         default="auto",
         help="how the workers exchange gradients; auto: mpi if mpi4py and an mpirun are found "
-        "(and N > 1), else grpc (default: auto)",
+        "(and N > 1), else grpc; then the memory of this host. mpi and grpc: that alone; shm: meet "
+        "over grpc, then memory (default: auto)",
     )
     parser.add_argument(
         "--replicas",

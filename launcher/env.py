@@ -18,7 +18,7 @@ class Variable:
 
 CONTRACT = {
     "DISTFLOW_JOB": Variable("id of the job; all its processes carry it, so that none is left"),
-    "DISTFLOW_BACKEND": Variable("transport between the workers: mpi or grpc"),
+    "DISTFLOW_BACKEND": Variable("transport between the workers: auto, mpi, grpc or shm"),
     "DISTFLOW_WORLD_SIZE": Variable("number of workers"),
     "DISTFLOW_RANK": Variable("rank of the worker", per_rank=True),
     "DISTFLOW_LOCAL_RANK": Variable("its rank among those of its host", per_rank=True),

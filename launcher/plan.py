@@ -13,7 +13,7 @@ from pathlib import Path
 from . import env
 from .mpirun import Mpirun, find_mpirun
 
-BACKENDS = ("auto", "mpi", "grpc")
+BACKENDS = ("auto", "mpi", "grpc", "shm")
 
 
 class UsageError(Exception):
@@ -27,7 +27,7 @@ class Plan:
     Attributes:
       command: what each worker runs.
       num_workers: how many of them.
-      backend: "mpi" or "grpc".
+      backend: over which they meet, "mpi" or "grpc".
       mpirun: with which MPI they are started; None for "grpc".
       variables: what is added to the environment of all workers.
       grace_seconds: from SIGTERM to SIGKILL.
@@ -102,7 +102,8 @@ def make_plan(
     present = {**os.environ, **given}
     job = {
         "DISTFLOW_JOB": secrets.token_hex(8),
-        "DISTFLOW_BACKEND": chosen,
+        # "auto" and "shm" let workers that have met share the memory of this host.
+        "DISTFLOW_BACKEND": backend if backend in ("auto", "shm") else chosen,
         "DISTFLOW_WORLD_SIZE": str(num_workers),
         **env.host_variables(num_workers),
         "DISTFLOW_TOKEN": secrets.token_hex(16),
@@ -141,7 +142,7 @@ def worker_command(name: str, arguments: list[str], *, is_module: bool) -> list[
 
 
 def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:
-    if backend == "grpc" or (backend == "auto" and num_workers == 1):
+    if backend in ("grpc", "shm") or (backend == "auto" and num_workers == 1):
         return "grpc", None
     mpirun = find_mpirun()
     has_mpi4py = importlib.util.find_spec("mpi4py") is not None

@@ -82,7 +82,7 @@ FLAGS: dict[str, Flag] = {
         str, None, "id of the job; set by the launcher, which hosts the rendezvous"
     ),
     "DISTFLOW_TOKEN": Flag(str, None, "secret of the job: gRPC peers must present it"),
-    "DISTFLOW_BACKEND": Flag(str, "auto", "transport between workers: auto, mpi or grpc"),
+    "DISTFLOW_BACKEND": Flag(str, "auto", "transport between workers: auto, mpi, grpc or shm"),
     "DISTFLOW_TIMEOUT": Flag(_seconds, 120.0, "seconds a collective may make no progress"),
     "DISTFLOW_JOIN_TIMEOUT": Flag(_seconds, 60.0, "seconds to wait for all workers at start"),
     "DISTFLOW_LOG_LEVEL": Flag(str, "WARNING", "level of the distflow logger"),

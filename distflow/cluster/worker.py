@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from distflow.base import errors, flags
 
-BACKENDS = ("auto", "mpi", "grpc")
+BACKENDS = ("auto", "mpi", "grpc", "shm")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ class WorkerEnvironment:
 
 
 def requested_backend() -> str:
-    """Returns DISTFLOW_BACKEND: "auto", "mpi" or "grpc"."""
+    """Returns DISTFLOW_BACKEND.
+
+    "mpi" and "grpc" mean that alone; "auto" that workers meet over whichever started them, and use
+    shared memory where all of them can; "shm" that it is an error if they cannot.
+    """
     backend = flags.get("DISTFLOW_BACKEND")
     if backend not in BACKENDS:
         raise errors.invalid(

@@ -19,14 +19,19 @@ import numpy as np
 from distflow.base import errors, flags
 from distflow.comm import buckets, movement, reduction
 from distflow.comm.algorithms import partials
+from distflow.comm.algorithms.shared import Call as SharedCall
+from distflow.comm.algorithms.shared import Shared
 from distflow.comm.group import Placement
 from distflow.comm.round import Call, Round, SpecMemory
-from distflow.comm.select import ALGORITHMS, select
+from distflow.comm.select import ALGORITHMS, SHARED, select
 from distflow.comm.transport import base
 from distflow.comm.transport.inprocess import InProcessHub
+from distflow.comm.transport.shm import ShmTransport
 from distflow.comm.tree import Accumulator, Arrays, Tree
 
 Leaves = Mapping[int, Sequence[Any] | None]
+
+_MAX_REMEMBERED = 256  # forms of calls
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Communicator:
       transport: connects the workers; closed by `close`.
       num_replicas: V; the number of workers if None.
       placement: which worker holds which replicas; contiguous if None.
-      algorithm: "auto", "naive", "gather" or "direct": speed only, never bits.
+      algorithm: "auto", "naive", "gather", "direct" or "shared" (for workers of one host that share
+        memory): speed only, never bits.
       timeout_seconds: longest time without progress; DISTFLOW_TIMEOUT if None.
     """
 
@@ -88,6 +94,14 @@ class Communicator:
         self._sequence = 0
         self._failure: tuple[str, BaseException] | None = None
         self._lock = threading.Lock()
+        self._calls: dict[tuple, SharedCall] = {}
+        self._shared: Shared | None = None
+        if isinstance(transport, ShmTransport) and algorithm in ("auto", SHARED):
+            shared = Shared(transport, placement)
+            self._shared = shared if shared.possible and self.world_size > 1 else None
+        if algorithm == SHARED and self._shared is None:
+            expected = "algorithm 'shared' needs several workers that share memory"
+            raise errors.invalid("Communicator", expected, type(transport).__name__)
 
     @classmethod
     def local(cls, num_replicas: int = 1) -> Communicator:
@@ -127,6 +141,7 @@ class Communicator:
         op: str = "sum",
         name: str = "",
         like: Sequence[Any] | None = None,
+        out: Sequence[np.ndarray] | None = None,
     ) -> Reduced:
         """Returns the reduction over all replicas, in tree order.
 
@@ -137,13 +152,22 @@ class Communicator:
           name: what is reduced, for errors; all ranks must give the same.
           like: arrays whose shapes and dtypes stand for those of a worker without data. Optional:
             without it such a worker learns them from the others, but checks nothing.
+          out: arrays that take the result, in place of fresh ones: of the same shapes and dtypes,
+            contiguous, each either apart from all leaves or the leaf of its own place. They are
+            undefined after an error.
 
         Raises:
           CollectiveMismatchError, WorkerLateError, WorkerLostError: see the class.
         """
+        if self._shared is not None:
+            reduced = self._reduce_shared(self._shared, leaves, op, name, like, out)
+            if reduced is not None:
+                return reduced
         where = f"all_reduce {name!r}"
         local, specs = self._local(where, leaves, like)
         reduction.check(where, op, {spec.dtype for spec in specs or ()})
+        if out is not None:
+            _check_out(where, out, specs)
         with self._round("all_reduce", specs, name, op, self._choose(specs)) as round_:
             if self.world_size == 1:
                 arrays, num_present = self._reduce_alone(local, op)
@@ -154,7 +178,69 @@ class Communicator:
                 arrays, num_present = run(round_, self._tree, op, local)
             if arrays is None:
                 arrays = _identities(round_.specs, op)
-            return Reduced(arrays, num_present)
+            return Reduced(arrays if out is None else _copied(arrays, out), num_present)
+
+    def _reduce_shared(
+        self,
+        shared: Shared,
+        leaves: Leaves,
+        op: str,
+        name: str,
+        like: Sequence[Any] | None,
+        out: Sequence[np.ndarray] | None,
+    ) -> Reduced | None:
+        """Reduces in shared memory; returns None if it must be done with frames."""
+        prepared = self._prepare(shared, leaves, op, name, like)
+        if prepared is None:
+            return None
+        call, local = prepared
+        targets = None
+        if out is not None:
+            _check_out(f"all_reduce {name!r}", out, call.specs)
+            if len(call.specs) == len(call.layout.dtypes):
+                targets = call.layout.pack(out)
+        with self._lock:
+            if self._failure is not None:
+                raise self._unusable(self._call("all_reduce", name, op))
+            try:
+                found = shared.all_reduce(
+                    self._sequence, call, local, self.timeout_seconds, targets
+                )
+            except BaseException as error:
+                self._fail(str(self._call("all_reduce", name, op)), error)
+                raise
+            if found is None:
+                return None
+            self._sequence += 1
+        flats, num_present = found
+        arrays = _identities(call.specs, op) if flats is None else call.layout.unpack(flats)
+        if out is not None:
+            arrays = _copied(arrays, out) if targets is None or flats is None else list(out)
+        return Reduced(arrays, num_present)
+
+    def _prepare(
+        self, shared: Shared, leaves: Leaves, op: str, name: str, like: Sequence[Any] | None
+    ) -> tuple[SharedCall, list[Sequence[np.ndarray] | None]] | None:
+        """Returns what `shared.all_reduce` needs; quickly for arrays of forms seen before."""
+        local = [leaves.get(replica) for replica in self.local_replicas]
+        if local and len(leaves) == len(local):
+            forms = [_forms(values) for values in local]
+            if forms[0] and forms.count(forms[0]) == len(local):
+                known = self._calls.get((op, name, forms[0]))
+                if known is not None:
+                    return known, local
+        where = f"all_reduce {name!r}"
+        checked, specs = self._local(where, leaves, like)
+        if specs is None:
+            return None
+        reduction.check(where, op, {spec.dtype for spec in specs})
+        call = shared.call(name, op, specs)
+        if len(self._calls) >= _MAX_REMEMBERED:
+            self._calls.clear()
+        arrays = [checked[replica] for replica in self.local_replicas]
+        if arrays and arrays[0]:
+            self._calls[(op, name, _forms(arrays[0]))] = call
+        return call, list(arrays)
 
     def reduce_scatter(
         self,
@@ -261,20 +347,30 @@ class Communicator:
         root: int = -1,
     ) -> Iterator[Round]:
         with self._lock:
-            call = Call(self._sequence, kind, name, op, algorithm, self.placement.digest, root)
+            call = self._call(kind, name, op, algorithm, root)
             if self._failure is not None:
                 raise self._unusable(call)
             self._sequence += 1
+            if self._shared is not None:
+                self._shared.announce_frames(call.sequence)
             try:
                 self._transport.check(str(call))
                 round_ = Round(self._transport, call, specs, self._memory, self.timeout_seconds)
                 yield round_
                 round_.finish()
             except BaseException as error:
-                self._failure = (str(call), error)
-                if self.world_size > 1:
-                    self._transport.abort(error)
+                self._fail(str(call), error)
                 raise
+
+    def _call(
+        self, kind: str, name: str, op: str = "", algorithm: str = "", root: int = -1
+    ) -> Call:
+        return Call(self._sequence, kind, name, op, algorithm, self.placement.digest, root)
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        self._failure = (what, error)
+        if self.world_size > 1:
+            self._transport.abort(error)
 
     def _unusable(self, call: Call) -> errors.OpError:
         assert self._failure is not None
@@ -329,3 +425,31 @@ class Communicator:
 def _identities(specs: Sequence[buckets.Spec] | None, op: str) -> list[np.ndarray]:
     identity = reduction.REDUCTIONS[op].identity
     return [np.full(spec.shape, identity(spec.dtype), spec.dtype) for spec in specs or ()]
+
+
+def _forms(arrays: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    """Returns the shapes and dtypes of arrays; None for other things, which must become arrays."""
+    if arrays is None:
+        return None
+    forms: list[Any] = []
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            return None
+        forms += (array.shape, array.dtype)
+    return tuple(forms)
+
+
+def _check_out(where: str, out: Sequence[np.ndarray], specs: Sequence[buckets.Spec] | None) -> None:
+    if specs is not None and buckets.specs_of(out) != tuple(specs):
+        expected = f"out must have {buckets.describe(specs)}"
+        raise errors.invalid(where, expected, buckets.describe(buckets.specs_of(out)))
+    for i, array in enumerate(out):
+        if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
+            expected = f"array {i} of out must be contiguous, writable and in native byte order"
+            raise errors.invalid(where, expected)
+
+
+def _copied(arrays: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> list[np.ndarray]:
+    for array, target in zip(arrays, out, strict=True):
+        np.copyto(target, array)
+    return list(out)

@@ -88,6 +88,10 @@ def settle_nans(arrays: list[np.ndarray]) -> None:
     for array in arrays:
         if array.dtype.name in _COMPLEX:
             array = array.reshape(-1).view(np.dtype(f"float{array.itemsize * 4}"))
+        if array.dtype.char in "fd" and array.size:
+            largest = np.maximum.reduce(array, axis=None)  # NaN if there is one; twice as fast
+            if largest == largest:
+                continue
         if array.dtype.name in _FLOATING:
             nans = np.isnan(array)
             if nans.any():

@@ -1,4 +1,8 @@
-"""Which algorithm reduces a buffer: by bytes and number of workers. All give the same bytes."""
+"""Which algorithm reduces a buffer: by bytes, number of workers and topology, all to one result.
+
+Workers that share memory use it ("shared") whenever that is possible; this table is for those that
+do not, and for calls in which not everybody knows the shapes.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +32,18 @@ _TABLE: tuple[tuple[float, float, str], ...] = (
 )
 
 
+SHARED = "shared"
+
+
 def select(algorithm: str, num_bytes: int, world_size: int) -> str:
-    """Returns the name of the algorithm; "auto" is looked up in the table.
+    """Returns the algorithm with frames that is meant; "auto" and "shared" are in the table.
 
     Raises:
       InvalidArgumentError: if there is no such algorithm.
     """
-    if algorithm == "auto":
+    if algorithm in ("auto", SHARED):
         return next(name for w, b, name in _TABLE if world_size <= w and num_bytes <= b)
     if algorithm not in ALGORITHMS:
-        expected = f"algorithm must be 'auto' or one of {sorted(ALGORITHMS)}"
+        expected = f"algorithm must be 'auto' or one of {sorted([*ALGORITHMS, SHARED])}"
         raise errors.invalid("Communicator", expected, repr(algorithm))
     return algorithm

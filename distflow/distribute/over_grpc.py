@@ -6,10 +6,14 @@ from distflow.base import flags
 from distflow.cluster import WorkerEnvironment, client
 from distflow.comm import Transport
 from distflow.comm.transport import grpc
+from distflow.distribute import over_host
 
 
 def connect(environment: WorkerEnvironment) -> Transport:
-    """Returns the transport when all workers are connected; errors name who is missing."""
+    """Returns the transport when all workers are connected; errors name who is missing.
+
+    Workers of one host end up with shared memory (`over_host`).
+    """
     if environment.addresses is not None:
         host, port = grpc.split_address(environment.addresses[environment.rank])
     else:
@@ -17,9 +21,10 @@ def connect(environment: WorkerEnvironment) -> Transport:
     server = grpc.GrpcServer(host, port, token=environment.token, job=environment.job)
     try:
         addresses = client.exchange_addresses(environment, server.address)
-        return server.connect(
+        transport = server.connect(
             environment.rank, addresses, connect_timeout_seconds=flags.get("DISTFLOW_JOIN_TIMEOUT")
         )
+        return over_host.within_host(transport)
     except BaseException:
         server.close()
         raise

@@ -6,10 +6,11 @@ from distflow.base import errors
 from distflow.cluster import WorkerEnvironment
 from distflow.comm import Transport
 from distflow.comm.transport import mpi
+from distflow.distribute import over_host
 
 
 def connect(environment: WorkerEnvironment) -> Transport:
-    """Returns the transport over a communicator of our own.
+    """Returns the transport over a communicator of our own, or over shared memory on one host.
 
     Raises:
       InvalidArgumentError: if MPI counts other workers than the environment says.
@@ -22,4 +23,4 @@ def connect(environment: WorkerEnvironment) -> Transport:
             f"rank {transport.rank} of {transport.world_size} from MPI",
             "Start with the mpirun of the MPI that mpi4py uses; `distflow doctor` shows which.",
         )
-    return transport
+    return over_host.within_host(transport)

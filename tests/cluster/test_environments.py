@@ -200,7 +200,7 @@ def test_rank_zero_hosts_the_meeting_where_no_launcher_does(monkeypatch):
         ({"DISTFLOW_RANK": "0", "DISTFLOW_WORLD_SIZE": "2"}, "need DISTFLOW_COORDINATOR"),
         ({"DISTFLOW_RANK": "2", "DISTFLOW_WORLD_SIZE": "1"}, "from 0 to 0"),
         ({"DISTFLOW_RANK": "x", "DISTFLOW_WORLD_SIZE": "2"}, "DISTFLOW_RANK"),
-        ({"DISTFLOW_BACKEND": "smoke"}, "auto, mpi, grpc"),
+        ({"DISTFLOW_BACKEND": "smoke"}, "auto, mpi, grpc, shm"),
         ({"JOB_COMPLETION_INDEX": "0"}, "- name: DISTFLOW_WORLD_SIZE"),
         ({"JOB_COMPLETION_INDEX": "0", "DISTFLOW_WORLD_SIZE": "2"}, "- name: DISTFLOW_COORDINATOR"),
         ({"JOB_COMPLETION_INDEX": "a", "DISTFLOW_WORLD_SIZE": "2"}, "must be an integer"),

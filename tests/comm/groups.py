@@ -10,6 +10,8 @@ from typing import Any
 from distflow.comm import InProcessHub
 from distflow.comm.transport.base import Transport
 from distflow.comm.transport.grpc import GrpcServer
+from distflow.comm.transport.segment import Plan, Segment
+from distflow.comm.transport.shm import ShmTransport
 
 JOIN_SECONDS = 60
 
@@ -63,7 +65,24 @@ def run_grpc(count: int, target: Callable[[Transport], Any]) -> list[Any]:
     return run_threads(count, run)
 
 
-RUNNERS = {"inprocess": run_inprocess, "grpc": run_grpc}
+def run_shm(
+    count: int, target: Callable[[Transport], Any], slot_bytes: int = 4096, ring_bytes: int = 4096
+) -> list[Any]:
+    """Runs target(transport) on ranks that share a segment, by default of tiny slots."""
+    segment = Segment.create(Plan(count, slot_bytes, ring_bytes))
+
+    def run(rank: int) -> Any:
+        shared = segment if rank == 0 else Segment.open(segment.ticket)
+        transport = ShmTransport(shared, rank, join_timeout_seconds=20)
+        try:
+            return target(transport)
+        finally:
+            transport.close()
+
+    return run_threads(count, run)
+
+
+RUNNERS = {"inprocess": run_inprocess, "grpc": run_grpc, "shm": run_shm}
 
 
 def values(outcomes: list[Any]) -> list[Any]:

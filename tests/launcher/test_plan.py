@@ -33,7 +33,14 @@ def test_auto_takes_mpi_where_all_of_it_is_there(mpi, mpirun, mpi4py, workers, e
     mpi(mpirun, mpi4py)
     chosen = plan.make_plan(["x"], num_workers=workers)
     assert chosen.backend == expected
-    assert chosen.variables["DISTFLOW_BACKEND"] == expected
+    assert chosen.variables["DISTFLOW_BACKEND"] == "auto"  # so that workers may share memory
+
+
+@pytest.mark.parametrize(("backend", "meets"), [("mpi", "mpi"), ("grpc", "grpc"), ("shm", "grpc")])
+def test_a_backend_that_was_asked_for_is_told_to_the_workers(mpi, backend, meets):
+    mpi(OPEN_MPI, True)
+    chosen = plan.make_plan(["x"], num_workers=2, backend=backend)
+    assert (chosen.backend, chosen.variables["DISTFLOW_BACKEND"]) == (meets, backend)
 
 
 @pytest.mark.parametrize(("mpirun", "missing"), [(OPEN_MPI, "mpi4py"), (None, "an mpirun")])

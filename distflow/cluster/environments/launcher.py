@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from distflow.base import errors, flags
+from distflow.cluster.environments import mpi
 from distflow.cluster.worker import WorkerEnvironment, effective_backend, requested_backend
 
 HINT = (
@@ -34,7 +35,9 @@ def read() -> WorkerEnvironment:
 def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironment:
     """Returns the place of `rank` among `size`, with the coordinator of DISTFLOW_COORDINATOR."""
     wanted = requested_backend()
-    backend = effective_backend("mpi" if wanted == "mpi" else "grpc", size)
+    # Without a place to meet, workers that an mpirun has started meet over MPI.
+    by_mpi = wanted in ("auto", "shm") and not flags.get("DISTFLOW_COORDINATOR") and mpi.is_present()
+    backend = effective_backend("mpi" if wanted == "mpi" or by_mpi else "grpc", size)
     coordinator = flags.get("DISTFLOW_COORDINATOR") if backend == "grpc" else None
     if backend == "grpc" and coordinator is None:
         raise errors.invalid(

@@ -1,0 +1,346 @@
+"""Reduction through the memory that the workers of one host share, step by step in tree order.
+
+A buffer passes in steps of a slot. Each worker writes its partial results of a step into its lane;
+then, with two workers or little data, everybody adds all partial results itself ("together"); with
+more, everybody adds its own share of the step, writes it where all can read it, and copies the
+whole sum out ("split"). The programs of additions (`program.py`) are the tree's, so the bytes are
+those of every other algorithm.
+
+Progress is one counter a worker, that of iterations begun. In iteration i a worker
+
+  writes step i into slot i, publishes i + 1, waits until all others have published i,
+  adds step i - 1, and copies out step i - 3 (split only).
+
+So adding never waits for the slowest worker's latest step, and one wait is enough in an iteration.
+Who has published i has finished iteration i - 2. Hence a slot is free after 4 steps: its readers
+add step i - 4 in iteration i - 3, which all have finished when this worker, in iteration i - 1,
+has seen i - 1 published. Sums copied out late need 4 slots likewise.
+
+Before anything is added the workers compare what they are doing: a digest of call number, name,
+operation, placement and shapes. If anybody does something else, or has no data and does not know
+the shapes, all of them go back to frames (`Round`), which find out what is the matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from distflow.comm import buckets, reduction
+from distflow.comm.algorithms import pieces, program
+from distflow.comm.buckets import Layout, Spec
+from distflow.comm.group import Placement
+from distflow.comm.transport import segment
+from distflow.comm.transport.segment import fence
+from distflow.comm.transport.shm import ShmTransport
+from distflow.comm.tree import Arrays, Key, Tree
+
+# "Together" moves (W-1) N bytes a worker and waits once, "split" 2 N and waits twice.
+_TOGETHER_BYTES = ((2, float("inf")), (4, 64 << 10), (8, 16 << 10), (float("inf"), 4 << 10))
+_BITS = 62  # of a word that tells which replicas have data
+_MASK = (1 << _BITS) - 1
+_MAX_REMEMBERED = 256
+
+
+class Call(NamedTuple):
+    """What a reduction is, prepared once and used step after step."""
+
+    name: str
+    op: str
+    specs: tuple[Spec, ...]
+    layout: Layout
+    digest: int
+    together: bool
+    steps: tuple[pieces.Step, ...]
+
+
+class _Views(NamedTuple):
+    """A step's places in shared memory, stretch by stretch."""
+
+    own: list[list[np.ndarray]]  # this rank's partial results
+    inputs: list[list[np.ndarray]]  # everybody's: of the whole stretch, or of this rank's share
+    share: list[np.ndarray]  # where this rank writes its share of the sum
+    result: list[np.ndarray]  # the whole sum
+
+
+class Shared:
+    """The reductions of one worker over a segment.
+
+    Args:
+      transport: connects the workers.
+      placement: which worker holds which replicas.
+    """
+
+    def __init__(self, transport: ShmTransport, placement: Placement):
+        self._transport = transport
+        self._segment = transport.segment
+        self._words = transport.words
+        self._tree = tree = Tree(placement.num_replicas)
+        self._placement = placement
+        self._replicas = placement.replicas_of(transport.rank)
+        ranks = range(transport.world_size)
+        self._nodes = [tree.maximal_nodes(placement.replicas_of(rank)) for rank in ranks]
+        plan = self._segment.plan
+        most = max(map(len, self._nodes))
+        self._capacity = plan.slot_bytes // most & -segment.LINE * 8
+        control = [plan.control_word(rank) for rank in ranks]
+        self._own = control[transport.rank]
+        self._peers = [(control[peer], peer) for peer in transport.peers]
+        self._base = self._words[self._own + segment.DONE]
+        self._num_words = -(-placement.num_replicas // _BITS)
+        everybody = (1 << placement.num_replicas) - 1
+        self._everybody = everybody
+        self._views: dict[tuple, _Views] = {}
+        self._temporaries: dict[np.dtype, list[np.ndarray]] = {}
+        self._programs: dict[int, program.Program] = {}
+        self._locals: dict[int, list[tuple[int, program.Program]]] = {}
+        self._calls: dict[tuple, Call] = {}
+
+    @property
+    def possible(self) -> bool:
+        """Whether this placement fits the segment."""
+        return self._capacity >= segment.LINE * 8 and self._num_words < segment.HEADER_WORDS
+
+    def call(self, name: str, op: str, specs: tuple[Spec, ...]) -> Call:
+        """Returns what a reduction of arrays of these specs is; remembered."""
+        key = (name, op, specs)
+        call = self._calls.get(key)
+        if call is None:
+            size = sum(spec.num_bytes for spec in specs)
+            world_size = self._transport.world_size
+            together = next(size <= most for w, most in _TOGETHER_BYTES if world_size <= w)
+            text = f"{name}\n{op}\n{self._placement.digest}\n{buckets.digest(specs)}\n{together}"
+            digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+            call = Call(
+                name, op, specs, buckets.layout_of(specs), int.from_bytes(digest, "little") & _MASK,
+                together, pieces.steps_for(specs, self._capacity),
+            )  # fmt: skip
+            if len(self._calls) >= _MAX_REMEMBERED:
+                self._calls.clear()
+                self._views.clear()
+            self._calls[key] = call
+        return call
+
+    def announce_frames(self, sequence: int) -> None:
+        """Says that this rank does the call with frames, whatever the others do."""
+        self._words[self._own + segment.HEADERS[sequence & 1]] = -1 - sequence
+
+    def all_reduce(
+        self,
+        sequence: int,
+        call: Call,
+        leaves: Sequence[Sequence[np.ndarray] | None],
+        timeout_seconds: float,
+        targets: Arrays | None = None,
+    ) -> tuple[Arrays | None, int] | None:
+        """Returns the sum and how many replicas have data; None if it must be done with frames.
+
+        Args:
+          sequence: the number of the call.
+          call: what `call` has returned.
+          leaves: the arrays of each local replica, ascending; None for those without data.
+          timeout_seconds: longest wait for another worker.
+          targets: flat buffers for the sum, one for each dtype; fresh ones if None.
+        """
+        words, own, base = self._words, self._own, self._base
+        flats = [None if leaf is None else [_flat(array) for array in leaf] for leaf in leaves]
+        bits = 0
+        for replica, leaf in zip(self._replicas, leaves, strict=True):
+            if leaf is not None:
+                bits |= 1 << replica
+        if targets is None:
+            layout = call.layout
+            targets = list(map(np.empty, layout.sizes, layout.dtypes))
+        writes = self._local_programs(bits)
+        ufunc = reduction.REDUCTIONS[call.op].ufunc
+        count, lag = len(call.steps), 1 if call.together else 3
+        sums = None
+        with np.errstate(all="ignore"):
+            for i in range(count + lag):
+                if i < count:
+                    self._write(base + i, call, call.steps[i], writes, flats, ufunc)
+                if not i:
+                    self._announce(sequence, call, bits)
+                fence()
+                words[own] = base + i + 1
+                if not i:
+                    continue
+                goal = base + i
+                for control, peer in self._peers:
+                    if words[control] < goal and not self._wait(
+                        control, peer, goal, sequence, call, i, timeout_seconds
+                    ):
+                        self._divert(sequence)
+                        return None
+                fence()
+                if sums is None:
+                    bits = self._compare(sequence, call, bits)
+                    if bits < 0:
+                        self._divert(sequence)
+                        return None
+                    sums = self._sum_program(bits)
+                if i <= count:
+                    self._add(base + i - 1, call, call.steps[i - 1], sums, ufunc, targets)
+                if i >= lag > 1:
+                    self._copy_out(base + i - lag, call, call.steps[i - lag], targets)
+        self._base = base + count + lag
+        return (targets if bits else None), bits.bit_count()
+
+    def _announce(self, sequence: int, call: Call, bits: int) -> None:
+        at = self._own + segment.HEADERS[sequence & 1]
+        self._words[at] = call.digest ^ sequence
+        for word in range(self._num_words):
+            self._words[at + 1 + word] = bits >> word * _BITS & _MASK
+
+    def _compare(self, sequence: int, call: Call, bits: int) -> int:
+        """Returns which replicas have data; -1 if not all ranks do the same."""
+        words, wanted = self._words, call.digest ^ sequence
+        offset = segment.HEADERS[sequence & 1]
+        for control, _ in self._peers:
+            at = control + offset
+            if words[at] != wanted:
+                return -1
+            for word in range(self._num_words):
+                bits |= words[at + 1 + word] << word * _BITS
+        return bits & self._everybody
+
+    def _divert(self, sequence: int) -> None:
+        """Takes back what was published, so that all count alike afterwards."""
+        self.announce_frames(sequence)
+        fence()
+        self._words[self._own] = self._base
+
+    def _wait(
+        self, control: int, peer: int, goal: int, sequence: int, call: Call, i: int,
+        timeout_seconds: float,
+    ) -> bool:  # fmt: skip
+        """Waits for a peer's counter; returns False if the peer does this call with frames."""
+        words = self._words
+        for _ in range(self._transport.spins):
+            if words[control] >= goal:
+                return True
+        at, frames = control + segment.HEADERS[sequence & 1], -1 - sequence
+        what = f"all_reduce {call.name!r} (call {sequence}), step {i} of {len(call.steps)}"
+        self._transport.beat(sequence)
+        self._transport.wait(
+            lambda: words[control] >= goal or words[at] == frames, peer, timeout_seconds, what
+        )
+        return words[control] >= goal
+
+    def _write(
+        self, number: int, call: Call, step: pieces.Step, writes: list[tuple[int, program.Program]],
+        flats: Sequence[Sequence[np.ndarray] | None], ufunc: np.ufunc,
+    ) -> None:  # fmt: skip
+        """Puts this rank's partial results of a step into its lane."""
+        own = self._views_of(number, call.together, step).own
+        for stretch, lanes in zip(step, own, strict=True):
+            for node, local in writes:
+                lane = lanes[node]
+                if local.source is not None:
+                    arrays = flats[local.source]
+                    assert arrays is not None
+                    for array, start, stop, at in stretch.pieces:
+                        np.copyto(lane[at : at + stop - start], arrays[array][start:stop])
+                    continue
+                scratch = self._scratch(stretch.dtype, local.num_temporaries)
+                for array, start, stop, at in stretch.pieces:
+                    inputs = [lane if leaf is None else leaf[array][start:stop] for leaf in flats]
+                    program.run(local, ufunc, inputs, lane[at : at + stop - start], scratch)
+
+    def _add(
+        self, number: int, call: Call, step: pieces.Step, sums: program.Program, ufunc: np.ufunc,
+        targets: Arrays,
+    ) -> None:  # fmt: skip
+        """Adds a step, or this rank's share of it."""
+        views = self._views_of(number, call.together, step)
+        for k, stretch in enumerate(step):
+            if call.together:
+                target = targets[stretch.flat][stretch.start : stretch.stop]
+            else:
+                target = views.share[k]
+            scratch = self._scratch(stretch.dtype, sums.num_temporaries)
+            program.run(sums, ufunc, views.inputs[k], target, scratch)
+            reduction.settle_nans([target])
+
+    def _copy_out(self, number: int, call: Call, step: pieces.Step, targets: Arrays) -> None:
+        views = self._views_of(number, call.together, step)
+        for stretch, result in zip(step, views.result, strict=True):
+            np.copyto(targets[stretch.flat][stretch.start : stretch.stop], result)
+
+    def _local_programs(self, bits: int) -> list[tuple[int, program.Program]]:
+        """Returns, for each of this rank's nodes with data, its number and how to make it."""
+        found = self._locals.get(bits)
+        if found is None:
+            leaves: list[Key] = [self._tree.settle((0, replica)) for replica in self._replicas]
+            present = {i for i, replica in enumerate(self._replicas) if bits >> replica & 1}
+            nodes = self._nodes[self._transport.rank]
+            made = [program.program_for(self._tree, leaves, present, node) for node in nodes]
+            found = [(i, p) for i, p in enumerate(made) if p.additions or p.source is not None]
+            _remember(self._locals, bits, found)
+        return found
+
+    def _sum_program(self, bits: int) -> program.Program:
+        found = self._programs.get(bits)
+        if found is None:
+            nodes = [node for of_rank in self._nodes for node in of_rank]
+            present = {
+                i
+                for i, node in enumerate(nodes)
+                if any(bits >> leaf & 1 for leaf in self._tree.leaves(node))
+            }
+            found = program.program_for(self._tree, nodes, present, self._tree.root)
+            _remember(self._programs, bits, found)
+        return found
+
+    def _scratch(self, dtype: np.dtype, count: int) -> list[np.ndarray]:
+        arrays = self._temporaries.setdefault(dtype, [])
+        while len(arrays) < count:
+            arrays.append(np.empty(self._capacity // dtype.itemsize, dtype))
+        return arrays
+
+    def _views_of(self, number: int, together: bool, step: pieces.Step) -> _Views:
+        """Returns the places of the step with this number; remembered for steps of one form."""
+        form = [(s.dtype, s.stop - s.start, s.at_byte) for s in step]
+        key = (number % segment.NUM_SLOTS, together, *form)
+        views = self._views.get(key)
+        if views is None:
+            views = self._views[key] = self._make_views(number, together, step)
+        return views
+
+    def _make_views(self, number: int, together: bool, step: pieces.Step) -> _Views:
+        plan, rank = self._segment.plan, self._transport.rank
+        world_size, slot = self._transport.world_size, number % segment.NUM_SLOTS
+        views = _Views([], [], [], [])
+        for stretch in step:
+            size, itemsize = stretch.stop - stretch.start, stretch.dtype.itemsize
+
+            def view(start: int, size: int = size, stretch: pieces.Stretch = stretch) -> np.ndarray:
+                start += stretch.at_byte
+                stop = start + size * stretch.dtype.itemsize
+                return self._segment.data[start:stop].view(stretch.dtype)
+
+            lanes = [
+                [view(plan.slot(r, slot) + k * self._capacity) for k in range(len(nodes))]
+                for r, nodes in enumerate(self._nodes)
+            ]
+            result = view(plan.result(number % segment.NUM_RESULTS))
+            start, stop = pieces.share(size, itemsize, world_size, rank)
+            cut = slice(None) if together else slice(start, stop)
+            views.own.append(lanes[rank])
+            views.inputs.append([lane[cut] for of_rank in lanes for lane in of_rank])
+            views.share.append(result[start:stop])
+            views.result.append(result)
+        return views
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def _remember(table: dict, key: int, value: object) -> None:
+    if len(table) >= _MAX_REMEMBERED:
+        table.clear()
+    table[key] = value
