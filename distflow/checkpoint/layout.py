@@ -19,7 +19,7 @@ import platform
 import sys
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,9 +159,24 @@ def read_manifest(prefix: str) -> Manifest:
     found = hashlib.sha256(text[:-1]).hexdigest()
     if found != head["sha256"]:
         raise _damaged(path, f"SHA-256 {found[:12]}… instead of {str(head['sha256'])[:12]}…")
-    body = json.loads(text)
+    return manifest_from_json({"prefix": prefix, **json.loads(text)})
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """Returns the manifest as what JSON can hold."""
+    return {
+        "prefix": manifest.prefix,
+        "data": manifest.data,
+        "values": {key: _to_json(entry) for key, entry in manifest.entries.items()},
+        "objects": manifest.objects,
+        "facts": dict(manifest.facts),
+    }
+
+
+def manifest_from_json(body: Mapping[str, Any]) -> Manifest:
+    """Returns the manifest that `manifest_to_json` took apart."""
     entries = {key: _from_json(row) for key, row in body["values"].items()}
-    return Manifest(prefix, body["data"], entries, body["objects"], body["facts"])
+    return Manifest(body["prefix"], body["data"], entries, body["objects"], body["facts"])
 
 
 class Reader:
@@ -192,23 +207,37 @@ class Reader:
           NotFoundError: if the checkpoint has no such key.
           DataLossError: if the bytes are not those that were written.
         """
-        entry = self.manifest.entries.get(key)
-        if entry is None:
-            raise errors.NotFoundError(
-                f"restore: {self.manifest.prefix} has no value {key!r}; it has "
-                f"{', '.join(list(self.manifest.entries)[:8]) or 'none'}."
-            )
+        return _value(self.manifest, key, self._bytes)
+
+    def all_bytes(self) -> bytearray:
+        """Returns the bytes of all values one after another, unchecked; see `Received`."""
+        return self._bytes(0, self.manifest.num_bytes)
+
+    def _bytes(self, offset: int, num_bytes: int) -> bytearray:
         with disk.told(self.manifest.data_path, "read"):
-            blob = _read_at(self._file, entry.offset, entry.num_bytes)
-        if len(blob) != entry.num_bytes or hashlib.sha256(blob).hexdigest() != entry.sha256:
-            raise _damaged(self.manifest.data_path, f"other bytes than written for {key!r}")
-        return _array_of(blob, entry)
+            return _read_at(self._file, offset, num_bytes)
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+
+class Received:
+    """A checkpoint that another process has read: the same as a Reader."""
+
+    def __init__(self, manifest: Manifest, blob: memoryview):
+        self.manifest = manifest
+        self._blob = blob
+
+    def read(self, key: str) -> np.ndarray[Any, Any]:
+        """Returns a fresh array; raises as a Reader does."""
+        return _value(self.manifest, key, lambda start, n: bytearray(self._blob[start : start + n]))
+
+    def close(self) -> None:
+        """Drops the values."""
+        self._blob = memoryview(b"")
 
 
 def verify(prefix: str) -> Manifest:
@@ -233,6 +262,21 @@ def remove(prefix: str) -> None:
 def data_files(prefix: str) -> list[str]:
     """Returns the data files of a checkpoint, with those that an interrupted save has left."""
     return sorted(glob.glob(f"{glob.escape(prefix)}.data-*"))
+
+
+def _value(
+    manifest: Manifest, key: str, read: Callable[[int, int], bytearray]
+) -> np.ndarray[Any, Any]:
+    entry = manifest.entries.get(key)
+    if entry is None:
+        raise errors.NotFoundError(
+            f"restore: {manifest.prefix} has no value {key!r}; it has "
+            f"{', '.join(list(manifest.entries)[:8]) or 'none'}."
+        )
+    blob = read(entry.offset, entry.num_bytes)
+    if len(blob) != entry.num_bytes or hashlib.sha256(blob).hexdigest() != entry.sha256:
+        raise _damaged(manifest.data_path, f"other bytes than written for {key!r}")
+    return _array_of(blob, entry)
 
 
 def _read_at(file: int, offset: int, num_bytes: int) -> bytearray:

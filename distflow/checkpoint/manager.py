@@ -111,7 +111,7 @@ class CheckpointManager:
             raise errors.invalid("CheckpointManager", "numbers must be >= 0", str(number))
         path = os.path.join(self._directory, f"{self._name}-{number}")
         facts = {} if step is None else {"step": step}
-        self._checkpoint._write(path, checked(options), lambda: self._written(path), facts)
+        self._checkpoint.write_as(path, checked(options), lambda: self._written(path), facts)
         self._last_step = step
         return path
 

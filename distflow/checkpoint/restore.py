@@ -12,7 +12,7 @@ from typing import Any
 
 from distflow.base import errors, log
 from distflow.checkpoint import storages, trackable
-from distflow.checkpoint.layout import Reader
+from distflow.checkpoint.layout import Reader, Received
 from distflow.core.late import WAITING, LateRestored
 from distflow.core.variable import Variable
 
@@ -22,7 +22,7 @@ _SHOWN = 10
 class Restoration:
     """One restore: which saved object belongs to which living one, and what still waits."""
 
-    def __init__(self, reader: Reader, root: Any):
+    def __init__(self, reader: Reader | Received, root: Any):
         self._reader = reader
         self._saved = reader.manifest.objects
         self._live: dict[int, Any] = {}  # by place in the saved graph

@@ -69,7 +69,7 @@ class Checkpoint(LateRestored):
         Returns:
           The path, for `read` or `restore`.
         """
-        return self._write(os.fspath(file_prefix), checked(options))
+        return self.write_as(os.fspath(file_prefix), checked(options))
 
     def save(self, file_prefix: Any, options: Any = None) -> str:
         """Writes a checkpoint at `<file_prefix>-<number>`, one higher at each call.
@@ -81,13 +81,16 @@ class Checkpoint(LateRestored):
         prefix = os.fspath(file_prefix)
         self.save_counter.assign_add(1)
         path = f"{prefix}-{int(self.save_counter)}"
-        return self._write(path, checked(options), lambda: folder.remember(path))
+        return self.write_as(path, checked(options), lambda: folder.remember(path))
 
     def read(self, save_path: Any, options: Any = None) -> LoadStatus:
         """Restores what `write` wrote; see `restore`."""
         checked(options)
         self.sync()
-        reader = layout.Reader(os.fspath(save_path))
+        return self.read_from(layout.Reader(os.fspath(save_path)))
+
+    def read_from(self, reader: layout.Reader | layout.Received) -> LoadStatus:
+        """Restores from a reader that is open already; it is closed when all values are used."""
         return LoadStatus(Restoration(reader, self), self)
 
     def restore(self, save_path: Any, options: Any = None) -> LoadStatus:
@@ -128,13 +131,24 @@ class Checkpoint(LateRestored):
             named = {**trackable.children(self._root), **named}
         return named
 
-    def _write(
+    def write_as(
         self, prefix: str, options: CheckpointOptions, then: Callable[[], None] | None = None,
-        facts: dict[str, Any] | None = None,
+        facts: dict[str, Any] | None = None, writes: bool = True,
     ) -> str:  # fmt: skip
+        """Writes a checkpoint with facts beside the values, for those who keep several.
+
+        Args:
+          prefix: the path.
+          options: how.
+          then: called when it is written, in the thread that writes.
+          facts: what JSON can hold, for the manifest.
+          writes: False only takes the values, where that needs all workers and another one writes.
+        """
         self.sync()
         nodes = trackable.walk(self)
         values = {key: storages.take(v) for key, v in trackable.variables(nodes).items()}
+        if not writes:
+            return prefix
         objects = trackable.to_json(nodes)
         told = {**{name: fact() for name, fact in _FACTS.items()}, **(facts or {})}
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from distflow.base import dtypes, errors, nest
 from distflow.core.tensor import EagerTensor
-from distflow.data import structure
+from distflow.data import position, structure
 from distflow.data.node import Node, Run
 
 _MAGIC = b"distflow cache 1\n"
@@ -29,6 +29,8 @@ class Memory:
 
     def __init__(self) -> None:
         self.elements: list[Any] | None = None
+        # Where the random steps below stood when the pass began, see `position`.
+        self.before: list[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +53,11 @@ class Cache(Node):
 
     def _remember(self, run: Run) -> Iterator[Any]:
         kept = []
+        before = position.state(self.source)
         for value in self.source.elements(run):
             kept.append(value)
             yield value
-        self.memory.elements = kept
+        self.memory.elements, self.memory.before = kept, before
 
     def _file(self) -> str:
         return f"{self.path}.cache"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,11 +76,17 @@ class Epochs:
 
     def __init__(self) -> None:
         self.fallback_seed = _fresh_seed()
-        self._count = itertools.count()
+        self._lock = threading.Lock()
+        # The number of the next start.
+        self.next = 0
 
     def start(self, run: Run) -> int:
         """Returns the number of this start; a peek is number 0 and is not counted."""
-        return 0 if run.peek else next(self._count)
+        if run.peek:
+            return 0
+        with self._lock:
+            number, self.next = self.next, self.next + 1
+            return number
 
 
 def _fresh_seed() -> int:

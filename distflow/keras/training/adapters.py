@@ -5,6 +5,7 @@ Sizes, structures and lengths are checked before any work starts.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from distflow.base import errors, nest
 from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import Tensor
-from distflow.data import Dataset
+from distflow.data import Dataset, position
 from distflow.data import shuffle as shuffles
 from distflow.distribute import DistributedDataset, DistributedIterator
 
@@ -34,9 +35,19 @@ class Source:
     num_batches: int | None = None
     is_distributed = False
 
-    def epoch(self, number: int) -> Iterator[Any]:
-        """Returns an iterator over the batches of epoch `number`."""
-        raise AssertionError("subclasses define epoch")
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Returns an iterator over the batches of epoch `number`, without the first `start`."""
+        return itertools.islice(self._batches(number), start, None)
+
+    def _batches(self, number: int) -> Iterator[Any]:
+        raise AssertionError("subclasses define _batches, or epoch")
+
+    def state(self) -> dict[str, Any]:
+        """Returns what another process needs to give the same next pass, for `set_state`."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Lets the next pass be the one that came next when `state` was called."""
 
 
 class ArraySource(Source):
@@ -53,24 +64,33 @@ class ArraySource(Source):
         self._shuffle, self._seed = shuffle, seed
         self.num_batches = -(-self._rows // self._batch_size)
 
-    def epoch(self, number: int) -> Iterator[Any]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """Yields (x, y, sample_weight) of tensors."""
         order = permutation(self._rows, self._seed, number) if self._shuffle else None
-        for start in range(0, self._rows, self._batch_size):
-            stop = min(start + self._batch_size, self._rows)
-            rows = slice(start, stop) if order is None else order[start:stop]
+        for first in range(start * self._batch_size, self._rows, self._batch_size):
+            stop = min(first + self._batch_size, self._rows)
+            rows = slice(first, stop) if order is None else order[first:stop]
             yield tuple(
                 nest.map_structure(lambda a, r=rows: None if a is None else convert_to_tensor(a[r]),
                                    part)
                 for part in self._data
             )  # fmt: skip
 
+    def state(self) -> dict[str, Any]:
+        """Returns the seed: with the epoch's number it says the order."""
+        return {"seed": self._seed}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes the seed of the run before."""
+        self._seed = int(state["seed"])
+
 
 class DatasetSource(Source):
     """A data set, or a distributed one, whose elements are batches."""
 
     def __init__(self, dataset: Any):
-        self._dataset = dataset
+        self._dataset = self._given = dataset
+        self._seed: int | None = None
         self.is_distributed = isinstance(dataset, DistributedDataset | DistributedIterator)
         try:
             self.num_batches = len(dataset)
@@ -80,12 +100,29 @@ class DatasetSource(Source):
     def agree_on_seeds(self, strategy: Any) -> None:
         """Gives shuffles without a seed the chief's, so that all workers see one order."""
         if isinstance(self._dataset, Dataset):
-            seed = strategy.agree(fresh_seed(), "seed of shuffles")
-            self._dataset = shuffles.set_missing_seeds(self._dataset, seed)
+            self._set_seed(strategy.agree(fresh_seed(), "seed of shuffles"))
 
-    def epoch(self, number: int) -> Iterator[Any]:
-        """Yields unpacked elements."""
+    def _set_seed(self, seed: int) -> None:
+        self._seed = seed
+        self._dataset = shuffles.set_missing_seeds(self._given, seed)
+
+    def _batches(self, number: int) -> Iterator[Any]:
         return (unpack(element) for element in self._dataset)
+
+    def state(self) -> dict[str, Any]:
+        """Returns where the random steps of the pipeline stand."""
+        if isinstance(self._dataset, Dataset):
+            return {"seed": self._seed, "steps": position.state(self._dataset.node)}
+        return self._dataset.state() if hasattr(self._dataset, "state") else {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Puts the random steps where they stood."""
+        if isinstance(self._dataset, Dataset):
+            if state["seed"] is not None:
+                self._set_seed(int(state["seed"]))
+            position.set_state(self._dataset.node, state["steps"])
+        elif hasattr(self._dataset, "set_state"):
+            self._dataset.set_state(state)
 
 
 class IteratorSource(Source):
@@ -94,16 +131,28 @@ class IteratorSource(Source):
     def __init__(self, iterable: Any):
         self._iterable = iterable
         self._iterator = iterable if hasattr(iterable, "__next__") else None
+        self._taken = 0
         self.num_batches = len(iterable) if hasattr(iterable, "__len__") else None
 
-    def epoch(self, number: int) -> Iterator[Any]:
-        """Yields unpacked elements as tensors."""
+    def _batches(self, number: int) -> Iterator[Any]:
         source = self._iterator if self._iterator is not None else self._restart()
         for element in source:
+            self._taken += 1
             yield tuple(
                 nest.map_structure(lambda a: None if a is None else _tensor(a), part)
                 for part in unpack(element)
             )
+
+    def state(self) -> dict[str, Any]:
+        """Returns how many elements a generator has given, which goes on through all passes."""
+        return {"taken": self._taken if self._iterator is not None else 0}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes as many elements from a generator that starts anew, and drops them."""
+        if self._iterator is not None:
+            while self._taken < state["taken"]:
+                next(self._iterator, None)
+                self._taken += 1
 
     def _restart(self) -> Iterator[Any]:
         # Keras's PyDataset: batches by number.

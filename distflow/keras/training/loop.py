@@ -151,28 +151,73 @@ class Epoch:
         self._strategy = model.distribute_strategy
         self._source = source
         self._class_weight = class_weight
-        self._left_over: Iterator[Any] | None = None
+        # The pass under way: its iterator and number, how the source stood before it, and how many
+        # batches it has given.
+        self._pass: Iterator[Any] | None = None
+        self._number = self._taken = 0
+        self._before: dict[str, Any] = {}
+        self._is_resumed = False
 
-    def batches(self, number: int, steps: int | None) -> Iterator[Batch]:
-        """Yields batches; with `steps`, a source goes on where the last epoch left it."""
+    def batches(self, number: int, steps: int | None, start: int = 0) -> Iterator[Batch]:
+        """Yields batches; with `steps`, a source goes on where the last epoch left it.
+
+        Args:
+          number: of the epoch.
+          steps: batches of an epoch; None for a whole pass.
+          start: so many of these steps were done before `resume`.
+        """
         if steps is None:
-            for data in self._source.epoch(number):
+            if not self._is_resumed:
+                self._begin(number)
+            self._is_resumed = False
+            while (data := self._take()) is not None:
                 yield self._cut(data)
             return
-        for _ in range(steps):
+        for _ in range(start, steps):
             data = self._next(number)
             if data is None:
                 return
             yield self._cut(data)
 
+    def state(self) -> dict[str, Any]:
+        """Returns the position in the data, in a form that JSON can hold."""
+        if self._pass is None:
+            return {"source": self._source.state(), "number": None, "taken": 0}
+        return {"source": self._before, "number": self._number, "taken": self._taken}
+
+    def resume(self, state: dict[str, Any]) -> Batch | None:
+        """Goes to a position of an equal source; returns the last batch before it, if any."""
+        self._source.set_state(state["source"])
+        if state["number"] is None:
+            return None
+        taken = int(state["taken"])
+        self._begin(int(state["number"]), max(taken - 1, 0))
+        self._is_resumed = True
+        last = self._take() if taken else None
+        return None if last is None else self._cut(last)
+
+    def _begin(self, number: int, start: int = 0) -> None:
+        self._number, self._taken = number, start
+        self._before = self._source.state()
+        self._pass = iter(self._source.epoch(number, start))
+
+    def _take(self) -> Any:
+        assert self._pass is not None
+        data = next(self._pass, None)
+        if data is None:
+            self._pass = None
+        else:
+            self._taken += 1
+        return data
+
     def _next(self, number: int) -> Any:
-        if self._left_over is None:
-            self._left_over = iter(self._source.epoch(number))
-        data = next(self._left_over, None)
+        if self._pass is None:
+            self._begin(number)
+        data = self._take()
         if data is None:
             # A new pass, if the source can start again.
-            self._left_over = iter(self._source.epoch(number))
-            data = next(self._left_over, None)
+            self._begin(number)
+            data = self._take()
         return data
 
     def _cut(self, data: Any) -> Batch:

@@ -8,10 +8,14 @@ from distflow.base import errors, flags, log
 from distflow.keras.callbacks import CallbackList, ProgbarLogger, TerminateOnNaN
 from distflow.keras.training import adapters, loop
 from distflow.keras.training.evaluation import Evaluation
+from distflow.keras.training.progress import Progress
 
 
 class Trainer(Evaluation):
     """What a Model needs to be trained. Weights are changed in place."""
+
+    # Of the last run of fit.
+    training_progress: Progress
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
@@ -52,16 +56,20 @@ class Trainer(Evaluation):
             model=self, verbose=verbose, epochs=epochs, steps=steps, phase="fit",
         )  # fmt: skip
         self.check_numerics = not any(isinstance(c, TerminateOnNaN) for c in hooks.callbacks)
-        epoch_data = loop.Epoch(self, source, class_weight)
+        self.training_progress = progress = Progress(
+            loop.Epoch(self, source, class_weight), initial_epoch
+        )
         self.stop_training = False
         batch_logs = self._batch_logs(hooks)
         hooks.call("on_train_begin", None)
         validation: Any = None
         logs: dict[str, Any] = {}
-        for epoch in range(initial_epoch, epochs):
-            self.reset_metrics()
+        # A callback may have gone to the middle of an epoch, with metrics that go on.
+        for epoch in range(progress.epoch, epochs):
+            if not progress.step:
+                self.reset_metrics()
             hooks.call("on_epoch_begin", epoch, None)
-            logs = self._train_epoch(epoch_data, epoch, steps_per_epoch, hooks, batch_logs)
+            logs = self._train_epoch(epoch, steps_per_epoch, hooks, batch_logs)
             if validation_data is not None and _is_due(epoch, validation_freq):
                 if validation is None:
                     validation = self._validation_source(
@@ -69,6 +77,7 @@ class Trainer(Evaluation):
                     )
                 results = self._evaluate(validation, validation_steps, hooks)
                 logs.update({f"val_{name}": value for name, value in results.items()})
+            progress.end_epoch()
             hooks.call("on_epoch_end", epoch, logs)
             if self.stop_training:
                 break
@@ -84,21 +93,20 @@ class Trainer(Evaluation):
             with self.distribute_strategy.scope():
                 model.optimizer.finalize_variable_values(model.trainable_variables)
 
-    def _train_epoch(
-        self, data: loop.Epoch, epoch: int, steps: Any, hooks: Any, batch_logs: bool
-    ) -> dict[str, Any]:
-        results, logs, count = None, {}, 0
-        for step, batch in enumerate(data.batches(epoch, steps)):
+    def _train_epoch(self, epoch: int, steps: Any, hooks: Any, batch_logs: bool) -> dict[str, Any]:
+        results, logs, progress = None, {}, self.training_progress
+        batches = progress.data.batches(epoch, steps, progress.step)
+        for step, batch in enumerate(batches, progress.step):
             self._build_for(batch, training=True)
             hooks.call("on_train_batch_begin", step, None)
             results = self._runner("train_step")(batch)
             if batch_logs:
                 logs = loop.read_logs(self, results)
+            progress.step = step + 1
             hooks.call("on_train_batch_end", step, logs)
-            count = step + 1
             if self.stop_training:
                 break
-        if not count:
+        if not progress.step:
             raise errors.invalid(
                 "fit",
                 "the data must give at least one batch an epoch",
@@ -106,8 +114,7 @@ class Trainer(Evaluation):
                 "A generator that has ended cannot start again: set steps_per_epoch, or use a "
                 "Dataset with repeat().",
             )  # fmt: skip
-        assert results is not None
-        return loop.read_logs(self, results)
+        return loop.read_metrics(self) if results is None else loop.read_logs(self, results)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,

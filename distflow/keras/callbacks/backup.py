@@ -1,0 +1,158 @@
+"""BackupAndRestore: a run of fit that was interrupted goes on where it was, with the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from distflow.base import log
+from distflow.checkpoint import Checkpoint, CheckpointOptions, folder, layout
+from distflow.checkpoint.trackable import VALUE
+from distflow.distribute import checkpointing
+from distflow.keras import random
+from distflow.keras.callbacks.base import Callback
+
+_NAME = "backup"
+_SEED = f"training/seeds/state{VALUE}"
+
+
+class BackupAndRestore(Callback):
+    """Keeps a backup of training, from which the same `fit` goes on after an interruption.
+
+    It holds weights, optimizer state, metrics, the states of seed generators, and the position:
+    epoch, step, and where the pass over the data stands. So the run that is started again ends with
+    the bits of one that was not interrupted, in the middle of an epoch, and on another number of
+    workers, as long as the logical replicas are as many. Batches before the position are read again
+    and dropped, so the data must come in the same order: arrays, data sets, and generators that
+    start anew do.
+
+    All workers of a job give it to `fit`; the chief alone reads and writes, in a thread.
+
+    Args:
+      backup_dir: folder of its own for this run.
+      save_freq: "epoch", or a number of batches; 0 or False only restores.
+      double_checkpoint: whether the backup before the newest stays too, for when that is damaged.
+      delete_checkpoint: whether the backup goes when training has ended.
+
+    Raises:
+      ValueError: for an empty folder's name, or another save_freq.
+    """
+
+    needs_batches = False
+
+    def __init__(
+        self, backup_dir: Any, save_freq: Any = "epoch", double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ):  # fmt: skip
+        super().__init__()
+        if not backup_dir:
+            raise ValueError("Empty `backup_dir` argument passed")
+        if save_freq != "epoch" and not (isinstance(save_freq, int) and save_freq >= 0):
+            raise ValueError(
+                "Invalid value for argument `save_freq`. Received: save_freq="
+                f"{save_freq!r}. Expected either 'epoch' or an integer value."
+            )
+        self.backup_dir = os.fspath(backup_dir)
+        self.save_freq = save_freq
+        self.double_checkpoint = double_checkpoint
+        self.delete_checkpoint = delete_checkpoint
+        self._batches = 0
+        self._number = -1
+        self._checkpoint: Any = None
+        self._paths: list[str] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Goes on from the newest backup that is whole, if there is one."""
+        self._batches = 0
+        strategy = self.model.distribute_strategy
+        self._checkpoint = Checkpoint(training=_Training(self.model))
+        self._paths = _backups(self.backup_dir) if strategy.is_chief else []
+        self._number = _number_of(self._paths[-1]) if self._paths else -1
+        reader = checkpointing.newest_reader(strategy, self._paths)
+        if reader is None:
+            return
+        facts = reader.manifest.facts
+        if facts["replicas"] != strategy.num_replicas_in_sync:
+            log.get_logger().warning(
+                "BackupAndRestore: the backup is of %d logical replicas, this run has %d: it goes "
+                "on, but not with the same bits.",
+                facts["replicas"], strategy.num_replicas_in_sync,
+            )  # fmt: skip
+        last = self.model.training_progress.resume(facts["position"])
+        if last is not None:
+            self.model._build_for(last, training=True)
+        if _SEED in reader.manifest.entries:
+            random.global_seed_generator()
+        self._checkpoint.read_from(reader).expect_partial()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Backs up after every `save_freq` batches."""
+        self._batches += 1
+        if self.save_freq != "epoch" and self.save_freq and self._batches % self.save_freq == 0:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Backs up after an epoch."""
+        if self.save_freq == "epoch":
+            self._save()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Waits for the last backup; removes all, as the run is over."""
+        self._checkpoint.sync()
+        if self.delete_checkpoint and self.model.distribute_strategy.is_chief:
+            for path in self._paths:
+                layout.remove(path)
+            self._paths = []
+
+    def _save(self) -> None:
+        strategy = self.model.distribute_strategy
+        self._number += 1
+        path = os.path.join(self.backup_dir, f"{_NAME}-{self._number}")
+        facts = {
+            "position": self.model.training_progress.state(),
+            "replicas": strategy.num_replicas_in_sync,
+            "step": int(self.model.optimizer._iterations.numpy()),
+        }
+        self._checkpoint.write_as(
+            path,
+            CheckpointOptions(enable_async=True),
+            lambda: self._rotate(path),
+            facts,
+            writes=strategy.is_chief,
+        )
+
+    def _rotate(self, path: str) -> None:
+        """Removes old backups: the new one is whole."""
+        keep = 2 if self.double_checkpoint else 1
+        self._paths.append(path)
+        while len(self._paths) > keep:
+            layout.remove(self._paths.pop(0))
+
+
+class _Training:
+    """All that a run of fit changes, as a checkpoint sees it: what is there when it looks."""
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def _checkpoint_children(self) -> dict[str, Any]:
+        model = self._model
+        named = {"model": model, "optimizer": model.optimizer}
+        named |= {f"metric-{i}": metric for i, metric in enumerate(model.metrics)}
+        if random._global_generator:
+            # Random numbers of those without a generator of their own.
+            named["seeds"] = random.global_seed_generator()
+        return named
+
+
+def _backups(directory: str) -> list[str]:
+    """Returns the backups of a folder, oldest first."""
+    pattern = re.compile(rf"{_NAME}-\d+")
+    found = folder.prefixes(directory, f"{_NAME}-*")
+    named = [path for path in found if pattern.fullmatch(os.path.basename(path))]
+    return sorted(named, key=_number_of)
+
+
+def _number_of(path: str) -> int:
+    return int(path.rsplit("-", 1)[-1])
