@@ -28,7 +28,7 @@ NAMES = {
         deserialize serialize
     """,
     "callbacks": """
-        BackupAndRestore BaseLogger OrbaxCheckpoint RemoteMonitor SwapEMAWeights TensorBoard
+        BaseLogger OrbaxCheckpoint RemoteMonitor SwapEMAWeights TensorBoard
     """,
     "optimizers": """
         legacy
