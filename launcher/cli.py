@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import doctor
+from .elastic import ElasticStarter
 from .job import Job, Starter
 from .local import LocalStarter
 from .mpi import MpiStarter
@@ -60,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.verbose:
         print(plan.describe(), file=sys.stderr)
     starter: Starter = MpiStarter() if plan.backend == "mpi" else LocalStarter()
+    if plan.elastic is not None:
+        starter = ElasticStarter()
     return Job(plan, starter, verbose=options.verbose).run()
 
 
@@ -79,6 +82,8 @@ def _plan_of(options: argparse.Namespace) -> Plan:
         log_dir=options.log_dir,
         grace_seconds=options.grace,
         linger_seconds=options.linger,
+        elastic=options.elastic,
+        max_restarts=options.max_restarts,
     )
 
 
@@ -137,6 +142,20 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="logical replicas, at least N: the same V gives the same bits in the weights for any "
         "number of workers (default: N)",
+    )
+    parser.add_argument(
+        "--elastic",
+        type=_bounds,
+        metavar="MIN:MAX",
+        help="workers may be lost, leave or come while the job runs: it goes on with MIN to MAX of "
+        "them and ends with the same bits; over gRPC. SIGUSR1 to distflow run adds a worker",
+    )
+    parser.add_argument(
+        "--max-restarts",
+        type=_count,
+        default=3,
+        metavar="K",
+        help="how many lost workers of an elastic job are replaced (default: 3)",
     )
     parser.add_argument(
         "--env",
@@ -199,6 +218,20 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected an integer from 1; received {text!r}")
     return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected an integer from 0; received {text!r}")
+    return int(text)
+
+
+def _bounds(text: str) -> tuple[int, int]:
+    low, _, high = text.partition(":")
+    bounds = (_positive(low), _positive(high))
+    if bounds[0] > bounds[1]:
+        raise argparse.ArgumentTypeError(f"expected MIN:MAX with MIN <= MAX; received {text!r}")
+    return bounds
 
 
 def _seconds(text: str) -> float:

@@ -19,7 +19,9 @@ class Variable:
 CONTRACT = {
     "DISTFLOW_JOB": Variable("id of the job; all its processes carry it, so that none is left"),
     "DISTFLOW_BACKEND": Variable("transport between the workers: auto, mpi, grpc or shm"),
-    "DISTFLOW_WORLD_SIZE": Variable("number of workers"),
+    "DISTFLOW_WORLD_SIZE": Variable("number of workers, the most there may be with --elastic"),
+    "DISTFLOW_ELASTIC": Variable("least and most workers, with --elastic min:max"),
+    "DISTFLOW_GRACE": Variable("seconds from SIGTERM to SIGKILL"),
     "DISTFLOW_RANK": Variable("rank of the worker", per_rank=True),
     "DISTFLOW_LOCAL_RANK": Variable("its rank among those of its host", per_rank=True),
     "DISTFLOW_LOCAL_WORLD_SIZE": Variable("number of workers on this host"),

@@ -24,6 +24,7 @@ from .plan import Plan
 
 PR_SET_CHILD_SUBREAPER = 36
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ADD_WORKER = signal.SIGUSR1
 LEFTOVER_SECONDS = 1.0  # from SIGTERM to SIGKILL for what workers have left behind
 PATIENCE_SECONDS = 1.0  # how long an interrupted job waits for a terminal that takes nothing
 READ_BYTES = 64 * 1024
@@ -42,6 +43,9 @@ class Starter(Protocol):
     def on_failure(self, job: Job, failed: rank.Rank) -> None:
         """The first worker has failed."""
 
+    def on_request(self, job: Job) -> None:
+        """Somebody asks for one more worker (SIGUSR1)."""
+
     def is_over(self, job: Job) -> bool:
         """Whether all workers, and what started them, have ended."""
 
@@ -58,6 +62,7 @@ class Stream:
         fd: int,
         target: int,
         copy: Path | None,
+        mode: str,
         keep: Callable[[str], None] | None,
         is_muted: Callable[[], bool],
     ):
@@ -65,7 +70,7 @@ class Stream:
         self.fd, self._owner, self._target = fd, owner, target
         self._keep, self._is_muted = keep, is_muted
         self._assembler = LineAssembler()
-        self._copy: IO[bytes] | None = copy.open("wb", buffering=0) if copy else None
+        self._copy: IO[Any] | None = copy.open(mode, buffering=0) if copy else None
 
     def read(self, printer: Printer) -> bool | None:
         """Shows what has come; True if there was something, None at the end of the stream."""
@@ -115,6 +120,7 @@ class Job:
         self._streams: dict[int, Stream] = {}
         self._errors: dict[int, int] = {}  # rank -> its stderr
         self._groups: list[int] = []
+        self._copies: set[Path | None] = set()
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
@@ -170,6 +176,24 @@ class Job:
         process.returncode = 0  # the loop waits for children itself, and for their orphans
         return process.pid
 
+    def launch(self, number: int, environment: dict[str, str]) -> int:
+        """Starts a worker, or one in the place of a lost one; returns its process."""
+        out, err = os.pipe(), os.pipe()
+        process = self.spawn(self.plan.command, environment, stdout=out[1], stderr=err[1])
+        os.close(out[1])
+        os.close(err[1])
+        worker = self.ranks[number]
+        worker.code, worker.is_excused = None, False
+        self.started(number, process)
+        self.watch(out[0], "out", worker)
+        self.watch(err[0], "err", worker)
+        return process
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the workers are being ended: after a failure, or by a signal."""
+        return self._first is not None or self._interrupted is not None
+
     def guard(self, group: int) -> None:
         """Puts a process group under the guardian's eye."""
         self._groups.append(group)
@@ -200,7 +224,11 @@ class Job:
         keep = owner.keep if owner is not None and kind == "err" else None
         # Once a rank has failed, or after Ctrl-C, mpirun says so in ten lines; ours say it better.
         is_muted = self._has_been_told if owner is None else (lambda: False)
-        self._streams[fd] = Stream(name, fd, 1 if kind == "out" else 2, copy, keep, is_muted)
+        target = 1 if kind == "out" else 2
+        # A worker that was started again goes on with the file of the one before.
+        mode = "ab" if copy in self._copies else "wb"
+        self._copies.add(copy)
+        self._streams[fd] = Stream(name, fd, target, copy, mode, keep, is_muted)
         self._outputs.register(fd, selectors.EVENT_READ)
         if owner is not None and kind == "err":
             self._errors[owner.number] = fd
@@ -221,8 +249,13 @@ class Job:
         if worker.group is not None:
             self._release(worker.group)
         if self._verbose:
-            self._say(f"rank {number} ended after {worker.ended_at:.1f} s: {rank.ending(code)}")
-        if worker.has_failed and self._first is None and self._interrupted is None:
+            self.say(f"rank {number} ended after {worker.ended_at:.1f} s: {rank.ending(code)}")
+        if worker.has_failed:
+            self.fail(worker)
+
+    def fail(self, worker: rank.Rank) -> None:
+        """Ends the job because of how this worker has ended, unless it is being ended."""
+        if self._first is None and self._interrupted is None:
             self._first = worker
             self._starter.on_failure(self, worker)
             self._terminate_at = time.monotonic() + self.plan.linger_seconds
@@ -292,16 +325,18 @@ class Job:
         for number in numbers:
             if number in FORWARDED:
                 self._on_signal(number)
+            elif number == ADD_WORKER:
+                self._starter.on_request(self)
         self._reap()
 
     def _on_signal(self, number: int) -> None:
         if self._interrupted is not None:
-            self._say("second signal: killing all workers")
+            self.say("second signal: killing all workers")
             self._kill_at = 0.0
             return
         self._interrupted = number
         name = signal.Signals(number).name
-        self._say(
+        self.say(
             f"{name} handed on to the workers; they have {self.plan.grace_seconds:g} s to end "
             "(again: kill them now)"
         )
@@ -343,7 +378,7 @@ class Job:
         if not found:
             return
         if self._verbose:
-            self._say(f"ending {len(found)} processes that the workers have left behind")
+            self.say(f"ending {len(found)} processes that the workers have left behind")
         guardian.signal_processes(found, signal.SIGTERM)
         over = time.monotonic() + LEFTOVER_SECONDS
         while found and time.monotonic() < over:
@@ -380,9 +415,11 @@ class Job:
             return rank.exit_status(self._first.code)
         if self._interrupted is not None:
             return 128 + self._interrupted
-        return 0 if all(worker.code == 0 for worker in self.ranks) else INTERNAL_ERROR
+        well = all(worker.code == 0 or worker.is_excused for worker in self.ranks)
+        return 0 if well else INTERNAL_ERROR
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Shows a line of the launcher's own on stderr."""
         self._printer.text(2, f"distflow run: {text}\n")
 
     def _tell_guardian(self, line: str) -> None:
@@ -396,7 +433,7 @@ class Job:
 
 def _catch_signals() -> dict[int, Any]:
     """Lets the wake-up pipe tell the loop of signals; those ignored (nohup, &) stay so."""
-    caught = (*FORWARDED, signal.SIGCHLD)
+    caught = (*FORWARDED, ADD_WORKER, signal.SIGCHLD)
     present: dict[int, Any] = {number: signal.getsignal(number) for number in caught}
     before: dict[int, Any] = {
         number: present[number] for number in caught if present[number] != signal.SIG_IGN

@@ -27,15 +27,8 @@ class LocalStarter:
             "DISTFLOW_COORDINATOR": self._server.address,
         }
         for worker in job.ranks:
-            out, err = os.pipe(), os.pipe()
-            environment = {**common, **env.rank_variables(worker.number)}
-            process = job.spawn(plan.command, environment, stdout=out[1], stderr=err[1])
-            os.close(out[1])
-            os.close(err[1])
+            process = job.launch(worker.number, {**common, **env.rank_variables(worker.number)})
             self._ranks[process] = worker
-            job.started(worker.number, process)
-            job.watch(out[0], "out", worker)
-            job.watch(err[0], "err", worker)
 
     def on_exit(self, job: Job, process: int, code: int) -> None:
         """A worker, or an orphan of one, has ended."""
@@ -48,6 +41,10 @@ class LocalStarter:
         assert self._server is not None
         assert failed.code is not None
         self._server.mark_lost(failed.number, rank.ending(failed.code))
+
+    def on_request(self, job: Job) -> None:
+        """The number of workers is fixed."""
+        job.say("SIGUSR1 adds a worker to jobs with --elastic only")
 
     def is_over(self, job: Job) -> bool:
         """Whether all workers have ended."""

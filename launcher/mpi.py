@@ -95,6 +95,10 @@ class MpiStarter:
     def on_failure(self, job: Job, failed: rank.Rank) -> None:
         """mpirun ends the other ranks by itself."""
 
+    def on_request(self, job: Job) -> None:
+        """The number of workers is fixed."""
+        job.say("SIGUSR1 adds a worker to jobs with --elastic only")
+
     def is_over(self, job: Job) -> bool:
         """Whether mpirun has ended."""
         return self._is_over

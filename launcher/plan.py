@@ -33,6 +33,8 @@ class Plan:
       grace_seconds: from SIGTERM to SIGKILL.
       linger_seconds: from the first failure to SIGTERM, in which the others report it themselves.
       log_dir: where each worker's output is kept as well.
+      elastic: the least and the most workers, for a job whose workers may come and go.
+      max_restarts: how many lost workers of an elastic job are replaced.
     """
 
     command: list[str]
@@ -43,6 +45,8 @@ class Plan:
     grace_seconds: float = 25.0
     linger_seconds: float = 5.0
     log_dir: Path | None = None
+    elastic: tuple[int, int] | None = None
+    max_restarts: int = 3
 
     @property
     def job(self) -> str:
@@ -68,6 +72,11 @@ class Plan:
             f"at end   {self.linger_seconds:g} s after a failure SIGTERM, "
             f"{self.grace_seconds:g} s later SIGKILL"
         )
+        if self.elastic:
+            low, high = self.elastic
+            lines.append(
+                f"elastic  {low} to {high} workers; {self.max_restarts} lost ones are replaced"
+            )
         if self.log_dir:
             lines.append(f"logs     {self.log_dir}/rank-N.out and rank-N.err")
         return "\n".join(lines)
@@ -83,15 +92,21 @@ def make_plan(
     log_dir: Path | None = None,
     grace_seconds: float = 25.0,
     linger_seconds: float = 5.0,
+    elastic: tuple[int, int] | None = None,
+    max_restarts: int = 3,
 ) -> Plan:
     """Returns the plan of a job; chooses the backend if it is "auto".
 
     Raises:
       UsageError: for numbers that do not go together, reserved variables, or a missing mpirun.
     """
-    if replicas is not None and replicas < num_workers:
+    most = num_workers if elastic is None else elastic[1]
+    if elastic is not None:
+        _check_elastic(elastic, num_workers, backend)
+        backend, replicas = "grpc", replicas or most
+    if replicas is not None and replicas < most:
         raise UsageError(
-            f"--replicas must be at least the number of workers ({num_workers}); received "
+            f"--replicas must be at least the number of workers ({most}); received "
             f"{replicas}. Each worker holds one logical replica or more."
         )
     given = dict(variables or {})
@@ -104,10 +119,13 @@ def make_plan(
         "DISTFLOW_JOB": secrets.token_hex(8),
         # "auto" and "shm" let workers that have met share the memory of this host.
         "DISTFLOW_BACKEND": backend if backend in ("auto", "shm") else chosen,
-        "DISTFLOW_WORLD_SIZE": str(num_workers),
+        "DISTFLOW_WORLD_SIZE": str(most),
         **env.host_variables(num_workers),
         "DISTFLOW_TOKEN": secrets.token_hex(16),
     }
+    if elastic is not None:
+        job["DISTFLOW_ELASTIC"] = f"{elastic[0]}:{elastic[1]}"
+        job["DISTFLOW_GRACE"] = f"{max(grace_seconds, 1.0):g}"
     if replicas is not None:
         job["DISTFLOW_REPLICAS"] = str(replicas)
     return Plan(
@@ -123,6 +141,8 @@ def make_plan(
         grace_seconds=grace_seconds,
         linger_seconds=linger_seconds,
         log_dir=log_dir,
+        elastic=elastic,
+        max_restarts=max_restarts,
     )
 
 
@@ -139,6 +159,18 @@ def worker_command(name: str, arguments: list[str], *, is_module: bool) -> list[
             f"expected a Python file; received {name!r}, which is not there (in {os.getcwd()})."
         )
     return [sys.executable, name, *arguments]
+
+
+def _check_elastic(elastic: tuple[int, int], num_workers: int, backend: str) -> None:
+    low, high = elastic
+    if not low <= num_workers <= high:
+        raise UsageError(
+            f"-n must be from {low} to {high} with --elastic {low}:{high}; received {num_workers}."
+        )
+    if backend == "mpi":
+        raise UsageError(
+            "--elastic works over gRPC; received --backend mpi. MPI ends a job that loses a worker."
+        )
 
 
 def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:

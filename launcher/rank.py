@@ -19,6 +19,7 @@ class Rank:
       group: its process group, None before it has started.
       code: how it ended: an exit code, or minus the number of a signal; None while it runs.
       ended_at: when, in seconds since the start of the job.
+      is_excused: the job goes on without it: its end is no failure.
       tail: the last lines of its stderr.
     """
 
@@ -26,12 +27,13 @@ class Rank:
     group: int | None = None
     code: int | None = None
     ended_at: float = 0.0
+    is_excused: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
     @property
     def has_failed(self) -> bool:
         """Whether it has ended otherwise than well."""
-        return self.code is not None and self.code != 0
+        return self.code is not None and self.code != 0 and not self.is_excused
 
     def keep(self, line: str) -> None:
         """Keeps a line of its stderr for the report."""

@@ -137,6 +137,10 @@ class CollectiveMismatchError(InvalidArgumentError):
     """Workers disagree about what they reduce (name, shape, dtype or order)."""
 
 
+class NumericMismatchError(FailedPreconditionError):
+    """Workers compute other bits than each other: other CPUs, libraries or versions."""
+
+
 class MissingExtraError(ImportError):
     """An optional package is needed; the message holds the pip command."""
 

@@ -50,9 +50,18 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _bounds(text: str) -> tuple[int, int]:
+    low, _, high = text.partition(":")
+    bounds = (_positive(low), _positive(high))
+    if bounds[0] > bounds[1]:
+        raise ValueError(text)
+    return bounds
+
+
 _EXPECTED: dict[Callable[[str], Any], str] = {
     _boolean_or_names: "1, 0 or names with commas between them",
     _positive: "an integer from 1",
+    _bounds: "two integers from 1 with a colon between them, the first not the larger",
     _seconds: "a number of seconds above 0",
     int: "an integer",
 }
@@ -85,6 +94,17 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_BACKEND": Flag(str, "auto", "transport between workers: auto, mpi, grpc or shm"),
     "DISTFLOW_TIMEOUT": Flag(_seconds, 120.0, "seconds a collective may make no progress"),
     "DISTFLOW_JOIN_TIMEOUT": Flag(_seconds, 60.0, "seconds to wait for all workers at start"),
+    "DISTFLOW_ELASTIC": Flag(
+        _bounds, None, "min:max workers of an elastic job; set by distflow run --elastic"
+    ),
+    "DISTFLOW_ELASTIC_TIMEOUT": Flag(
+        _seconds, 600.0, "seconds an elastic job waits for its least number of workers"
+    ),
+    "DISTFLOW_SILENCE": Flag(
+        _seconds, 5.0, "seconds without a sign of life until a worker of an elastic job is lost"
+    ),
+    "DISTFLOW_GRACE": Flag(_seconds, 25.0, "seconds from SIGTERM to the end of a worker"),
+    "DISTFLOW_FAULT": Flag(str, None, "faults for tests: action@phase:position, ..."),
     "DISTFLOW_LOG_LEVEL": Flag(str, "WARNING", "level of the distflow logger"),
     "DISTFLOW_TEST_DATA": Flag(str, None, "folder of data files for tests"),
 }

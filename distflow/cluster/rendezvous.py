@@ -80,8 +80,8 @@ class RendezvousServer:
         self._complete = False
         self._changed = threading.Condition()
         self._closed = False
-        self._server = _serve(self._handlers(), world_size, host, port)
-        self.address = f"{_bracketed(host)}:{self._server.port}"
+        self._server = serve(SERVICE, self._handlers(), world_size, host, port)
+        self.address = f"{bracketed(host)}:{self._server.port}"
 
     def mark_lost(self, rank: int, cause: str) -> None:
         """Tells all workers that wait that `rank` has died; its owner calls this."""
@@ -104,32 +104,11 @@ class RendezvousServer:
 
     def _handlers(self) -> dict[str, tuple[Callable[[Any, Any], Any], Any]]:
         return {
-            "Register": (self._guarded(self._register), pb.RegisterRequest),
-            "Set": (self._guarded(self._set), pb.SetRequest),
-            "Get": (self._guarded(self._get), pb.GetRequest),
-            "Barrier": (self._guarded(self._barrier), pb.BarrierRequest),
+            "Register": (guarded(self._register, self._token, self._changed), pb.RegisterRequest),
+            "Set": (guarded(self._set, self._token, self._changed), pb.SetRequest),
+            "Get": (guarded(self._get, self._token, self._changed), pb.GetRequest),
+            "Barrier": (guarded(self._barrier, self._token, self._changed), pb.BarrierRequest),
         }
-
-    def _guarded(self, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """Refuses calls without the token, and turns our errors into gRPC's."""
-
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
-            given = dict(context.invocation_metadata()).get(TOKEN_HEADER, "")
-            if isinstance(given, bytes):
-                given = given.decode("ascii", "replace")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is wrong or missing")
-            try:
-                with self._changed:
-                    return handler(request, context)
-            except errors.AlreadyExistsError as error:
-                context.abort(grpc.StatusCode.ALREADY_EXISTS, error.message)
-            except errors.ResourceExhaustedError as error:
-                context.abort(grpc.StatusCode.FAILED_PRECONDITION, error.message)
-            except errors.InvalidArgumentError as error:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
-
-        return call
 
     def _register(
         self, request: pb.RegisterRequest, context: grpc.ServicerContext
@@ -265,6 +244,30 @@ class RendezvousServer:
             self._changed.wait(min(left, 1.0))
 
 
+def guarded(
+    handler: Callable[[Any, Any], Any], token: str, lock: threading.Condition
+) -> Callable[[Any, Any], Any]:
+    """Refuses calls without the token, holds the lock, and turns our errors into gRPC's."""
+
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
+        given = dict(context.invocation_metadata()).get(TOKEN_HEADER, "")
+        if isinstance(given, bytes):
+            given = given.decode("ascii", "replace")
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is wrong or missing")
+        try:
+            with lock:
+                return handler(request, context)
+        except errors.AlreadyExistsError as error:
+            context.abort(grpc.StatusCode.ALREADY_EXISTS, error.message)
+        except (errors.ResourceExhaustedError, errors.NumericMismatchError) as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, error.message)
+        except errors.InvalidArgumentError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
+
+    return call
+
+
 def check_token(token: str | None) -> None:
     """Raises InvalidArgumentError for a token that is too short to be a secret, without it."""
     if token is not None and not (
@@ -304,12 +307,14 @@ class _Server:
         self._server.stop(grace_seconds).wait(grace_seconds + 5.0)
 
 
-def _serve(
+def serve(
+    service: str,
     handlers: dict[str, tuple[Callable[[Any, Any], Any], Any]],
     world_size: int,
     host: str,
     port: int,
 ) -> _Server:
+    """Starts a server of unary calls; at most `world_size` callers wait at a time."""
     methods = {
         name: grpc.unary_unary_rpc_method_handler(
             function,
@@ -329,10 +334,10 @@ def _serve(
             ("grpc.max_metadata_size", 8 * 1024),
         ],
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
     _refuse_port_in_use(host, port)
     try:
-        bound = server.add_insecure_port(f"{_bracketed(host)}:{port}")
+        bound = server.add_insecure_port(f"{bracketed(host)}:{port}")
     except RuntimeError as error:
         raise _port_error(host, port, str(error)) from error
     server.start()
@@ -357,7 +362,7 @@ def _port_error(host: str, port: int, cause: str) -> errors.UnavailableError:
     return errors.UnavailableError(
         errors.message(
             "rendezvous",
-            f"the server must listen on {_bracketed(host)}:{port}",
+            f"the server must listen on {bracketed(host)}:{port}",
             f"an error ({cause})",
             "Choose another port in DISTFLOW_COORDINATOR, or end the process that holds it "
             f"(ss -ltnp 'sport = :{port}' names it).",
@@ -372,5 +377,6 @@ def _check_key(key: str) -> None:
         )
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """Returns the host as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -42,6 +42,12 @@ class MultiWorkerMirroredStrategy(Strategy):
       WorkerLateError, UnavailableError: if workers cannot be reached; names them.
     """
 
+    def __new__(cls, *args: Any, communicator: Any = None, **kwargs: Any) -> Any:
+        """Returns an elastic strategy in a job whose workers may come and go."""
+        if flags.get("DISTFLOW_ELASTIC") and communicator is None and len(args) < 4:
+            cls = importlib.import_module("distflow.distribute.elastic").ElasticStrategy
+        return super().__new__(cls)
+
     def __init__(
         self,
         cluster_resolver: Any = None,

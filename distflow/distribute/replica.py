@@ -39,6 +39,8 @@ class ReplicaContext:
         self.strategy = strategy
         self.replica_id = replica_id
         self.position = position
+        # Which of the copies of a variable that differ between replicas is this one's.
+        self.copy_index = strategy.local_replicas.index(replica_id)
         self.is_absent = is_absent
         # Set by `fit`, which scales losses by the global batch itself.
         self.allow_mean_loss = False

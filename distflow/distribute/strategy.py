@@ -145,7 +145,7 @@ class Strategy:
         lockstep = self.make_lockstep()
         contexts = [
             ReplicaContext(self, replica, position, lockstep, absent[position])
-            for position, replica in enumerate(self.local_replicas)
+            for position, replica in enumerate(self.replicas_here())
         ]
         for replica in contexts:
             replica.allow_mean_loss = allow_mean_loss
@@ -183,6 +183,10 @@ class Strategy:
                 raise lockstep.failure
         return results
 
+    def replicas_here(self) -> tuple[int, ...]:
+        """The replicas that `run_replicas` runs on this worker."""
+        return self.local_replicas
+
     @contextlib.contextmanager
     def _told_to_others(self) -> Iterator[None]:
         """Other workers wait for the replicas of this one: they must hear of an error at once."""
@@ -194,7 +198,7 @@ class Strategy:
 
     def make_lockstep(self) -> Lockstep:
         """Returns the turns and meetings of one call of `run`."""
-        names = [f"replica {replica}" for replica in self.local_replicas]
+        names = [f"replica {replica}" for replica in self.replicas_here()]
         return Lockstep(len(names), names, self._communicator.timeout_seconds)
 
     # -- values --------------------------------------------------------------------------

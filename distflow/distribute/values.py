@@ -143,7 +143,7 @@ class SyncOnReadStorage:
         """Returns the replica's own copy; between replicas the aggregate over all workers."""
         replica = context.state.replica
         if replica is not None:
-            return self._copies[replica.position]
+            return self._copies[replica.copy_index]
         if self._together is not None:
             return self._together
         if self._aggregation in (VariableAggregation.NONE, VariableAggregation.ONLY_FIRST_REPLICA):
@@ -158,12 +158,17 @@ class SyncOnReadStorage:
         if replica is not None:
             if replica.is_absent:
                 return
-            copy = self._copies[replica.position]
-            self._copies[replica.position] = combine(copy, value, mode)
+            copy = self._copies[replica.copy_index]
+            self._copies[replica.copy_index] = combine(copy, value, mode)
         elif mode == "assign":
             self._set_all(np.array(value))
         else:
             self._set_all(combine(self.read(), value, mode))
+
+    @property
+    def copies(self) -> list[np.ndarray[Any, Any]]:
+        """The copies of this worker's replicas, in their order; elements may be replaced."""
+        return self._copies
 
     def _set_all(self, value: np.ndarray[Any, Any]) -> None:
         replicas = self._strategy.local_replicas

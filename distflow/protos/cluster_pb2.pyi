@@ -95,3 +95,89 @@ class BarrierReply(_message.Message):
     missing: _containers.RepeatedScalarFieldContainer[int]
     lost: LostWorker
     def __init__(self, missing: _Optional[_Iterable[int]] = ..., lost: _Optional[_Union[LostWorker, _Mapping]] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("id", "slot", "description", "address", "donor", "position", "has_state", "is_in_commit", "generation", "fingerprint")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DONOR_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    HAS_STATE_FIELD_NUMBER: _ClassVar[int]
+    IS_IN_COMMIT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    slot: int
+    description: str
+    address: str
+    donor: str
+    position: int
+    has_state: bool
+    is_in_commit: bool
+    generation: int
+    fingerprint: str
+    def __init__(self, id: _Optional[bytes] = ..., slot: _Optional[int] = ..., description: _Optional[str] = ..., address: _Optional[str] = ..., donor: _Optional[str] = ..., position: _Optional[int] = ..., has_state: _Optional[bool] = ..., is_in_commit: _Optional[bool] = ..., generation: _Optional[int] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class JoinRequest(_message.Message):
+    __slots__ = ("member", "suspects", "known", "wait_seconds")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    member: Member
+    suspects: _containers.RepeatedScalarFieldContainer[bytes]
+    known: _containers.RepeatedScalarFieldContainer[bytes]
+    wait_seconds: float
+    def __init__(self, member: _Optional[_Union[Member, _Mapping]] = ..., suspects: _Optional[_Iterable[bytes]] = ..., known: _Optional[_Iterable[bytes]] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+
+class Generation(_message.Message):
+    __slots__ = ("number", "members")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, number: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class JoinReply(_message.Message):
+    __slots__ = ("generation", "donors", "waiting_for", "is_finished")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    DONORS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
+    IS_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    donors: _containers.RepeatedCompositeFieldContainer[Member]
+    waiting_for: str
+    is_finished: bool
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., donors: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., waiting_for: _Optional[str] = ..., is_finished: _Optional[bool] = ...) -> None: ...
+
+class BeatRequest(_message.Message):
+    __slots__ = ("id", "generation", "position")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    generation: int
+    position: int
+    def __init__(self, id: _Optional[bytes] = ..., generation: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
+
+class BeatReply(_message.Message):
+    __slots__ = ("generation", "is_awaited")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    IS_AWAITED_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    is_awaited: bool
+    def __init__(self, generation: _Optional[int] = ..., is_awaited: _Optional[bool] = ...) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ("id", "is_finished")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    IS_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    is_finished: bool
+    def __init__(self, id: _Optional[bytes] = ..., is_finished: _Optional[bool] = ...) -> None: ...
+
+class LeaveReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import weakref
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class _State:
 
 
 _state = _State()
+# The counters of traced functions, in the order in which they were made.
+_counters: list[weakref.ref[ReplicaCounter]] = []
 
 
 def set_seed(seed: int) -> None:
@@ -63,6 +66,7 @@ class ReplicaCounter:
     def __init__(self, array: np.ndarray[Any, Any]):
         self._start = int(array)
         self._counts: dict[Any, int] = {}
+        _counters.append(weakref.ref(self))
 
     def read(self) -> np.ndarray[Any, Any]:
         """Returns the count of the replica that asks."""
@@ -80,6 +84,56 @@ class ReplicaCounter:
     def restore(self, saved: Any) -> None:
         """Puts back the counts that `save` saw."""
         self._counts = dict(saved)
+
+
+class Counts(NamedTuple):
+    """How far all sequences of random numbers of this process have gone, as JSON values.
+
+    Attributes:
+      eager: [seed, replica, keys given out] of each sequence.
+      traced: for each counter of a traced function [replica, runs] pairs; None if it is gone.
+    """
+
+    eager: list[list[Any]]
+    traced: list[list[list[Any]] | None]
+
+
+def counts() -> Counts:
+    """Returns how far all sequences have gone."""
+    with _state.lock:
+        eager = [[*slot, count] for slot, count in _state.counts.items()]
+    traced: list[Any] = []
+    for reference in _counters:
+        counter = reference()
+        traced.append(None if counter is None else [[r, n] for r, n in counter.save().items()])
+    return Counts(eager, traced)
+
+
+def set_counts(to: Counts) -> None:
+    """Lets all sequences go on from where `counts` saw them; counters made since then stay."""
+    with _state.lock:
+        _state.counts.clear()
+        _state.counts.update({(seed, replica): count for seed, replica, count in to.eager})
+    for reference, pairs in zip(_counters, to.traced):
+        counter = reference()
+        if counter is not None and pairs is not None:
+            counter.restore(dict(pairs))
+
+
+def level_counts(like: int, replicas: Iterable[int]) -> None:
+    """Lets `replicas`, which have run elsewhere, go on from where replica `like` is here.
+
+    All replicas run the same program, so that their counts are equal after each step.
+    """
+    others = [replica for replica in replicas if replica != like]
+    with _state.lock:
+        for (seed, replica), count in list(_state.counts.items()):
+            if replica == like:
+                _state.counts.update({(seed, other): count for other in others})
+    for reference in _counters:
+        counter = reference()
+        if counter is not None and like in (runs := counter.save()):
+            counter.restore({**runs, **dict.fromkeys(others, runs[like])})
 
 
 def _counting_for() -> Any:

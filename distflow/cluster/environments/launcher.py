@@ -36,8 +36,12 @@ def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironme
     """Returns the place of `rank` among `size`, with the coordinator of DISTFLOW_COORDINATOR."""
     wanted = requested_backend()
     # Without a place to meet, workers that an mpirun has started meet over MPI.
-    by_mpi = wanted in ("auto", "shm") and not flags.get("DISTFLOW_COORDINATOR") and mpi.is_present()
+    by_mpi = (
+        wanted in ("auto", "shm") and not flags.get("DISTFLOW_COORDINATOR") and mpi.is_present()
+    )
     backend = effective_backend("mpi" if wanted == "mpi" or by_mpi else "grpc", size)
+    if flags.get("DISTFLOW_ELASTIC"):
+        backend = "grpc"  # one worker alone, too: others may come
     coordinator = flags.get("DISTFLOW_COORDINATOR") if backend == "grpc" else None
     if backend == "grpc" and coordinator is None:
         raise errors.invalid(

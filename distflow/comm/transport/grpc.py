@@ -9,34 +9,32 @@ lost peer. Without a token only loopback addresses are served. Traffic is not en
 from __future__ import annotations
 
 import atexit
-import contextlib
 import hmac
-import ipaddress
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from distflow.base import errors, flags, log
 from distflow.comm.transport import base, frames
+from distflow.comm.transport.grpc_channel import (
+    DaemonThreads,
+    bracketed,
+    grpc,
+    is_loopback,
+    options,
+    split_address,
+)
 from distflow.comm.transport.inbox import Inbox
 from distflow.comm.transport.outbox import Outbox
-
-# gRPC's C core writes about forks and broken connections to stderr; we report errors ourselves.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-import grpc  # after the settings, which it reads when it is imported
 
 _SERVICE, _METHOD = "distflow.Comm", "Stream"
 _WELCOME = b"distflow-welcome-1"
 _MAX_STREAMS = 1024
 _CLOSE_SECONDS = 2.0
-_HANDSHAKE_SECONDS = 5.0
 _NOTICE_SECONDS = 5.0  # waiting longer for peers at the start is said: somebody may start them
 _BLAME = {  # status codes with which a peer refuses us for good
     grpc.StatusCode.UNAUTHENTICATED: errors.PermissionDeniedError,
@@ -46,49 +44,6 @@ _BLAME = {  # status codes with which a peer refuses us for good
 }
 
 
-def _options() -> list[tuple[str, Any]]:
-    return [
-        ("grpc.max_receive_message_length", frames.MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", frames.MAX_MESSAGE_BYTES),
-        # For connections that a vanished host leaves half open; a stopped process answers no
-        # heartbeats of ours, but these did not notice it (gRPC 1.85).
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.max_ping_strikes", 0),
-        ("grpc.http2.min_ping_interval_without_data_ms", 100),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 500),
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.server_handshake_timeout_ms", int(_HANDSHAKE_SECONDS * 1000)),
-        ("grpc.so_reuseport", 0),  # else a second server on the port would steal connections
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_http_proxy", 0),
-        ("grpc.enable_retries", 0),
-    ]
-
-
-class _DaemonThreads(futures.ThreadPoolExecutor):
-    """A daemon thread per call, because a pool's threads would hang the exit of Python."""
-
-    def __init__(self) -> None:
-        super().__init__(max_workers=1)  # never used: `submit` starts threads of its own
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future:
-        """Runs the call in a thread of its own."""
-        future: futures.Future = futures.Future()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001  the future carries it
-                future.set_exception(error)
-
-        threading.Thread(target=run, name="distflow-grpc", daemon=True).start()
-        return future
-
-
 class GrpcServer:
     """Listens for peers; its port is known before the addresses of the peers are.
 
@@ -96,7 +51,8 @@ class GrpcServer:
       host: address to listen on. Other than loopback needs a token.
       port: 0 for any free port.
       token: secret that peers must present; DISTFLOW_TOKEN if None.
-      job: name of the job and its generation; peers with another one are refused.
+      job: name of the job and its generation; peers with another one are refused. None: it is
+        not known before `connect`.
       silence_seconds: a peer without a sign of life for so long is lost. Peers send one every
         tenth of it, from a thread: only a process that holds Python's lock so long seems dead.
     """
@@ -107,12 +63,12 @@ class GrpcServer:
         port: int = 0,
         *,
         token: str | None = None,
-        job: str = "",
+        job: str | None = "",
         silence_seconds: float = 30.0,
     ):
         self.host = host
         self.token = token if token is not None else flags.get("DISTFLOW_TOKEN") or ""
-        if not self.token and not _is_loopback(host):
+        if not self.token and not is_loopback(host):
             raise errors.invalid(
                 "GrpcServer",
                 "an address other than loopback needs a job token",
@@ -127,8 +83,8 @@ class GrpcServer:
         self._transport: GrpcTransport | None = None
         self._attached = threading.Event()
         self._server = grpc.server(
-            _DaemonThreads(),
-            options=_options(),
+            DaemonThreads(),
+            options=options(),
             maximum_concurrent_rpcs=_MAX_STREAMS,
         )
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
@@ -136,7 +92,7 @@ class GrpcServer:
             (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
         )
         # gRPC takes ::1 alone for "localhost" if another program has the port of 127.0.0.1.
-        bound = "127.0.0.1" if host == "localhost" else _bracketed(host)
+        bound = "127.0.0.1" if host == "localhost" else bracketed(host)
         try:
             self.port = self._server.add_insecure_port(f"{bound}:{port}")
         except RuntimeError as error:
@@ -154,10 +110,15 @@ class GrpcServer:
     @property
     def address(self) -> str:
         """The "host:port" at which peers on this network reach the server."""
-        return f"{_bracketed(self.host)}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     def connect(
-        self, rank: int, addresses: Sequence[str], *, connect_timeout_seconds: float | None = None
+        self,
+        rank: int,
+        addresses: Sequence[str],
+        *,
+        connect_timeout_seconds: float | None = None,
+        job: str | None = None,
     ) -> GrpcTransport:
         """Returns this rank's transport when all peers are connected both ways.
 
@@ -165,11 +126,14 @@ class GrpcServer:
           rank: this worker's rank.
           addresses: "host:port" of every rank; the own entry is not used.
           connect_timeout_seconds: how long to wait for all; DISTFLOW_JOIN_TIMEOUT if None.
+          job: name of the job and its generation, if it was not known before.
 
         Raises:
           WorkerLateError: if a peer does not come in time; names its rank and address.
           PermissionDeniedError: if a peer refuses the token.
         """
+        if job is not None:
+            self.job = job
         return GrpcTransport(
             rank, addresses, server=self, connect_timeout_seconds=connect_timeout_seconds
         )
@@ -195,15 +159,14 @@ class GrpcServer:
             str(said.get("distflow-token", "")).encode(), self.token.encode()
         ):
             self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, "wrong job token", said)
-        job = str(frames.job_number(self.job))
-        if said.get("distflow-job") != job:
-            text = "another job or generation"
-            self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
+        if self.job is not None:
+            self._refuse_other_job(context, said)
         # A peer may be quicker than we are: it waits here until `connect` has been called.
         if not self._attached.wait(flags.get("DISTFLOW_JOIN_TIMEOUT")) or self._transport is None:
             context.abort(grpc.StatusCode.UNAVAILABLE, "not ready")
         transport = self._transport
         assert transport is not None
+        self._refuse_other_job(context, said)
         want = {
             "distflow-version": str(frames.VERSION),
             "distflow-world": str(transport.world_size),
@@ -219,6 +182,11 @@ class GrpcServer:
             text = f"rank {text[:10]!r} is not expected"
             self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
         return transport, peer
+
+    def _refuse_other_job(self, context: Any, said: dict[str, Any]) -> None:
+        if said.get("distflow-job") != str(frames.job_number(self.job or "")):
+            text = "another job or generation"
+            self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
 
     def _refuse(self, context: Any, code: Any, text: str, said: dict[str, Any]) -> None:
         self.refused = [*self.refused[-9:], f"rank {str(said.get('distflow-rank'))[:10]}: {text}"]
@@ -261,7 +229,7 @@ class GrpcTransport(base.Transport):
         self.world_size = len(addresses)
         self._addresses = list(addresses)
         self._server = server
-        self._job = frames.job_number(server.job)
+        self._job = frames.job_number(server.job or "")
         self._inbox = Inbox(rank, self.world_size, silence_seconds=server.silence_seconds)
         self._condition = self._inbox.condition
         self._outboxes = {peer: self._new_outbox() for peer in self.peers}
@@ -302,7 +270,7 @@ class GrpcTransport(base.Transport):
 
     def _open(self, peer: int, deadline: base.Deadline) -> bool:
         """Opens the stream to a peer; False if it may be tried again."""
-        channel = grpc.insecure_channel(self._addresses[peer], _options())
+        channel = grpc.insecure_channel(self._addresses[peer], options())
         call = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")(
             self._outboxes[peer].messages(),
             metadata=(
@@ -439,6 +407,10 @@ class GrpcTransport(base.Transport):
         for outbox in self._outboxes.values():
             outbox.abort(base.encode_error(error))
 
+    def drop(self) -> None:
+        """Disconnects at once and without a goodbye. Idempotent."""
+        self._drop()
+
     def close(self) -> None:
         """Says goodbye to all peers, waits shortly until they have read it, and disconnects."""
         if self._closed:
@@ -471,27 +443,3 @@ class GrpcTransport(base.Transport):
             call.cancel()
             channel.close()
         self._server.close()
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Returns host and port of "host:port" or "[IPv6]:port".
-
-    Raises:
-      InvalidArgumentError: if the address has not this form.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise errors.invalid("address", 'must have the form "host:port"', repr(address))
-    return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

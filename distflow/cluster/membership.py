@@ -1,0 +1,222 @@
+"""Who is in an elastic job: the rules by which generations are formed. Pure: no network, no clock.
+
+A generation is a numbered list of members that train together. A change (a member is lost, leaves
+or comes) ends it: the members that are left ask to `join` the next one, and it is formed when all
+of them have asked. All of this is soft state: members tell a restarted coordinator what it must
+know. Training data never comes here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distflow.base import errors
+from distflow.protos import cluster_pb2 as pb
+
+# A newcomer this close to the others gets the rest when it is let in; one further behind is sent
+# to fetch the record of the job first, so that nobody waits for it.
+SLACK_EVENTS = 16
+
+
+@dataclass
+class _Candidate:
+    member: pb.Member
+    heard_at: float
+
+
+@dataclass
+class Membership:
+    """The members of one job, now and in the next generation.
+
+    Args:
+      min_workers: with fewer the members wait for others.
+      max_workers: surplus workers wait as spares until a member is lost.
+      settle_seconds: how long to wait after the last arrival for more, where nobody knows how many
+        there are: at the start without a launcher, and after a restart of the coordinator.
+      silence_seconds: a member without a sign of life for so long is lost.
+
+    Attributes:
+      number: the newest generation, 0 before the first.
+    """
+
+    min_workers: int
+    max_workers: int
+    settle_seconds: float = 1.0
+    silence_seconds: float = 5.0
+    number: int = 0
+    is_finished: bool = False
+    _current: list[pb.Member] = field(default_factory=list)
+    _candidates: dict[bytes, _Candidate] = field(default_factory=dict)
+    _heard_at: dict[bytes, float] = field(default_factory=dict)
+    _positions: dict[bytes, int] = field(default_factory=dict)
+    _gone: set[bytes] = field(default_factory=set)
+    _suspects: set[bytes] = field(default_factory=set)
+    _changed_at: float = 0.0
+    _is_rebuilding: bool = False
+    _started_slots: set[int] = field(default_factory=set)
+    _ended_slots: set[int] = field(default_factory=set)
+
+    def join(self, request: pb.JoinRequest, now: float) -> None:
+        """Notes that a worker is ready for the next generation.
+
+        Raises:
+          AlreadyExistsError: if another living process has its slot.
+        """
+        member = request.member
+        self._refuse_second_of_slot(member, now)
+        self._gone.discard(member.id)
+        self._ended_slots.discard(member.slot)
+        if member.generation > self.number:
+            self._learn(request)
+        if member.generation == self.number:
+            self._suspects |= set(request.suspects) & {m.id for m in self._current}
+        self._suspects.discard(member.id)
+        before = self._candidates.get(member.id)
+        if before is None or before.member != member:
+            self._changed_at = now
+        self._candidates[member.id] = _Candidate(member, now)
+        self._heard_at[member.id] = now
+
+    def beat(self, request: pb.BeatRequest, now: float) -> pb.BeatReply:
+        """Notes a sign of life; returns what the member should know."""
+        self._heard_at[request.id] = now
+        self._positions[request.id] = request.position
+        return pb.BeatReply(generation=self.number, is_awaited=bool(self._admissible(now)))
+
+    def leave(self, identity: bytes, *, is_finished: bool = False) -> None:
+        """Takes a worker out for good."""
+        self._gone.add(identity)
+        self._candidates.pop(identity, None)
+        self.is_finished = self.is_finished or is_finished
+
+    def slot_ended(self, slot: int, *, is_finished: bool = False) -> None:
+        """Takes out whoever held a slot: its process has ended (the launcher knows)."""
+        self._ended_slots.add(slot)
+        self.is_finished = self.is_finished or is_finished
+        for member in [*self._current, *(c.member for c in self._candidates.values())]:
+            if member.slot == slot:
+                self.leave(member.id)
+
+    def slot_started(self, slot: int) -> None:
+        """Notes that a process was started for a slot: the first generation waits for it."""
+        self._started_slots.add(slot)
+        self._ended_slots.discard(slot)
+
+    def reply(self, identity: bytes, now: float) -> pb.JoinReply | None:
+        """Returns the answer to a worker that asked to join, None while there is none."""
+        if self.is_finished and not any(m.id == identity for m in self._current):
+            return pb.JoinReply(is_finished=True)
+        mine = self._candidates.get(identity)
+        formed = next((m for m in self._current if m.id == identity), None)
+        if mine is not None and formed is not None and formed.address == mine.member.address:
+            return pb.JoinReply(generation=self._generation())
+        if mine is not None and self._is_far_behind(mine.member):
+            donors = [m for m in self._current if m.id not in self._gone | self._suspects]
+            return pb.JoinReply(donors=donors) if donors else None
+        if self._try_to_form(now):
+            return self.reply(identity, now)
+        return None
+
+    def waiting_for(self, now: float) -> str:
+        """Returns what the next generation waits for, in words."""
+        ready = len(self._ready(now))
+        missing = self._missing(now)
+        if missing:
+            return "waiting for " + ", ".join(missing)
+        if ready < self.min_workers:
+            return f"{ready} workers are ready, {self.min_workers} are the least"
+        return f"{ready} workers are ready"
+
+    # -- forming -------------------------------------------------------------------------
+
+    def _try_to_form(self, now: float) -> bool:
+        ready = self._ready(now)
+        if len(ready) < max(self.min_workers, 1) or self._missing(now):
+            return False
+        settling = self._is_rebuilding or (self.number == 0 and not self._started_slots)
+        settling = settling and len(ready) < self.max_workers
+        if settling and now - self._changed_at < self.settle_seconds:
+            return False
+        ranks = {member.id: rank for rank, member in enumerate(self._current)}
+        ready.sort(key=lambda m: (not m.has_state, ranks.get(m.id, len(ranks)), m.slot, m.id))
+        chosen = ready[: self.max_workers]
+        if not any(m.has_state for m in chosen):
+            return False
+        self.number += 1
+        # Ranks follow the old ones: the chief stays the chief while it lives.
+        self._current = sorted(chosen, key=lambda m: (ranks.get(m.id, len(ranks)), m.slot, m.id))
+        self._candidates = {m.id: self._candidates[m.id] for m in ready}
+        self._positions = {m.id: m.position for m in chosen}
+        self._suspects = set()
+        self._is_rebuilding = False
+        for member in chosen:
+            self._heard_at[member.id] = now
+        return True
+
+    def _ready(self, now: float) -> list[pb.Member]:
+        """The candidates that still ask, are near enough, and are not in the generation yet."""
+        in_current = {m.id: m.address for m in self._current}
+        return [
+            candidate.member
+            for candidate in self._candidates.values()
+            if now - candidate.heard_at < self.silence_seconds
+            and not self._is_far_behind(candidate.member)
+            and in_current.get(candidate.member.id) != candidate.member.address
+        ]
+
+    def _missing(self, now: float) -> list[str]:
+        """Those the next generation must not go without, as they may be alive."""
+        if self.number == 0:
+            come = {m.slot for m in self._ready(now)}
+            return [f"worker {slot}" for slot in self._started_slots - self._ended_slots - come]
+        ready = {m.id for m in self._ready(now)}
+        return [
+            member.description or "a member"
+            for member in self._current
+            if member.id not in ready | self._gone | self._suspects
+            and now - self._heard_at.setdefault(member.id, now) < self.silence_seconds
+        ]
+
+    def _admissible(self, now: float) -> list[pb.Member]:
+        """Newcomers that a new generation would let in."""
+        current = {m.id for m in self._current}
+        alive = len(current - self._gone - self._suspects)
+        if alive >= self.max_workers:
+            return []
+        return [m for m in self._ready(now) if m.id not in current]
+
+    def _is_far_behind(self, member: pb.Member) -> bool:
+        if any(m.id == member.id and m.address == member.address for m in self._current):
+            return False
+        if member.has_state and member.generation == self.number and self.number:
+            return False  # a member of the generation that ends: at most one event behind
+        front = max((self._positions.get(m.id, m.position) for m in self._current), default=0)
+        return member.position + SLACK_EVENTS < front
+
+    def _generation(self) -> pb.Generation:
+        return pb.Generation(number=self.number, members=self._current)
+
+    def _learn(self, request: pb.JoinRequest) -> None:
+        """Takes over the generation that a member knows, after this coordinator was restarted."""
+        self.number = request.member.generation
+        self._current = [pb.Member(id=identity) for identity in request.known]
+        self._suspects = set()
+        self._is_rebuilding = True
+
+    def _refuse_second_of_slot(self, member: pb.Member, now: float) -> None:
+        for identity, candidate in self._candidates.items():
+            other = candidate.member
+            if (
+                other.slot == member.slot
+                and identity != member.id
+                and identity not in self._gone
+                and now - self._heard_at[identity] < self.silence_seconds
+            ):
+                raise errors.AlreadyExistsError(
+                    errors.message(
+                        "join",
+                        f"slot {member.slot} is held by {other.description}",
+                        f"a second one from {member.description}",
+                        "Give every worker a DISTFLOW_RANK of its own.",
+                    )
+                )

@@ -1,0 +1,404 @@
+"""MultiWorkerMirroredStrategy for jobs whose workers come and go, with the bits of one worker.
+
+To the program each worker shows all V replicas, but computes only its own in a step. A step ends
+with a commit: the workers exchange what their replicas gave, so that afterwards everybody knows the
+same. Before the commit is complete nothing has happened: if a worker is lost, the variables are put
+back, the replicas are placed anew, and the step is done again. Only equal bits on any number of
+workers make this so simple; see the determinism of `comm.tree`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors, flags, log
+from distflow.cluster import EnvironmentClusterResolver, client, faults
+from distflow.cluster.member import Member
+from distflow.comm import Communicator
+from distflow.core import context as core_context
+from distflow.distribute import elastic_codec as codec
+from distflow.distribute import uncaught
+from distflow.distribute.elastic_group import LOSSES, GenerationChanged, Group, Settings
+from distflow.distribute.elastic_job import ElasticJob
+from distflow.distribute.mirrored import check_replicas
+from distflow.distribute.multi_worker import MultiWorkerMirroredStrategy
+from distflow.distribute.options import checked
+from distflow.distribute.reduce import COLLECTIVE, ReduceOp, divided
+from distflow.distribute.strategy import Strategy
+from distflow.distribute.threads import close_all
+from distflow.random import global_state
+
+_job: ElasticJob | None = None
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A step under way: with whom, and which replicas. Without a group it is only tried out."""
+
+    group: Group | None
+    replicas: tuple[int, ...]
+
+
+class ElasticStrategy(MultiWorkerMirroredStrategy):
+    """Synchronous training on workers that may be lost, stopped, leave or join at any moment.
+
+    Made by `MultiWorkerMirroredStrategy()` where DISTFLOW_ELASTIC is set (`distflow run
+    --elastic min:max`). Needs all workers to run the same program; replicas must return what can be
+    sent: tensors, arrays, numbers or text, in tuples, lists or dictionaries.
+
+    Args:
+      job: this worker's part in a job, instead of the environment's (workers as threads).
+    """
+
+    def __init__(
+        self,
+        cluster_resolver: Any = None,
+        communication_options: Any = None,
+        logical_replicas: int | None = None,
+        communicator: Communicator | None = None,
+        job: ElasticJob | None = None,
+    ):
+        options = checked("MultiWorkerMirroredStrategy", communication_options)
+        self._resolver = cluster_resolver or EnvironmentClusterResolver()
+        if job is None:
+            replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS")
+            job = _join_job(self._resolver.worker_environment(), replicas, options.timeout_seconds)
+        Strategy.__init__(self, Communicator.local(job.settings.num_replicas))
+        self._job = job
+        self._running: _Running | None = None
+        core_context.state.creators.append(job.state.creator)
+        self._job.recorded()  # waits for the others
+
+    # -- what it is ----------------------------------------------------------------------
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers in the present generation."""
+        return len(self._job.group.members) if self._job.group else 1
+
+    @property
+    def worker_rank(self) -> int:
+        """This worker's rank in the present generation."""
+        return self._job.group.rank if self._job.group else self._job.member.slot
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes the job's files, now."""
+        return self._job.group is not None and self._job.group.rank == 0
+
+    def replicas_here(self) -> tuple[int, ...]:
+        """The replicas that this worker computes in the step under way."""
+        return self._running.replicas if self._running else self.local_replicas
+
+    def _create(self, next_creator: Callable[..., Any], **arguments: Any) -> Any:
+        variable = super()._create(next_creator, **arguments)
+        self._job.state.track(variable)
+        return variable
+
+    # -- steps ---------------------------------------------------------------------------
+
+    def run_replicas(
+        self, bodies: Sequence[Callable[[], Any]], absent: Sequence[bool],
+        allow_mean_loss: bool = False,
+    ) -> list[Any]:  # fmt: skip
+        """Returns the results of all V replicas; this worker computes its own."""
+        job = self._job
+        while True:
+            found = job.recorded()
+            if found is not None:
+                return self._replay(bodies, absent, allow_mean_loss)
+            saved, group = job.state.save(), job.group
+            assert group is not None
+            try:
+                results = self._compute(bodies, absent, allow_mean_loss)
+            except GenerationChanged as change:
+                job.state.restore(saved)
+                self._break_up(change)
+                continue
+            except BaseException as error:
+                job.state.restore(saved)
+                if job.group is not None:
+                    job.group.communicator.abort(error)
+                raise
+            committed = self._commit(group, results, saved)
+            if committed is not None:
+                return committed
+
+    def _compute(self, bodies: Any, absent: Any, allow_mean_loss: bool) -> dict[int, Any]:
+        group = self._job.group
+        assert group is not None
+        faults.reach("before-compute", self._job.position)
+        return self._run_some(_Running(group, group.replicas), bodies, absent, allow_mean_loss)
+
+    def _run_some(
+        self, running: _Running, bodies: Any, absent: Any, allow_mean_loss: bool
+    ) -> dict[int, Any]:
+        here = running.replicas
+        if self._idle and len(here) != getattr(self, "_threads_for", len(here)):
+            close_all(self._idle)
+        self._threads_for = len(here)
+        self._running = running
+        try:
+            results = super().run_replicas(
+                [bodies[r] for r in here], [absent[r] for r in here], allow_mean_loss
+            )
+        finally:
+            self._running = None
+        return dict(zip(here, results))
+
+    def _commit(self, group: Group, results: dict[int, Any], saved: Any) -> list[Any] | None:
+        """Exchanges the results; returns those of all replicas, None if the step is to be redone.
+
+        All workers have computed when they come here, so one that has everything may go on: the
+        others can get from it what they lack.
+        """
+        job, here = self._job, tuple(results)
+        arrays: list[Any] = []
+        structures = [[r, codec.describe(result, arrays)] for r, result in results.items()]
+        num_results = len(arrays)
+        indices, copies = job.state.copies(here)
+        head = {
+            "r": structures, "n": num_results, "c": indices,
+            "leave": job.is_leaving, "more": job.member.is_awaited,
+        }  # fmt: skip
+        try:
+            if group is not job.group:
+                raise GenerationChanged
+            faults.reach("before-commit", job.position)
+            message = codec.pack(head, [*arrays, *copies])
+            sent = {r: [message] if r == here[0] else None for r in here}
+            name = f"commit of event {job.position}"
+            gathered = group.communicator.all_gather(sent, name=name)
+        except (*LOSSES, GenerationChanged) as error:
+            return self._settle_commit(error, results, saved)
+        everything = dict(results)
+        leaving: set[str] = set()
+        is_awaited = False
+        for replica, parts in enumerate(gathered):
+            if parts is None:
+                continue
+            theirs, values = codec.unpack(parts[0])
+            replicas = [r for r, _ in theirs["r"]]
+            if replica != here[0]:
+                for r, structure in theirs["r"]:
+                    everything[r] = codec.restore(structure, values)
+                job.state.set_copies(theirs["c"], replicas, values[theirs["n"] :])
+            is_awaited = is_awaited or theirs["more"]
+            if theirs["leave"]:
+                leaving.add(group.members[group.communicator.placement.owners[replica]].id.hex())
+        self._complete(everything, here[0])
+        faults.reach("after-commit", job.position)
+        if leaving or is_awaited:
+            job.leave_if_asked(leaving)
+            job.break_up(None, in_commit=False)
+            job.without(leaving)
+        return [everything[r] for r in range(self.num_replicas_in_sync)]
+
+    def _complete(self, everything: dict[int, Any], here: int) -> None:
+        """Records the step, with what a newcomer has to know of it."""
+        job = self._job
+        global_state.level_counts(here, everything)
+        arrays: list[Any] = []
+        structures = [codec.describe(everything[r], arrays) for r in sorted(everything)]
+        num_results = len(arrays)
+        changes, values = job.state.small_changes()
+        counts = global_state.counts()
+        head = {
+            "k": "step", "r": structures, "n": num_results, "s": changes,
+            "eager": counts.eager, "traced": len(counts.traced),
+        }  # fmt: skip
+        job.complete(head, [*arrays, *values])
+
+    def _settle_commit(self, error: Any, results: dict[int, Any], saved: Any) -> Any:
+        """A member was lost in the commit: if anybody has everything, the step counts."""
+        job = self._job
+        self._break_up(error, in_commit=True)
+        position = job.position
+        found = job.recorded()
+        if found is None:
+            job.state.restore(saved)
+            return None
+        if not job.has_state:  # the others went on without this worker
+            job.state.restore(saved)
+            return None
+        assert job.position == position
+        head, arrays = job.expect(found, "step")
+        job.state.apply_changes(head["s"], arrays[head["n"] :])
+        global_state.level_counts(next(iter(results)), range(self.num_replicas_in_sync))
+        job.state.small_changes()
+        job.pass_recorded()
+        return [codec.restore(structure, arrays) for structure in head["r"]]
+
+    def _break_up(self, change: BaseException, in_commit: bool = False) -> None:
+        cause = change.__cause__ if isinstance(change, GenerationChanged) else change
+        if isinstance(change, GenerationChanged) and cause is None:
+            return  # it has changed already
+        self._job.break_up(cause, in_commit=in_commit)
+
+    def _replay(self, bodies: Any, absent: Any, allow_mean_loss: bool) -> list[Any]:
+        """Returns what the step gave in the record, without computing it.
+
+        A step that makes variables, or is traced, is run once, to do so: what it computes is
+        thrown away.
+        """
+        job = self._job
+        head, _ = job.recorded()
+        is_new = head["k"] != "step" or head["traced"] > len(global_state.counts().traced)
+        if is_new:
+            log.get_logger().debug("event %d is tried out", job.position)
+            self._run_some(_Running(None, (0,)), bodies, absent, allow_mean_loss)
+        head, arrays = job.expect(job.recorded(), "step")
+        job.state.apply_changes(head["s"], arrays[head["n"] :])
+        traced = global_state.counts().traced
+        global_state.set_counts(global_state.Counts(head["eager"], traced))
+        job.pass_recorded()
+        return [codec.restore(structure, arrays) for structure in head["r"]]
+
+    # -- collectives ---------------------------------------------------------------------
+
+    def reduce_rows(
+        self, rows: Sequence[list[Any] | None], op: ReduceOp, what: str, like: Any = None
+    ) -> list[np.ndarray[Any, Any]]:
+        """Returns arrays reduced over all replicas: in a step with the other workers.
+
+        Between steps this worker knows the values of all replicas.
+        """
+        running = self._running
+        if running is None:
+            return super().reduce_rows(rows, op, what, like)
+        rows = self._of_running(rows)
+        if running.group is None:
+            present = next((row for row in rows if row is not None), like)
+            return [np.array(array) for array in present]
+        leaves = dict(zip(running.replicas, rows))
+        with _Collective(self._job, running.group):
+            faults.reach("before-reduce")
+            result = running.group.communicator.all_reduce(
+                leaves, op=COLLECTIVE[op], name=what, like=like
+            )
+        if op is ReduceOp.MEAN:
+            return [divided(array, result.num_present) for array in result.arrays]
+        return result.arrays
+
+    def gather_rows(self, rows: Sequence[Any], axis: int) -> np.ndarray[Any, Any]:
+        """Returns the arrays of all replicas joined along an axis."""
+        running = self._running
+        if running is None:
+            return super().gather_rows(rows, axis)
+        rows = self._of_running(rows)
+        moved = {r: [np.moveaxis(row, axis, 0)] for r, row in zip(running.replicas, rows)}
+        if running.group is None:
+            parts = [moved[running.replicas[0]][0]] * self.num_replicas_in_sync
+        else:
+            with _Collective(self._job, running.group):
+                gathered = running.group.communicator.all_gather(moved, name="gather")
+            parts = [part[0] for part in gathered if part is not None]
+        return np.ascontiguousarray(np.moveaxis(np.concatenate(parts, 0), 0, axis))
+
+    def _of_running(self, rows: Sequence[Any]) -> list[Any]:
+        assert self._running is not None
+        if len(rows) == len(self._running.replicas):
+            return list(rows)
+        return [rows[replica] for replica in self._running.replicas]
+
+    # -- agreement between workers -------------------------------------------------------
+
+    def agree_on_initial_value(self, array: np.ndarray[Any, Any], name: str) -> Any:
+        """Returns the chief's value of a new variable."""
+        what = f"variable {self._names_made}"
+        self._names_made += 1
+        return self._job.agree(
+            "variable",
+            lambda communicator: communicator.broadcast([array], 0, name=what)[0],
+            lambda result: ({"shape": list(result.shape)}, []),
+            lambda head, arrays: array,
+        )
+
+    def agree(self, value: Any, what: str) -> Any:
+        """Returns the chief's value of anything JSON can hold: a seed, a decision."""
+        return self._job.agree(
+            "agreement",
+            lambda communicator: communicator.broadcast_json(value, 0, name=what),
+            lambda result: ({"v": result}, []),
+            lambda head, arrays: head["v"],
+        )
+
+    # -- input ---------------------------------------------------------------------------
+
+    def distribute_datasets_from_function(
+        self, dataset_fn: Callable[[Any], Any], options: Any = None
+    ) -> Any:
+        """Returns a data set from `dataset_fn(InputContext)`, one pipeline for the whole job.
+
+        Each worker reads all of it, whoever computes which replica: its elements are batches of
+        one replica, V for each step.
+        """
+        return Strategy.distribute_datasets_from_function(_OnePipeline(self), dataset_fn)  # type: ignore[arg-type]
+
+
+class _OnePipeline:
+    """What input pipelines see of an elastic job: one worker that holds all replicas."""
+
+    num_workers, worker_rank = 1, 0
+
+    def __init__(self, strategy: ElasticStrategy):
+        self.local_replicas = strategy.local_replicas
+        self.num_replicas_in_sync = strategy.num_replicas_in_sync
+        self.agree = strategy.agree
+        self.reduce_rows = strategy.reduce_rows
+
+
+class _Collective:
+    """Turns the loss of a member into GenerationChanged, and refuses steps of an old generation."""
+
+    def __init__(self, job: ElasticJob, group: Group):
+        self._job, self._group = job, group
+
+    def __enter__(self) -> None:
+        if self._job.group is not self._group:
+            raise GenerationChanged
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, LOSSES):
+            raise GenerationChanged from error
+
+
+def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | None) -> ElasticJob:
+    """Returns this process's part in its job, made on the first call."""
+    global _job
+    bounds = flags.get("DISTFLOW_ELASTIC")
+    replicas = replicas or bounds[1]
+    check_replicas("MultiWorkerMirroredStrategy", replicas)
+    if replicas < bounds[1]:
+        raise errors.invalid(
+            "MultiWorkerMirroredStrategy",
+            f"at least as many logical replicas as the most workers ({bounds[1]})",
+            str(replicas),
+            "Raise V: logical_replicas=, DISTFLOW_REPLICAS or `distflow run --replicas`.",
+        )
+    if _job is None:
+        uncaught.install(exits=True)
+        _job = ElasticJob(
+            Member(environment.coordinator, token=environment.token, slot=environment.rank),
+            Settings(
+                job=environment.job,
+                token=environment.token,
+                host=client.advertised_host(environment.coordinator),
+                num_replicas=replicas,
+                silence_seconds=flags.get("DISTFLOW_SILENCE"),
+                timeout_seconds=timeout_seconds or flags.get("DISTFLOW_TIMEOUT"),
+                join_seconds=flags.get("DISTFLOW_ELASTIC_TIMEOUT"),
+            ),
+        )
+        _job.handle_sigterm(flags.get("DISTFLOW_GRACE"))
+    elif _job.settings.num_replicas != replicas:
+        raise errors.invalid(
+            "MultiWorkerMirroredStrategy",
+            f"an elastic job has one number of replicas ({_job.settings.num_replicas})",
+            str(replicas),
+        )
+    return _job

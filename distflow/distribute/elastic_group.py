@@ -1,0 +1,238 @@
+"""One generation of an elastic job as this worker sees it: peers, collectives, who lacks what.
+
+`form` asks the coordinator for the next generation, connects its members, and brings those that are
+behind to the position of the furthest: by what their last event gave, or by the whole state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distflow.base import errors
+from distflow.cluster import faults
+from distflow.cluster.member import Member
+from distflow.comm import Communicator, Placement, buckets
+from distflow.comm.transport import grpc
+from distflow.distribute import elastic_codec as codec
+from distflow.distribute.elastic_record import Record
+from distflow.protos import cluster_pb2 as pb
+
+# What ends a generation: a member is lost, late, or what it sent is damaged.
+LOSSES = (errors.WorkerLostError, errors.WorkerLateError, errors.DataLossError)
+CONNECT_SECONDS = 10.0
+_STATE_TAG = (1 << 64) - 256  # no collective has it
+
+
+class GenerationChanged(Exception):
+    """The members of the job change: what is under way is to be done again with the new ones.
+
+    Internal: programs never see it.
+    """
+
+
+class JobFinished(Exception):
+    """The others have come to the end of the program: there is nothing to join."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where this worker stands when it asks for a generation; see `cluster.proto`."""
+
+    position: int
+    has_state: bool
+    is_in_commit: bool
+
+
+@dataclass
+class Settings:
+    """What stays the same over all generations of a job."""
+
+    job: str
+    token: str | None
+    host: str
+    num_replicas: int
+    silence_seconds: float
+    timeout_seconds: float
+    join_seconds: float
+
+
+class Group:
+    """The members of one generation, connected.
+
+    Attributes:
+      number: the generation.
+      members: by rank.
+      communicator: collectives between them.
+      replicas: those that this worker computes.
+    """
+
+    def __init__(self, generation: pb.Generation, rank: int, transport: Any, settings: Settings):
+        self.number = generation.number
+        self.members = list(generation.members)
+        self.rank = rank
+        self.transport = transport
+        placement = Placement(settings.num_replicas, len(self.members))
+        self.communicator = Communicator(
+            transport, placement=placement, timeout_seconds=settings.timeout_seconds
+        )
+        self.replicas = self.communicator.local_replicas
+
+    def suspects(self, cause: BaseException | None) -> list[bytes]:
+        """Returns the members that an error blames, by id."""
+        rank = getattr(cause, "rank", None)
+        if rank is None or not 0 <= rank < len(self.members) or rank == self.rank:
+            return []
+        return [self.members[rank].id]
+
+    def drop(self) -> None:
+        """Disconnects without a goodbye."""
+        self.transport.drop()
+
+    def close(self) -> None:
+        """Leaves in good order: what was sent arrives."""
+        self.transport.close()
+
+
+@dataclass
+class Formed:
+    """What forming a generation gave.
+
+    Attributes:
+      group: the generation; None if the record of the job is to be fetched from `donors` first.
+      messages: events this worker lacks.
+      state: (head, arrays) of the state after them, or None if this worker has it.
+    """
+
+    group: Group | None
+    donors: Sequence[str] = ()
+    messages: Sequence[np.ndarray[Any, Any]] = ()
+    state: tuple[Any, list[np.ndarray[Any, Any]]] | None = None
+
+
+def form(
+    member: Member,
+    settings: Settings,
+    standing: Standing,
+    *,
+    last: Group | None,
+    suspects: Sequence[bytes],
+    donor: str,
+    fingerprint: str,
+    record: Record,
+    give_state: Callable[[], tuple[Any, list[np.ndarray[Any, Any]]]],
+    check: Callable[[], None],
+) -> Formed:
+    """Returns the next generation that can be connected, with this worker in it.
+
+    Raises:
+      JobFinished: if nobody needs this worker any more.
+      UnavailableError: if there are too few workers for too long.
+    """
+    generation, known = (last.number, [m.id for m in last.members]) if last else (0, [])
+    while True:
+        server = grpc.GrpcServer(
+            settings.host, 0, token=settings.token or "", job=None,
+            silence_seconds=settings.silence_seconds,
+        )  # fmt: skip
+        try:
+            reply = member.join(
+                pb.Member(
+                    id=member.id, slot=member.slot, description=member.description,
+                    address=server.address, donor=donor, position=standing.position,
+                    has_state=standing.has_state, is_in_commit=standing.is_in_commit,
+                    generation=generation, fingerprint=fingerprint,
+                ),
+                suspects=suspects, known=known, timeout_seconds=settings.join_seconds, check=check,
+            )  # fmt: skip
+            if reply.is_finished:
+                raise JobFinished
+            if reply.donors:
+                server.close()
+                return Formed(None, donors=[m.donor for m in reply.donors])
+            formed = reply.generation
+            rank = next(i for i, m in enumerate(formed.members) if m.id == member.id)
+        except BaseException:
+            server.close()
+            raise
+        generation, known = formed.number, [m.id for m in formed.members]
+        group = None
+        try:
+            transport = server.connect(
+                rank, [m.address for m in formed.members],
+                connect_timeout_seconds=CONNECT_SECONDS, job=f"{settings.job}/{formed.number}",
+            )  # fmt: skip
+            group = Group(formed, rank, transport, settings)
+            return _bring_level(group, standing, record, give_state, settings)
+        except (*LOSSES, errors.FailedPreconditionError) as error:
+            lost = getattr(error, "rank", None)
+            suspects = [known[lost]] if lost is not None and lost != rank else []
+            with contextlib.suppress(Exception):
+                group.drop() if group else server.close()
+
+
+def _bring_level(
+    group: Group,
+    standing: Standing,
+    record: Record,
+    give_state: Callable[[], Any],
+    settings: Settings,
+) -> Formed:
+    """Gives members that are behind what they lack; all know from the list who that is."""
+    front = max(m.position for m in group.members if m.has_state)
+    ahead = [i for i, m in enumerate(group.members) if m.has_state and m.position == front]
+    behind = [i for i in range(len(group.members)) if i not in ahead]
+    what = f"state of generation {group.number}"
+    for turn, rank in enumerate(behind):
+        giver = ahead[turn % len(ahead)]
+        needy = group.members[rank]
+        lacks_result_only = needy.has_state and needy.is_in_commit and needy.position == front - 1
+        if group.rank == giver:
+            messages = record.messages(needy.position)
+            head, arrays = (None, []) if lacks_result_only else give_state()
+            meta = json.dumps(
+                [head, buckets.encode(buckets.specs_of(messages)),
+                 buckets.encode(buckets.specs_of(arrays))]
+            ).encode()  # fmt: skip
+            parts = buckets.padded_parts([*messages, *arrays])
+            faults.reach("state-transfer", standing.position)
+            group.transport.send(rank, _STATE_TAG, b"", parts=_framed(meta, parts))
+        elif group.rank == rank:
+            frame = group.transport.recv(giver, timeout_seconds=settings.timeout_seconds, what=what)
+            return _read_state(group, giver, frame)
+    if group.rank in ahead:
+        group.transport.flush(timeout_seconds=settings.timeout_seconds, what=what)
+    return Formed(group)
+
+
+def _framed(meta: bytes, parts: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """The head travels in the body, as it may be long."""
+    text = meta + b" " * (-(len(meta) + 8) % 16)
+    lead = np.frombuffer(len(text).to_bytes(8, "little") + text, np.uint8)
+    return [lead, *parts]
+
+
+def _read_state(group: Group, giver: int, frame: Any) -> Formed:
+    def damaged(detail: str) -> errors.DataLossError:
+        return errors.DataLossError(
+            f"state of generation {group.number} from rank {giver}: {detail}"
+        )
+
+    if frame.tag != _STATE_TAG:
+        raise damaged(f"a frame with tag {frame.tag}")
+    try:
+        length = int.from_bytes(frame.body[:8].tobytes(), "little")
+        if length > min(frame.body.size, codec.MAX_HEAD_BYTES):
+            raise ValueError(f"a head of {length} bytes")
+        head, messages, arrays = json.loads(frame.body[8 : 8 + length].tobytes())
+        first, second = buckets.decode(messages), buckets.decode(arrays)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(str(error)) from error
+    views = buckets.unpad(frame.body[8 + length :], [*first, *second], damaged)
+    state = None if head is None else (head, [np.array(v) for v in views[len(first) :]])
+    return Formed(group, messages=views[: len(first)], state=state)

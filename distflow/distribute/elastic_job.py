@@ -1,0 +1,262 @@
+"""An elastic job as one worker lives it: where it stands, with whom, and how it gets there.
+
+The program of every worker runs through the same events. A worker is *live* when its variables are
+those of its position; then it does events with the group. Before that it *replays*: it takes what
+events gave from the record, fetched from its peers, until it gets the state of the job at a
+position, and is live from there on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from distflow.base import errors, log
+from distflow.cluster import faults
+from distflow.cluster.member import Member
+from distflow.comm import Communicator
+from distflow.distribute import elastic_codec as codec
+from distflow.distribute.elastic_donor import Donor, fetch_from_any
+from distflow.distribute.elastic_group import (
+    LOSSES,
+    GenerationChanged,
+    Group,
+    JobFinished,
+    Settings,
+    Standing,
+    form,
+)
+from distflow.distribute.elastic_record import Record
+from distflow.distribute.elastic_state import State
+
+LEFT_EXIT_CODE = 128 + signal.SIGTERM
+
+
+class ElasticJob:
+    """This worker's part in a job whose members change.
+
+    Args:
+      member: connection to the coordinator; beats are started here.
+      settings: what stays the same.
+      fingerprint: JSON of the numeric fingerprint of this host.
+
+    Attributes:
+      position: number of events this worker's program has come through.
+      group: the generation it is in, None between two.
+    """
+
+    def __init__(self, member: Member, settings: Settings, fingerprint: str = ""):
+        self.member, self.settings = member, settings
+        self.state = State()
+        self.record = Record()
+        self.position = 0
+        self.group: Group | None = None
+        self.is_leaving = False
+        self._last: Group | None = None
+        self._fingerprint = fingerprint
+        self._has_state = True
+        self._is_in_commit = False
+        self._incoming: Any = None
+        self._suspects: list[bytes] = []
+        self._donor = Donor(self.record, host=settings.host, token=settings.token)
+        member.start_beating()
+        atexit.register(self._end)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the variables are those of the position."""
+        return self._has_state
+
+    # -- events ----------------------------------------------------------------------------
+
+    def recorded(self) -> Any:
+        """Returns (head, arrays) of the next event if it is over, None if it is to be done now.
+
+        Blocks until this worker is in a generation, or its peers have given it the record.
+        """
+        while True:
+            if self.position < len(self.record):
+                faults.reach("replay", self.position)
+                return self.record.read(self.position)
+            if self._incoming is not None:
+                head, arrays = self._incoming
+                self.state.set_all_values(head, arrays)
+                self._incoming, self._has_state = None, True
+            if self._has_state and self.group is not None:
+                return None
+            self._join()
+
+    def expect(self, found: Any, kind: str) -> Any:
+        """Returns the recorded event (head, arrays); raises if it is of another kind."""
+        if found[0]["k"] != kind:
+            raise errors.CollectiveMismatchError(
+                f"elastic job: event {self.position} was {found[0]['k']!r} on the other workers; "
+                f"this worker has come to {kind!r}.\nDo all workers run the same program?"
+            )
+        return found
+
+    def pass_recorded(self) -> None:
+        """Goes on behind an event of the record."""
+        self.position += 1
+        self._tell()
+
+    def complete(self, head: Any, arrays: Any) -> None:
+        """Adds an event that this worker has done to the record, and goes on behind it."""
+        self.record.append(codec.pack(head, arrays))
+        self.pass_recorded()
+
+    def agree(self, kind: str, act: Callable[[Communicator], Any], encode: Any, decode: Any) -> Any:
+        """Returns act(communicator), or what it gave in the record; done again if members change.
+
+        Args:
+          kind: of the event.
+          act: a collective whose result is equal on all workers.
+          encode: gives (head, arrays) for the record from the result.
+          decode: gives the result from (head, arrays).
+        """
+        while True:
+            found = self.recorded()
+            if found is not None:
+                head, arrays = self.expect(found, kind)
+                result = decode(head, arrays)
+                self.pass_recorded()
+                return result
+            assert self.group is not None
+            try:
+                result = act(self.group.communicator)
+            except LOSSES as error:
+                self.break_up(error, in_commit=True)
+                continue
+            head, arrays = encode(result)
+            self.complete({"k": kind, **head}, arrays)
+            return result
+
+    # -- generations -----------------------------------------------------------------------
+
+    def break_up(self, cause: BaseException | None, *, in_commit: bool) -> None:
+        """Ends the generation; the next `recorded` forms another one.
+
+        Args:
+          cause: the error that shows who is lost; None for a change in good order.
+          in_commit: whether this worker lacks only what its present event gives.
+        """
+        if self.group is None:
+            return
+        self._is_in_commit = in_commit
+        self._suspects = self.group.suspects(cause)
+        if cause is not None:
+            log.get_logger().info(
+                "generation %d ends at event %d: %s", self.group.number, self.position, cause
+            )
+            self.group.drop()
+        else:
+            self.group.close()
+        self._last, self.group = self.group, None
+
+    def leave_if_asked(self, leaving: set[str]) -> None:
+        """Ends this process if it is to leave, between two steps: the others have its results."""
+        if self.member.id.hex() not in leaving:
+            return
+        if self.group is not None:
+            self.group.close()
+            self.group = None
+        self.member.leave()
+        log.get_logger().info("%s leaves after event %d", self.member.description, self.position)
+        atexit.unregister(self._end)
+        raise SystemExit(LEFT_EXIT_CODE)
+
+    def without(self, leaving: set[str]) -> None:
+        """Notes who leaves, so that nobody waits for them."""
+        if self._last is not None:
+            self._suspects += [m.id for m in self._last.members if m.id.hex() in leaving]
+
+    def _join(self) -> None:
+        try:
+            formed = form(
+                self.member,
+                self.settings,
+                Standing(self.position, self._has_state, self._is_in_commit),
+                last=self._last,
+                suspects=self._suspects,
+                donor=self._donor.address,
+                fingerprint=self._fingerprint,
+                record=self.record,
+                give_state=self.state.all_values,
+                check=self._check,
+            )
+        except JobFinished:
+            log.get_logger().info("%s is not needed any more", self.member.description)
+            atexit.unregister(self._end)
+            raise SystemExit(0) from None
+        if formed.group is None:
+            # Its variables are of no use any more: they are those of a step long ago.
+            self._has_state = False
+            found = fetch_from_any(formed.donors, len(self.record), token=self.settings.token)
+            self.record.extend(found)
+            return
+        self.group = self._last = formed.group
+        self._suspects, self._is_in_commit = [], False
+        self.record.extend(formed.messages)
+        if formed.state is not None:
+            self._has_state, self._incoming = False, formed.state
+        self._tell()
+        log.get_logger().info(
+            "generation %d at event %d: rank %d of %d, replicas %s", formed.group.number,
+            self.position, formed.group.rank, len(formed.group.members), formed.group.replicas,
+        )  # fmt: skip
+
+    def _tell(self) -> None:
+        number = self._last.number if self._last is not None else 0
+        self.member.status(number, self.position)
+
+    def _check(self) -> None:
+        if self.is_leaving:
+            self.leave_if_asked({self.member.id.hex()})
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def handle_sigterm(self, grace_seconds: float) -> None:
+        """Lets SIGTERM end this process after the step under way, and in any case in time."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def leave(number: int, frame: Any) -> None:
+            self.is_leaving = True
+            timer = threading.Timer(0.8 * grace_seconds, _exit_now)
+            timer.daemon = True
+            timer.start()
+
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, leave)
+
+    def close(self, *, is_finished: bool) -> None:
+        """Leaves the job. The others need not wait for this worker."""
+        atexit.unregister(self._end)
+        if self.group is not None:
+            self.group.close()
+            self.group = None
+        self.member.leave(is_finished=is_finished)
+        self.member.close()
+        self._donor.close()
+
+    def _end(self) -> None:
+        failed = getattr(sys, "last_value", None) is not None
+        if failed and self.group is not None:
+            self.group.drop()
+            self.group = None
+        self.close(is_finished=not failed)
+
+
+def _exit_now() -> None:
+    log.get_logger().warning("SIGTERM: the step has not come to its end in time")
+    sys.stderr.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
+
+
+__all__ = ["ElasticJob", "GenerationChanged"]

@@ -1,0 +1,120 @@
+"""Starts the workers of an elastic job, replaces lost ones, and runs the job's coordinator.
+
+A worker that a signal killed, or that ended with the code that asks for another try, is lost: the
+others go on, and it is replaced as long as restarts are left. One that ends with an error of the
+program's own (any other code) would fail again: it ends the job.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from distflow.cluster.coordinator import Coordinator
+from distflow.cluster.membership import Membership
+
+from . import env, rank
+from .job import Job
+
+RETRYABLE = 75  # "start me again": sysexits.h, EX_TEMPFAIL
+LEFT = 128 + signal.SIGTERM
+
+
+class ElasticStarter:
+    """A child for each worker, and their coordinator."""
+
+    def __init__(self) -> None:
+        self._coordinator: Coordinator | None = None
+        self._ranks: dict[int, rank.Rank] = {}
+        self._restarts = 0
+        self._has_finished = False
+
+    def start(self, job: Job) -> None:
+        """Starts the coordinator, then the workers."""
+        assert job.plan.elastic is not None
+        low, high = job.plan.elastic
+        self._coordinator = Coordinator(
+            Membership(low, high), token=job.plan.variables["DISTFLOW_TOKEN"]
+        )
+        for worker in job.ranks:
+            self._coordinator.slot_started(worker.number)
+        for worker in job.ranks:
+            self._launch(job, worker)
+
+    def on_exit(self, job: Job, process: int, code: int) -> None:
+        """A worker, or an orphan of one, has ended."""
+        worker = self._ranks.pop(process, None)
+        if worker is None:
+            return
+        assert self._coordinator is not None
+        self._has_finished = self._has_finished or code == 0
+        self._coordinator.slot_ended(worker.number, is_finished=code == 0)
+        if code == 0 or job.is_ending or not _is_lost(code):
+            job.ended(worker.number, code)
+            return
+        worker.is_excused = True
+        job.ended(worker.number, code)
+        if self._has_finished or code == LEFT:
+            return
+        job.say(f"rank {worker.number} is lost ({rank.ending(code)})")
+        if self._restarts < job.plan.max_restarts:
+            self._restarts += 1
+            job.say(
+                f"rank {worker.number} is started again (restart {self._restarts} of "
+                f"{job.plan.max_restarts})"
+            )
+            self._launch(job, worker)
+            return
+        self._end_if_too_few(job, worker)
+
+    def on_failure(self, job: Job, failed: rank.Rank) -> None:
+        """The others find out by themselves, or are ended."""
+
+    def on_request(self, job: Job) -> None:
+        """Starts one more worker, if there may be more."""
+        assert job.plan.elastic is not None
+        if job.is_ending or self._has_finished:
+            return
+        free = [worker for worker in job.ranks if worker.code is not None]
+        if not free and len(job.ranks) >= job.plan.elastic[1]:
+            job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
+            return
+        if not free:
+            job.ranks.append(rank.Rank(len(job.ranks)))
+        self._launch(job, (free or job.ranks[-1:])[0])
+
+    def is_over(self, job: Job) -> bool:
+        """Whether all workers have ended."""
+        return all(worker.code is not None for worker in job.ranks)
+
+    def close(self) -> None:
+        """Ends the coordinator."""
+        if self._coordinator is not None:
+            self._coordinator.close(0.0)
+
+    def _launch(self, job: Job, worker: rank.Rank) -> None:
+        assert self._coordinator is not None
+        self._coordinator.slot_started(worker.number)
+        environment = {
+            **os.environ,
+            **job.plan.variables,
+            "DISTFLOW_COORDINATOR": self._coordinator.address,
+            **env.rank_variables(worker.number),
+        }
+        self._ranks[job.launch(worker.number, environment)] = worker
+
+    def _end_if_too_few(self, job: Job, worker: rank.Rank) -> None:
+        """Ends a job that can never have enough workers again."""
+        assert job.plan.elastic is not None
+        left = sum(other.code is None for other in job.ranks)
+        if left < job.plan.elastic[0]:
+            job.say(
+                f"{left} workers are left, --elastic needs {job.plan.elastic[0]}, and no restarts "
+                "are left"
+            )
+            worker.is_excused = False
+            job.fail(worker)
+
+
+def _is_lost(code: int) -> bool:
+    return code < 0 or code in (RETRYABLE, LEFT)

@@ -1,0 +1,107 @@
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+JOB = Path(__file__).with_name("elastic_job.py")
+ROOT = Path(__file__).parents[2]
+DEADLINE = 100.0
+
+
+class ElasticRun:
+    """`distflow run --elastic` of the job, disturbed while it runs; never outlives its test."""
+
+    def __init__(self, options, arguments, faults=""):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
+        environment |= {"DISTFLOW_FAULT": faults} if faults else {}
+        environment |= {"DISTFLOW_SILENCE": "2", "DISTFLOW_LOG_LEVEL": "INFO"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "launcher", "run", *map(str, options), str(JOB),
+             *map(str, arguments)],
+            cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.lines = []
+        self.news = threading.Condition()
+        self.thread = threading.Thread(target=self._collect, daemon=True)
+        self.thread.start()
+
+    def _collect(self):
+        for line in self.process.stdout:
+            with self.news:
+                self.lines.append(line.rstrip("\n"))
+                self.news.notify_all()
+
+    def wait_for(self, pattern, count=1):
+        """Returns the match of the count-th line with a pattern, as soon as it has come."""
+        over = time.monotonic() + DEADLINE
+        with self.news:
+            while True:
+                found = [m for m in map(re.compile(pattern).search, self.lines) if m]
+                if len(found) >= count:
+                    return found[count - 1]
+                if not self.thread.is_alive() or not self.news.wait(over - time.monotonic()):
+                    raise AssertionError(f"no {pattern!r} in\n{self.text}")
+
+    def at_step(self, slot, step):
+        """Returns the process of a worker as soon as it has done that many steps."""
+        return int(self.wait_for(rf"rank {slot}\] step {step} pid (\d+)$")[1])
+
+    def end(self):
+        """Returns (exit code, hashes of the workers that came to the end)."""
+        code = self.process.wait(DEADLINE)
+        self.thread.join(DEADLINE)
+        return code, [m[1] for m in map(re.compile(r"sha256=(\w+)").search, self.lines) if m]
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            self.process.kill()
+        self.process.wait()
+        self.thread.join(5)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def elastic():
+    """Starts elastic jobs: elastic(options, arguments, faults="")."""
+    runs = []
+
+    def start(options, arguments, faults=""):
+        runs.append(ElasticRun(options, arguments, faults))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.close()
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden(kind, steps): the hash of one process without any network."""
+    found = {}
+
+    def get(kind, steps):
+        if (kind, steps) not in found:
+            done = subprocess.run(
+                [sys.executable, str(JOB), kind, str(steps)], capture_output=True, text=True,
+                env={k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")},
+                timeout=DEADLINE, check=True,
+            )  # fmt: skip
+            found[kind, steps] = re.search(r"sha256=(\w+)", done.stdout)[1]
+        return found[kind, steps]
+
+    return get

@@ -1,0 +1,134 @@
+"""The job of the elastic tests: the CNN of the golden-hash tests, by `fit` or by a custom loop.
+
+Usage: elastic_job.py fit|loop STEPS [SECONDS_PER_STEP]. Prints the hash of all weights at its end,
+and a line after each step, so that a test knows when to disturb it.
+"""
+
+import hashlib
+import os
+import sys
+import time
+
+import numpy as np
+
+import distflow as tf
+from distflow.keras import layers
+
+REPLICAS = 4
+BATCH = 24
+
+
+def data(steps):
+    """Images of mixed magnitude: sums of small integers would be exact in any order."""
+    rng = np.random.default_rng(11)
+    images = rng.normal(size=(steps * BATCH, 8, 8, 1)) * 10.0 ** rng.uniform(-2, 1, (1, 8, 8, 1))
+    labels = (images.mean((1, 2, 3)) > 0).astype("int64") + 2 * (images[:, 0, 0, 0] > 0)
+    return images.astype("float32"), labels
+
+
+def build():
+    init = tf.keras.initializers.GlorotUniform
+    return tf.keras.Sequential(
+        [
+            tf.keras.Input((8, 8, 1), name="images"),
+            layers.Conv2D(6, 3, activation="relu", kernel_initializer=init(seed=1), name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.Flatten(name="flat"),
+            layers.Dropout(0.25, seed=5, name="drop"),
+            layers.Dense(4, kernel_initializer=init(seed=2), name="dense"),
+        ],
+        name="golden",
+    )
+
+
+class Report(tf.keras.callbacks.Callback):
+    """Says where training is, and takes its time."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds, self.steps = seconds, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        say(f"step {self.steps}")
+        time.sleep(self.seconds)
+
+
+def say(text):
+    if __name__ == "__main__":
+        sys.stdout.write(f"{text} pid {os.getpid()}\n")
+        sys.stdout.flush()
+
+
+def fit(strategy, steps, seconds=0.0):
+    """Shuffled epochs with metrics, validation and a learning rate that depends on logs."""
+    tf.keras.utils.set_random_seed(7)
+    images, labels = data(steps)
+    with strategy.scope():
+        model = build()
+        model.compile(
+            optimizer=tf.keras.optimizers.Adam(1e-2, name="adam"),
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+    halved = tf.keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
+    history = model.fit(
+        images, labels, batch_size=BATCH, epochs=3, verbose=0,
+        validation_data=(images[:BATCH], labels[:BATCH]), callbacks=[halved, Report(seconds)],
+    )  # fmt: skip
+    say(f"history {history.history}")
+    return [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)]
+
+
+def loop(strategy, steps, seconds=0.0):
+    """A custom loop whose random numbers, metric and early end depend on every step."""
+    images, labels = data(steps)
+    tf.random.set_seed(3)
+    with strategy.scope():
+        model = build()
+        optimizer = tf.keras.optimizers.SGD(0.05, momentum=0.9)
+        mean = tf.keras.metrics.Mean()
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(64, seed=9)
+    dataset = strategy.experimental_distribute_dataset(dataset.batch(BATCH))
+    entropy = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+
+    def step(inputs):
+        x, y = inputs
+        x = x + tf.random.normal(tf.shape(x), stddev=0.01)
+        with tf.GradientTape() as tape:
+            each = entropy(y, model(x, training=True))
+            loss = tf.nn.compute_average_loss(each, global_batch_size=BATCH)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        mean.update_state(each)
+        return loss
+
+    @tf.function
+    def train(inputs):
+        return strategy.reduce("SUM", strategy.run(step, args=(inputs,)), axis=None)
+
+    losses = []
+    for _ in range(3):
+        for inputs in dataset:
+            losses.append(float(train(inputs)))
+            say(f"step {len(losses)}")
+            time.sleep(seconds)
+        optimizer.learning_rate = 0.05 / (1.0 + float(mean.result()))
+        mean.reset_state()
+    say(f"history {losses}")
+    return [*model.get_weights(), *(v.numpy() for v in optimizer.variables)]
+
+
+def digest(arrays):
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+if __name__ == "__main__":
+    kind, steps = sys.argv[1], int(sys.argv[2])
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(logical_replicas=REPLICAS)
+    trained = {"fit": fit, "loop": loop}[kind](strategy, steps, seconds)
+    sys.stdout.write(f"sha256={digest(trained)}\n")
