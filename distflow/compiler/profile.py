@@ -124,10 +124,10 @@ class Watch:
         """Runs all segments of a program."""
         for segment, hosts in zip(one._segments, one._host):
             if segment is not None:
-                programs, alone, (_, labels, *_) = segment
+                programs, alone, (_, labels, *_), shares = segment
                 words, address = threads.aligned_words(len(labels) + 1)
                 start = time.perf_counter()
-                threads.run(programs, alone, address)
+                threads.run(programs, alone, address, shares)
                 self.native(one.plan, start, list(zip(labels, words.tolist())))
             for host, call in hosts:
                 done.append(host)

@@ -81,8 +81,8 @@ class Program:
         self._patches.setdefault(root, []).append((word, offset))
         return 0
 
-    def _make_segment(self, phases: Sequence[Any]) -> tuple[list[int], int, Any] | None:
-        """Returns (address of each thread's program, one for a single thread, what to keep)."""
+    def _make_segment(self, phases: Sequence[Any]) -> tuple[list[int], int, Any, int] | None:
+        """Returns (address of each thread's program, one for one thread, what to keep, shares)."""
         if not phases:
             return None
         streams, alone, kept = Streams(self.count), Streams(1), []
@@ -90,13 +90,17 @@ class Program:
             loops = [(o, call) for o, call in phase if isinstance(o, Loop)]
             calls = [(o, call) for o, call in phase if not isinstance(o, Loop)]
             for some in (streams, alone):
-                some.phase(calls, self._pointers)
+                some.phase(calls, self._pointers, shared=not loops)
                 kept += [add_loop(o, self._pointers(0, o, call), some) for o, call in loops]
         made = streams.programs() + alone.programs()
         *programs, single = (ctypes.addressof(m) for m in made)
         if not any(streams.records[1:]):
             programs = [single]  # too little to do for others: they may sleep on
-        return programs, single, (made, streams.labels, kept)
+        shares = streams.shares()
+        return (
+            programs, single, (made, streams.labels, kept, shares),
+            ctypes.addressof(shares[0]) if shares else 0,
+        )  # fmt: skip
 
     def _pointers(self, thread: int, operation: Native, call: Any) -> int:
         return ctypes.addressof(self._words) + 8 * self._blocks[operation, id(call)]
@@ -186,7 +190,7 @@ class Program:
                 else:
                     for segment, hosts in zip(self._segments, self._host):
                         if segment is not None:
-                            threads.run(segment[0], segment[1])
+                            threads.run(segment[0], segment[1], 0, segment[3])
                         for host, run in hosts:
                             done.append(host)
                             run(arrays, inputs)

@@ -43,7 +43,7 @@ class _Pool:
         self._busy = _thread.allocate_lock()
         self._tokens: list[Any] = [None]
 
-    def run(self, programs: Sequence[int], times: int) -> bool:
+    def run(self, programs: Sequence[int], times: int, shares: int) -> bool:
         """Runs programs, the first in the calling thread; False if another caller has the pool."""
         if not self._busy.acquire(blocking=False):
             return False
@@ -53,7 +53,7 @@ class _Pool:
             while len(self._tokens) < count:
                 self._add(native)
             table = (ctypes.c_int64 * count)(*programs)
-            self._release(native.publish(self._address, ctypes.addressof(table), count))
+            self._release(native.publish(self._address, ctypes.addressof(table), count, shares))
             native.lead(self._address, programs[0], count, times)
             return True
         finally:
@@ -110,7 +110,7 @@ def num_threads() -> int:
     return min(wanted, worker.MOST_THREADS)
 
 
-def run(programs: Sequence[int], alone: int, times: int = 0) -> None:
+def run(programs: Sequence[int], alone: int, times: int = 0, shares: int = 0) -> None:
     """Runs one native program a thread.
 
     Args:
@@ -118,8 +118,9 @@ def run(programs: Sequence[int], alone: int, times: int = 0) -> None:
       alone: address of a program that does all of it in one thread, if the pool is not free.
       times: address of a counter for each record of the first program (or of `alone`): cycles
         spent in it are added; 0: nobody asks.
+      shares: of the programs, as `worker.Functions.publish` has them; 0: no calls are shared.
     """
-    if len(programs) == 1 or not _pool.run(programs, times):
+    if len(programs) == 1 or not _pool.run(programs, times, shares):
         _pool.run_alone(alone, times)
 
 

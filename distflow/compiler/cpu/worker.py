@@ -5,6 +5,12 @@ A program is a list of records of four words for one thread:
     (BARRIER, 0, 0, 0)                 waits until all threads of the job are here
     (REPEAT, counter, times, back)     goes `back` records back until it was here `times` times
     (END, 0, 0, 0)
+A call may be shared: `own` and `steal` are functions of records whose pointers are a descriptor
+    (function, pointers, grain, address of a word for each thread: its units, begin << 32 | end)
+and whose range is (thread, threads). `own` runs the units of its thread from the front, half of
+what is left at a time; `steal` then takes `grain` at a time from the back of what other threads
+have not begun. `publish` gives the words their first values.
+
 Threads spin for a while between jobs and at barriers, then leave the core to others: a thread
 without a job returns to its caller, which sleeps; at a barrier it yields.
 
@@ -136,13 +142,105 @@ end:
 
 declare i64 @llvm.readcyclecounter()
 
-define i64 @publish(ptr %state, ptr %programs, i64 %threads) {{
+define void @own(ptr %call, i64 %t, i64 %threads) {{
 entry:
+  %f = load ptr, ptr %call, align 8
+  %p1 = getelementptr i64, ptr %call, i64 1
+  %p2 = getelementptr i64, ptr %call, i64 2
+  %p3 = getelementptr i64, ptr %call, i64 3
+  %args = load ptr, ptr %p1, align 8
+  %grain = load i64, ptr %p2, align 8
+  %words = load ptr, ptr %p3, align 8
+  %word = getelementptr i64, ptr %words, i64 %t
+  br label %look
+look:
+  %old = load atomic i64, ptr %word seq_cst, align 8
+  %begin = lshr i64 %old, 32
+  %end = and i64 %old, 4294967295
+  %some = icmp ult i64 %begin, %end
+  br i1 %some, label %try, label %done
+try:
+  %count = sub i64 %end, %begin
+  %half = lshr i64 %count, 1
+  %small = icmp ult i64 %half, %grain
+  %least = select i1 %small, i64 %grain, i64 %half
+  %few = icmp ult i64 %count, %least
+  %taken = select i1 %few, i64 %count, i64 %least
+  %step = shl i64 %taken, 32
+  %new = add i64 %old, %step
+  %pair = cmpxchg ptr %word, i64 %old, i64 %new seq_cst seq_cst
+  %ours = extractvalue {{i64, i1}} %pair, 1
+  br i1 %ours, label %work, label %look
+work:
+  %until = add i64 %begin, %taken
+  call void %f(ptr %args, i64 %begin, i64 %until)
+  br label %look
+done:
+  ret void
+}}
+
+define void @steal(ptr %call, i64 %t, i64 %threads) {{
+entry:
+  %f = load ptr, ptr %call, align 8
+  %p1 = getelementptr i64, ptr %call, i64 1
+  %p2 = getelementptr i64, ptr %call, i64 2
+  %p3 = getelementptr i64, ptr %call, i64 3
+  %args = load ptr, ptr %p1, align 8
+  %grain = load i64, ptr %p2, align 8
+  %words = load ptr, ptr %p3, align 8
+  br label %next
+next:
+  %n = phi i64 [1, %entry], [%n.next, %empty]
+  %left = icmp ult i64 %n, %threads
+  br i1 %left, label %other, label %done
+other:
+  %sum = add i64 %t, %n
+  %v = urem i64 %sum, %threads
+  %word = getelementptr i64, ptr %words, i64 %v
+  br label %look
+look:
+  %old = load atomic i64, ptr %word seq_cst, align 8
+  %begin = lshr i64 %old, 32
+  %end = and i64 %old, 4294967295
+  %some = icmp ult i64 %begin, %end
+  br i1 %some, label %try, label %empty
+try:
+  %count = sub i64 %end, %begin
+  %few = icmp ult i64 %count, %grain
+  %taken = select i1 %few, i64 %count, i64 %grain
+  %new = sub i64 %old, %taken
+  %pair = cmpxchg ptr %word, i64 %old, i64 %new seq_cst seq_cst
+  %ours = extractvalue {{i64, i1}} %pair, 1
+  br i1 %ours, label %work, label %look
+work:
+  %from = sub i64 %end, %taken
+  call void %f(ptr %args, i64 %from, i64 %end)
+  br label %look
+empty:
+  %n.next = add i64 %n, 1
+  br label %next
+done:
+  ret void
+}}
+
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+
+define i64 @publish(ptr %state, ptr %programs, i64 %threads, ptr %shares) {{
+entry:
+  %shared = icmp ne ptr %shares, null
+  br i1 %shared, label %reset, label %start
+reset:
+  %bytes = load i64, ptr %shares, align 8
+  %first = getelementptr i64, ptr %shares, i64 1
+  %live = getelementptr i8, ptr %first, i64 %bytes
+  call void @llvm.memcpy.p0.p0.i64(ptr %live, ptr %first, i64 %bytes, i1 false)
+  br label %start
+start:
   store atomic i64 0, ptr %state seq_cst, align 8
   br label %next
 next:
-  %t = phi i64 [1, %entry], [%t.next, %give]
-  %mask = phi i64 [0, %entry], [%mask.next, %give]
+  %t = phi i64 [1, %start], [%t.next, %give]
+  %mask = phi i64 [0, %start], [%mask.next, %give]
   %more = icmp ult i64 %t, %threads
   br i1 %more, label %give, label %end
 give:
@@ -263,16 +361,20 @@ class Functions(NamedTuple):
     """The functions of the pool as ctypes callables.
 
     Attributes:
-      publish: (state, programs of the threads, threads) -> mask of the threads that sleep.
+      publish: (state, programs of the threads, threads, shares or 0) -> mask of the threads that
+        sleep. Shares: bytes of all words of shared calls, their first values, the words.
       wake: (state, threads) -> mask of the threads that sleep; gives them no job.
       lead: (state, own program, threads, times or 0): runs it, waits for the other threads.
       follow: (state, number of the thread): takes jobs; returns when there was none for a while.
+      own, steal: functions of records of shared calls.
     """
 
     publish: Any
     wake: Any
     lead: Any
     follow: Any
+    own: Any
+    steal: Any
 
 
 @functools.cache
@@ -295,8 +397,10 @@ def functions() -> Functions:
     })  # fmt: skip
     module = jit.compile_module(text, "pool")
     return Functions(
-        module.function("publish", c_int64, c_void_p, c_void_p, c_int64),
+        module.function("publish", c_int64, c_void_p, c_void_p, c_int64, c_void_p),
         module.function("wake", c_int64, c_void_p, c_int64),
         module.function("lead", None, c_void_p, c_void_p, c_int64, c_void_p),
         module.function("follow", None, c_void_p, c_int64),
+        module.function("own", None, c_void_p, c_int64, c_int64),
+        module.function("steal", None, c_void_p, c_int64, c_int64),
     )

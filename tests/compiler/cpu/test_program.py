@@ -1,5 +1,6 @@
 """Programs: the records of each thread, barriers between what depends, and their memory."""
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 import distflow as tf
 from distflow.base import dtypes, flags, specs
-from distflow.compiler.cpu import worker
+from distflow.compiler.cpu import streams as streams_of_threads
+from distflow.compiler.cpu import threads, worker
 from distflow.compiler.cpu.executor import CpuExecutable
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.program import Program
@@ -55,11 +57,11 @@ def streams(program):
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_threads_do_together_what_one_does_alone(plan, count):
-    for threads, alone in streams(Program(plan, count)):
-        assert len(threads) == count
+    for parts, alone in streams(Program(plan, count)):
+        assert len(parts) == count
         units = {(f, p): (begin, end) for f, p, begin, end in alone if f != worker.END}
         done = {}
-        for thread in threads:
+        for thread in parts:
             for f, p, begin, end in thread:
                 if f > worker.REPEAT:
                     done.setdefault((f, p), []).append((begin, end))
@@ -74,21 +76,27 @@ def test_threads_do_together_what_one_does_alone(plan, count):
 @pytest.mark.parametrize("count", COUNTS)
 def test_all_threads_meet_at_the_same_barriers_and_end(plan, count):
     most = 0
-    for threads, alone in streams(Program(plan, count)):
-        met = [sum(f == worker.BARRIER for f, *_ in thread) for thread in threads]
+    for parts, alone in streams(Program(plan, count)):
+        met = [sum(f == worker.BARRIER for f, *_ in thread) for thread in parts]
         assert len(set(met)) == 1
         assert all(r[0] != worker.BARRIER for r in alone)
-        assert all(thread[-1][0] == worker.END for thread in (*threads, alone))
+        assert all(thread[-1][0] == worker.END for thread in (*parts, alone))
         most = max(most, met[0])
     assert (most > 0) == (count > 1)
 
 
+@pytest.mark.parametrize("shared_work", [streams_of_threads._SHARED_WORK, 0])
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_barrier_stands_between_phases_that_different_threads_run(plan, count):
+def test_a_barrier_stands_between_phases_that_different_threads_run(
+    plan, count, shared_work, monkeypatch
+):
+    monkeypatch.setattr(streams_of_threads, "_SHARED_WORK", shared_work)
     program = Program(plan, count)
     made = [s for s in program._segments if s is not None]
     wanted = [s for s in plan.segments if s.phases]
-    for (_, _, kept), segment in zip(made, wanted, strict=True):
+    native = worker.functions()
+    shared = {threads.function_address(f) for f in (native.own, native.steal)}
+    for (_, _, kept, _), segment in zip(made, wanted, strict=True):
         phase_of = {}
         for i, phase in enumerate(segment.phases):
             phase_of.update((program._pointers(0, o, call), i) for o, call in phase)
@@ -100,6 +108,8 @@ def test_a_barrier_stands_between_phases_that_different_threads_run(plan, count)
                 if f == worker.BARRIER:
                     barriers += 1
                 elif f > worker.REPEAT:
+                    if f in shared:  # of a descriptor: (function, pointers, ...)
+                        p = (ctypes.c_int64 * 2).from_address(p)[1]
                     ran.setdefault(phase_of[p], set()).add((t, barriers))
         for i, earlier in ran.items():
             for j, later in ran.items():
@@ -107,7 +117,9 @@ def test_a_barrier_stands_between_phases_that_different_threads_run(plan, count)
                     assert all(a < b or (a == b and t == u) for t, a in earlier for u, b in later)
 
 
-def test_results_are_equal_for_any_number_of_threads(plan):
+@pytest.mark.parametrize("shared_work", [streams_of_threads._SHARED_WORK, 0])
+def test_results_are_equal_for_any_number_of_threads(plan, shared_work, monkeypatch):
+    monkeypatch.setattr(streams_of_threads, "_SHARED_WORK", shared_work)
     expected = NumpyExecutable(plan.graph)([X, W])
     first = None
     for count in COUNTS:
