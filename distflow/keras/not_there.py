@@ -28,7 +28,7 @@ NAMES = {
         deserialize serialize
     """,
     "callbacks": """
-        BaseLogger OrbaxCheckpoint RemoteMonitor SwapEMAWeights TensorBoard
+        BaseLogger OrbaxCheckpoint
     """,
     "optimizers": """
         legacy

@@ -51,7 +51,13 @@ class EarlyStopping(Callback):
         """Starts to watch."""
         self.wait = self.stopped_epoch = self.best_epoch = 0
         self.best = self.best_weights = None
-        self._better = watch.direction("EarlyStopping", self.monitor, self.mode, self.model)
+        self._direction: watch.Better | None = None
+
+    def _better(self, new: float, old: float | None) -> bool:
+        # Metrics may be made at the first batch: what is better is asked for when it matters.
+        if self._direction is None:
+            self._direction = watch.direction("EarlyStopping", self.monitor, self.mode, self.model)
+        return old is None or self._direction(new, old, self.min_delta)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Compares the epoch with the best one."""
@@ -61,11 +67,11 @@ class EarlyStopping(Callback):
         if self.restore_best_weights and self.best_weights is None:
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
-        if self.best is None or self._better(current, self.best, self.min_delta):
+        if self._better(current, self.best):
             self.best, self.best_epoch = current, epoch
             if self.restore_best_weights:
                 self.best_weights = self.model.get_weights()
-            if self.baseline is None or self._better(current, self.baseline, self.min_delta):
+            if self._better(current, self.baseline):
                 self.wait = 0
             return
         if self.wait >= self.patience and epoch > 0:
@@ -159,7 +165,15 @@ class ReduceLROnPlateau(Callback):
         """Starts to watch."""
         self.wait = self.cooldown_counter = 0
         self.best: Any = None
-        self._better = watch.direction("ReduceLROnPlateau", self.monitor, self.mode, self.model)
+        self._direction: watch.Better | None = None
+
+    def _better(self, new: float, old: float | None) -> bool:
+        # Metrics may be made at the first batch: what is better is asked for when it matters.
+        if self._direction is None:
+            self._direction = watch.direction(
+                "ReduceLROnPlateau", self.monitor, self.mode, self.model
+            )
+        return old is None or self._direction(new, old, self.min_delta)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reduces the rate if it is time."""
@@ -173,7 +187,7 @@ class ReduceLROnPlateau(Callback):
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             self.wait = 0
-        if self.best is None or self._better(current, self.best, self.min_delta):
+        if self._better(current, self.best):
             self.best, self.wait = current, 0
         elif self.cooldown_counter <= 0:
             self.wait += 1

@@ -84,12 +84,16 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5,
 class Accuracy(MeanMetricWrapper):
     """How often predictions equal the truth."""
 
+    _direction = "up"
+
     def __init__(self, name: str | None = "accuracy", dtype: Any = None):
         super().__init__(accuracy, name, dtype)
 
 
 class BinaryAccuracy(MeanMetricWrapper):
     """How often predictions are on the right side of the threshold."""
+
+    _direction = "up"
 
     def __init__(self, name: str | None = "binary_accuracy", dtype: Any = None,
                  threshold: float = 0.5):  # fmt: skip
@@ -102,6 +106,8 @@ class BinaryAccuracy(MeanMetricWrapper):
 class CategoricalAccuracy(MeanMetricWrapper):
     """How often the largest prediction is at the largest truth."""
 
+    _direction = "up"
+
     def __init__(self, name: str | None = "categorical_accuracy", dtype: Any = None):
         super().__init__(categorical_accuracy, name, dtype)
 
@@ -109,12 +115,16 @@ class CategoricalAccuracy(MeanMetricWrapper):
 class SparseCategoricalAccuracy(MeanMetricWrapper):
     """How often the largest prediction is at the label."""
 
+    _direction = "up"
+
     def __init__(self, name: str | None = "sparse_categorical_accuracy", dtype: Any = None):
         super().__init__(sparse_categorical_accuracy, name, dtype)
 
 
 class TopKCategoricalAccuracy(MeanMetricWrapper):
     """How often the largest truth is among the k best predictions."""
+
+    _direction = "up"
 
     def __init__(self, k: int = 5, name: str | None = "top_k_categorical_accuracy",
                  dtype: Any = None):  # fmt: skip
@@ -124,6 +134,8 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
 
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
     """How often the label is among the k best predictions."""
+
+    _direction = "up"
 
     _unwritten = {"from_sorted_ids": False}
 

@@ -28,6 +28,8 @@ _RATIOS = {
 class _AtValue(Metric):
     """What the four share: counts, and the search among the thresholds."""
 
+    _direction = "up"
+
     _given = _wanted = ""
 
     def __init__(self, value: float, num_thresholds: int, class_id: int | None, name: str | None,

@@ -29,6 +29,8 @@ class Metric:
     """
 
     _keras_kind = "metric"
+    # "up" or "down": whether larger values are better, for callbacks that watch it.
+    _direction: str | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None):
         self.name = name or naming.auto_name(type(self).__name__)

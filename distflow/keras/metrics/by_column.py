@@ -37,6 +37,8 @@ class FBetaScore(Metric):
       threshold: what is above it is predicted; None: the largest score of a row is.
     """
 
+    _direction = "up"
+
     def __init__(self, average: str | None = None, beta: float = 1.0,
                  threshold: float | None = None, name: str | None = "fbeta_score",
                  dtype: Any = None):  # fmt: skip
@@ -132,6 +134,8 @@ class R2Score(Metric):
         "variance_weighted_average".
       num_regressors: if not 0, the score is adjusted for that many independent variables.
     """
+
+    _direction = "up"
 
     def __init__(self, class_aggregation: str | None = "uniform_average",
                  num_regressors: int = 0, name: str | None = "r2_score",

@@ -157,6 +157,8 @@ class FalseNegatives(_OneCount):
 class _Ratio(_Counting):
     """True positives by themselves and one other count."""
 
+    _direction = "up"
+
     def __init__(self, thresholds: Any = None, top_k: int | None = None,
                  class_id: int | None = None, name: str | None = None,
                  dtype: Any = None):  # fmt: skip
@@ -200,6 +202,8 @@ class AUC(Metric):
       num_labels: number of columns, needed if the state is read before the first batch.
       from_logits: predictions go through a sigmoid first.
     """
+
+    _direction = "up"
 
     def __init__(self, num_thresholds: int = 200, curve: str = "ROC",
                  summation_method: str = "interpolation", name: str | None = None,

@@ -40,6 +40,8 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
 class PearsonCorrelation(MeanMetricWrapper):
     """The mean of Pearson's correlations of rows."""
 
+    _direction = "up"
+
     def __init__(self, name: str | None = "pearson_correlation", dtype: Any = None,
                  axis: int = -1):  # fmt: skip
         super().__init__(pearson_correlation, name, dtype, axis=axis)
@@ -48,6 +50,8 @@ class PearsonCorrelation(MeanMetricWrapper):
 
 class ConcordanceCorrelation(MeanMetricWrapper):
     """The mean of concordance correlations of rows."""
+
+    _direction = "up"
 
     def __init__(self, name: str | None = "concordance_correlation", dtype: Any = None,
                  axis: int = -1):  # fmt: skip

@@ -31,6 +31,8 @@ class IoU(Metric):
       axis: of the classes, where they are not sparse.
     """
 
+    _direction = "up"
+
     def __init__(self, num_classes: int, target_class_ids: Any, name: str | None = None,
                  dtype: Any = None, ignore_class: int | None = None, sparse_y_true: bool = True,
                  sparse_y_pred: bool = True, axis: int = -1):  # fmt: skip

@@ -15,12 +15,16 @@ from distflow.ops.reduce import reduce_sum
 class MeanSquaredError(MeanMetricWrapper):
     """mean((y_true - y_pred)^2)."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "mean_squared_error", dtype: Any = None):
         super().__init__(losses.mean_squared_error, name, dtype)
 
 
 class RootMeanSquaredError(Mean):
     """sqrt(mean((y_true - y_pred)^2)), the root taken of the whole mean."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None):
         super().__init__(name, dtype)
@@ -40,12 +44,16 @@ class RootMeanSquaredError(Mean):
 class MeanAbsoluteError(MeanMetricWrapper):
     """mean(|y_true - y_pred|)."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "mean_absolute_error", dtype: Any = None):
         super().__init__(losses.mean_absolute_error, name, dtype)
 
 
 class MeanAbsolutePercentageError(MeanMetricWrapper):
     """100 * mean(|(y_true - y_pred) / y_true|)."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "mean_absolute_percentage_error", dtype: Any = None):
         super().__init__(losses.mean_absolute_percentage_error, name, dtype)
@@ -54,12 +62,16 @@ class MeanAbsolutePercentageError(MeanMetricWrapper):
 class MeanSquaredLogarithmicError(MeanMetricWrapper):
     """mean((log(y_true + 1) - log(y_pred + 1))^2)."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "mean_squared_logarithmic_error", dtype: Any = None):
         super().__init__(losses.mean_squared_logarithmic_error, name, dtype)
 
 
 class LogCoshError(MeanMetricWrapper):
     """mean(log(cosh(y_pred - y_true)))."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "logcosh", dtype: Any = None):
         super().__init__(losses.log_cosh, name, dtype)
@@ -68,12 +80,16 @@ class LogCoshError(MeanMetricWrapper):
 class Poisson(MeanMetricWrapper):
     """mean(y_pred - y_true * log(y_pred))."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "poisson", dtype: Any = None):
         super().__init__(losses.poisson, name, dtype)
 
 
 class KLDivergence(MeanMetricWrapper):
     """sum(y_true * log(y_true / y_pred))."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "kl_divergence", dtype: Any = None):
         super().__init__(losses.kl_divergence, name, dtype)
@@ -82,6 +98,8 @@ class KLDivergence(MeanMetricWrapper):
 class Hinge(MeanMetricWrapper):
     """mean(max(1 - y_true * y_pred, 0))."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "hinge", dtype: Any = None):
         super().__init__(losses.hinge, name, dtype)
 
@@ -89,12 +107,16 @@ class Hinge(MeanMetricWrapper):
 class SquaredHinge(MeanMetricWrapper):
     """mean(max(1 - y_true * y_pred, 0)^2)."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "squared_hinge", dtype: Any = None):
         super().__init__(losses.squared_hinge, name, dtype)
 
 
 class CategoricalHinge(MeanMetricWrapper):
     """max(largest wrong score - right score + 1, 0)."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "categorical_hinge", dtype: Any = None):
         super().__init__(losses.categorical_hinge, name, dtype)
@@ -108,6 +130,8 @@ def _cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
 class CosineSimilarity(MeanMetricWrapper):
     """The cosine of the angle between both (the loss is its negative)."""
 
+    _direction = "up"
+
     _unwritten = {"axis": -1}
 
     def __init__(self, name: str | None = "cosine_similarity", dtype: Any = None,
@@ -118,6 +142,8 @@ class CosineSimilarity(MeanMetricWrapper):
 class BinaryCrossentropy(MeanMetricWrapper):
     """-(y log(p) + (1 - y) log(1 - p))."""
 
+    _direction = "down"
+
     def __init__(self, name: str | None = "binary_crossentropy", dtype: Any = None,
                  from_logits: bool = False, label_smoothing: float = 0):  # fmt: skip
         super().__init__(losses.binary_crossentropy, name, dtype, from_logits=from_logits,
@@ -126,6 +152,8 @@ class BinaryCrossentropy(MeanMetricWrapper):
 
 class CategoricalCrossentropy(MeanMetricWrapper):
     """-sum(y_true * log(y_pred))."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "categorical_crossentropy", dtype: Any = None,
                  from_logits: bool = False, label_smoothing: float = 0,
@@ -136,6 +164,8 @@ class CategoricalCrossentropy(MeanMetricWrapper):
 
 class SparseCategoricalCrossentropy(MeanMetricWrapper):
     """-log(probability of the label)."""
+
+    _direction = "down"
 
     def __init__(self, name: str | None = "sparse_categorical_crossentropy", dtype: Any = None,
                  from_logits: bool = False, ignore_class: int | None = None,

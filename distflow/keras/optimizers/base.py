@@ -18,11 +18,10 @@ from distflow.base import dtypes, errors, shapes
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.core.late import LateRestored
-from distflow.core.tensor import EagerTensor
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization
 from distflow.keras.engine import naming
-from distflow.keras.optimizers import compiled, settings
+from distflow.keras.optimizers import compiled, settings, state
 from distflow.keras.optimizers.clipping import clip
 from distflow.keras.optimizers.schedules import LearningRateSchedule
 from distflow.ops import math
@@ -413,6 +412,10 @@ class Optimizer(LateRestored):
                 average = self._averages[self._get_variable_index(v)]
                 v.assign(select(now, average.value(), v.value()))
 
+    def averages(self) -> list[tuple[Any, Variable]]:
+        """Returns pairs of variable and moving average; none without use_ema."""
+        return list(zip(self._trainable_variables, self._averages))
+
     def finalize_variable_values(self, var_list: Any) -> None:
         """Puts the moving averages into the variables, as `fit` does at its end."""
         if self.use_ema:
@@ -428,22 +431,11 @@ class Optimizer(LateRestored):
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the state under the keys "0", "1", ... (Keras 3's layout)."""
-        for i, variable in enumerate(self.variables):
-            store[str(i)] = np.asarray(variable.numpy())
+        state.save(self, store)
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote; warns and skips if the counts differ."""
-        if len(store.keys()) != len(self.variables):
-            warnings.warn(
-                f"Skipping variable loading for optimizer '{self.name}', because it has "
-                f"{len(self.variables)} variables whereas the saved optimizer has "
-                f"{len(store.keys())} variables. ",
-                stacklevel=2,
-            )
-            return
-        for i, variable in enumerate(self.variables):
-            value = np.asarray(store[str(i)])
-            variable.assign(EagerTensor(value.astype(variable.dtype.numpy)))
+        state.load(self, store)
 
     def get_weights(self) -> list[Any]:
         """Returns the values of `variables`."""
@@ -451,19 +443,8 @@ class Optimizer(LateRestored):
 
     def set_weights(self, weights: Any) -> None:
         """Sets the values of `variables`."""
-        if not self.built:
-            raise ValueError(
-                "You are calling `set_weights()` on an optimizer that has not yet been built. "
-                "Please call `optimizer.build(trainable_variables)` to create the optimizer "
-                "weights before calling `set_weights()`."
-            )
-        weights = [np.asarray(w) for w in weights]
-        shapes_now = [tuple(v.shape) for v in self.variables]
-        if [w.shape for w in weights] != shapes_now:
-            raise errors.invalid(
-                "Optimizer.set_weights", f"values of the shapes {shapes_now}",
-                str([w.shape for w in weights]),
-            )  # fmt: skip
+        weights = list(weights)
+        state.check(self, weights)
         self.load_own_variables({str(i): w for i, w in enumerate(weights)})
 
     def get_config(self) -> dict[str, Any]:
