@@ -17,7 +17,7 @@ from distflow.base import errors, nest, shapes
 from distflow.base.specs import TensorSpec
 from distflow.core import context
 from distflow.core.tensor import EagerTensor, Tensor
-from distflow.data import shuffle
+from distflow.data import position, shuffle
 from distflow.distribute import values
 from distflow.distribute.reduce import ReduceOp
 from distflow.ops.prims import host
@@ -170,14 +170,18 @@ class CutDataset(DistributedDataset):
     """Global batches, each cut into replicas; every worker reads all of the data set."""
 
     def __init__(self, strategy: Any, dataset: Any):
-        seed = strategy.agree(random.getrandbits(63), "seed of shuffles")
-        self._dataset = shuffle.set_missing_seeds(dataset, seed)
         self._strategy = strategy
+        self._given = dataset
         self.num_parts = len(strategy.local_replicas)
+        self._set_seed(strategy.agree(random.getrandbits(63), "seed of shuffles"))
+
+    def _set_seed(self, seed: int) -> None:
+        self._seed = seed
+        self._dataset = shuffle.set_missing_seeds(self._given, seed)
 
     def part_spec(self) -> Any:
         """Returns the spec of one replica's part: any number of rows."""
-        return nest.map_structure(_any_rows, self._dataset.element_spec)
+        return nest.map_structure(any_rows, self._dataset.element_spec)
 
     def parts(self) -> Iterator[list[Any]]:
         """Yields the rows of this worker's replicas."""
@@ -190,6 +194,15 @@ class CutDataset(DistributedDataset):
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+    def state(self) -> dict[str, Any]:
+        """Returns where the random steps of the pipeline stand."""
+        return {"seed": self._seed, "steps": position.state(self._dataset.node)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Puts the random steps where they stood."""
+        self._set_seed(int(state["seed"]))
+        position.set_state(self._dataset.node, state["steps"])
 
 
 class PerWorkerDataset(DistributedDataset):
@@ -211,31 +224,34 @@ class PerWorkerDataset(DistributedDataset):
 
     def part_spec(self) -> Any:
         """Returns the spec of one replica's batch; absent ones have no rows."""
-        return nest.map_structure(_any_rows, self._dataset.element_spec)
+        return nest.map_structure(any_rows, self._dataset.element_spec)
 
     def parts(self) -> Iterator[list[Any]]:
         """Yields the next elements of this worker's pipeline, one for each replica."""
         iterator = iter(self._dataset)
         while True:
             parts = [element for _, element in zip(range(self.num_parts), iterator)]
-            if not self._anybody_has(len(parts)):
+            if not anybody_has(self._strategy, len(parts)):
                 return
             like = parts[-1] if parts else self.part_spec()
             missing = self.num_parts - len(parts)
-            yield parts + [nest.map_structure(_no_rows, like)] * missing
-
-    def _anybody_has(self, count: int) -> bool:
-        """Whether a worker has elements left: pipelines may be of different lengths."""
-        if self._strategy.num_workers == 1:
-            return count > 0
-        rows = [[np.asarray(count, np.int64)]] * self.num_parts
-        return bool(self._strategy.reduce_rows(rows, ReduceOp.MAX, "elements left")[0])
+            yield parts + [nest.map_structure(no_rows, like)] * missing
 
 
-def _any_rows(spec: Any) -> TensorSpec:
+def anybody_has(strategy: Any, count: int) -> bool:
+    """Whether a worker has elements left: pipelines may be of different lengths."""
+    if strategy.num_workers == 1:
+        return count > 0
+    rows = [[np.asarray(count, np.int64)]] * len(strategy.local_replicas)
+    return bool(strategy.reduce_rows(rows, ReduceOp.MAX, "elements left")[0])
+
+
+def any_rows(spec: Any) -> TensorSpec:
+    """Returns the spec of a batch of any number of rows."""
     return TensorSpec((None, *spec.shape[1:]) if len(spec.shape) else (), spec.dtype)
 
 
-def _no_rows(leaf: Any) -> EagerTensor:
+def no_rows(leaf: Any) -> EagerTensor:
+    """Returns a batch of no rows like a batch, or of a spec."""
     shape = [0 if dimension is None else dimension for dimension in leaf.shape]
     return EagerTensor(np.zeros([0, *shape[1:]] if shape else (), leaf.dtype.numpy))

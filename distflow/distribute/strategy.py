@@ -18,7 +18,7 @@ from distflow.comm import Communicator
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
-from distflow.distribute import context, ops, run_graph, values
+from distflow.distribute import context, ops, run_graph, sharding, values
 from distflow.distribute import input as inputs
 from distflow.distribute.lockstep import Aborted, Lockstep
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
@@ -321,9 +321,10 @@ class Strategy:
         """Returns a data set whose elements are cut into replicas: each worker gets its own.
 
         Elements are global batches; replica r of V gets rows in the order of r. Every worker reads
-        the whole data set and keeps its replicas' rows.
+        the whole data set and keeps its replicas' rows, unless the data set's
+        `auto_shard_policy` is FILE or OFF: see `sharding`.
         """
-        return inputs.CutDataset(self, dataset)
+        return sharding.distributed(self, dataset)
 
     def distribute_datasets_from_function(
         self, dataset_fn: Callable[[Any], Any], options: Any = None

@@ -17,7 +17,8 @@ from distflow.core.convert import convert_to_tensor
 from distflow.core.tensor import Tensor
 from distflow.data import Dataset, position
 from distflow.data import shuffle as shuffles
-from distflow.distribute import DistributedDataset, DistributedIterator
+from distflow.data.options import AutoShardPolicy
+from distflow.distribute import DistributedDataset, DistributedIterator, sharding
 
 DEFAULT_BATCH_SIZE = 32
 # Second word of the Philox stream, apart from those of the data room.
@@ -97,10 +98,16 @@ class DatasetSource(Source):
         except TypeError:
             self.num_batches = None
 
-    def agree_on_seeds(self, strategy: Any) -> None:
-        """Gives shuffles without a seed the chief's, so that all workers see one order."""
+    def shared(self, strategy: Any) -> DatasetSource:
+        """Returns the source for the replicas of a strategy, as the data set's options divide it.
+
+        Shuffles without a seed get the chief's, so that all workers see one order.
+        """
         if isinstance(self._dataset, Dataset):
+            if sharding.policy_of(self._dataset) in (AutoShardPolicy.FILE, AutoShardPolicy.OFF):
+                return DatasetSource(sharding.distributed(strategy, self._dataset))
             self._set_seed(strategy.agree(fresh_seed(), "seed of shuffles"))
+        return self
 
     def _set_seed(self, seed: int) -> None:
         self._seed = seed

@@ -151,7 +151,7 @@ class Evaluation(Compiled):
         """The source, with one order of shuffles on all workers."""
         strategy = self.distribute_strategy
         if strategy.num_replicas_in_sync > 1 and isinstance(source, adapters.DatasetSource):
-            source.agree_on_seeds(strategy)
+            return source.shared(strategy)
         return source
 
     def _verbosity(self, verbose: Any) -> int:

@@ -52,7 +52,7 @@ strategy = tf.distribute.MultiWorkerMirroredStrategy()
 tf.keras.utils.set_random_seed(1)
 global_batch_size = PER_WORKER_BATCH_SIZE * 2
 options = tf.data.Options()
-options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
 multi_worker_dataset = mnist_dataset(global_batch_size).with_options(options)
 
 with strategy.scope():
