@@ -60,6 +60,7 @@ def _bounds(text: str) -> tuple[int, int]:
 
 _EXPECTED: dict[Callable[[str], Any], str] = {
     _boolean_or_names: "1, 0 or names with commas between them",
+    _boolean: "1 or 0",
     _positive: "an integer from 1",
     _bounds: "two integers from 1 with a colon between them, the first not the larger",
     _seconds: "a number of seconds above 0",
@@ -92,6 +93,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "DISTFLOW_TOKEN": Flag(str, None, "secret of the job: gRPC peers must present it"),
     "DISTFLOW_BACKEND": Flag(str, "auto", "transport between workers: auto, mpi, grpc or shm"),
+    "DISTFLOW_OVERLAP": Flag(
+        _boolean, None, "whether gradients leave while backward still runs; default: see overlap.py"
+    ),
     "DISTFLOW_TIMEOUT": Flag(_seconds, 120.0, "seconds a collective may make no progress"),
     "DISTFLOW_JOIN_TIMEOUT": Flag(_seconds, 60.0, "seconds to wait for all workers at start"),
     "DISTFLOW_ELASTIC": Flag(
@@ -101,7 +105,9 @@ FLAGS: dict[str, Flag] = {
         _seconds, 600.0, "seconds an elastic job waits for its least number of workers"
     ),
     "DISTFLOW_SILENCE": Flag(
-        _seconds, 5.0, "seconds without a sign of life until a worker of an elastic job is lost"
+        _seconds,
+        5.0,
+        "seconds without a sign of life until a worker of an elastic job is lost",
     ),
     "DISTFLOW_GRACE": Flag(_seconds, 25.0, "seconds from SIGTERM to the end of a worker"),
     "DISTFLOW_FAULT": Flag(str, None, "faults for tests: action@phase:position, ..."),

@@ -9,10 +9,12 @@ from typing import Any
 from distflow.base import errors, flags
 from distflow.compiler.cpu.executor import CpuExecutable
 from distflow.compiler.executable import Executable
+from distflow.compiler.forms import Form
 from distflow.compiler.numpy_backend import NumpyExecutable
 from distflow.compiler.passes.rounds import PASSES as PASSES
-from distflow.compiler.passes.rounds import optimize
+from distflow.compiler.passes.rounds import optimize as optimize
 from distflow.compiler.passes.state import touches_variables
+from distflow.core import context
 from distflow.graph import evaluate
 from distflow.graph.ir import Graph
 
@@ -49,9 +51,9 @@ class ByOwnership(Executable):
         super().__init__(graph)
         self._make = make
         self._variables = [i for i, v in enumerate(graph.inputs) if v.resource]
-        self._forms: dict[bool, Executable] = {}
-        # Storages of the last call, if these are owned in any call.
-        self._always_owned: list[Any] = []
+        self._forms: dict[Form, Executable] = {}
+        # The variables and replica of the last call, and what ran it.
+        self._last: tuple[list[Any], Any, Executable] | None = None
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
@@ -60,26 +62,31 @@ class ByOwnership(Executable):
             raise errors.invalid(
                 self.graph.name, f"{len(self.graph.inputs)} inputs are needed", str(len(inputs))
             )
-        storages = [inputs[i].storage for i in self._variables]
-        if storages == self._always_owned:
-            return self.form(True)(inputs)
-        owned = _are_owned(storages)
-        if owned and all(type(s).reads_back is True for s in storages):
-            self._always_owned = storages
-        return self.form(owned)(inputs)
+        return self._for(inputs)(inputs)
 
     def explain(self, inputs: Sequence[Any]) -> list[str]:
         """Returns what the form for these variables says."""
-        return self.form(_are_owned([inputs[i].storage for i in self._variables])).explain(inputs)
+        return self._for(inputs).explain(inputs)
 
-    def form(self, owned: bool) -> Executable:
-        """Returns the executable for variables that are owned, or not; made when first needed."""
-        found = self._forms.get(owned)
+    def _for(self, inputs: Sequence[Any]) -> Executable:
+        storages = [inputs[i].storage for i in self._variables]
+        replica = context.state.replica
+        role = None if replica is None else getattr(replica, "role", None)
+        last = self._last
+        if last is not None and last[0] == storages and last[1] == role:
+            return last[2]
+        found = self.form(Form.of(storages, role))
+        self._last = storages, role, found
+        return found
+
+    def form(self, form: Form) -> Executable:
+        """Returns the executable for a form; made when first needed."""
+        found = self._forms.get(form)
         if found is None:
             with self._lock:
-                if owned not in self._forms:
-                    self._forms[owned] = self._make(optimize(self.graph, owned))
-                found = self._forms[owned]
+                if form not in self._forms:
+                    self._forms[form] = self._make(form.optimized(self.graph))
+                found = self._forms[form]
         return found
 
 
@@ -89,11 +96,6 @@ def explain(graph: Graph, inputs: Sequence[Any]) -> list[str]:
         graph.runner = compile_graph(graph)
     assert isinstance(graph.runner, Executable)
     return graph.runner.explain(inputs)
-
-
-def _are_owned(storages: Sequence[Any]) -> bool:
-    back = all(getattr(s, "reads_back", False) for s in storages)
-    return back and len({id(s) for s in storages}) == len(storages)
 
 
 evaluate.set_runner(compile_graph)

@@ -74,6 +74,14 @@ class Storage:
         """Whether a compiled step may write to the memory of the value (`claim`)."""
         return self.reads_back
 
+    def sharing(self) -> str:
+        """What an assignment does here, for the compiler: "own" if the value is simply set.
+
+        Variables that replicas share say "sum", "mean", "first" or "none" inside of a replica: how
+        the values of all replicas become one.
+        """
+        return "own" if self.reads_back else ""
+
     def claim(self) -> int:
         """Returns the address of the value's elements, which the caller may now write to.
 
@@ -94,6 +102,10 @@ class Storage:
 
     def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
         """Assigns ("assign"), adds ("add") or subtracts ("sub") a value of the right dtype."""
+        self.put(value, mode)
+
+    def put(self, value: np.ndarray[Any, Any], mode: str) -> None:
+        """Writes to this copy whatever replicas do: the value is the worker's already."""
         with in_place:
             self._replace(combine(self._array, value, mode))
 
@@ -134,7 +146,9 @@ def combine(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], mode: str) -
         return np.asarray(old + value if mode == "add" else old - value, old.dtype)
 
 
-def _assign_dtype(variable: dtypes.DType, value: dtypes.DType, *, mode: str) -> tuple[()]:
+def _assign_dtype(
+    variable: dtypes.DType, value: dtypes.DType, *, mode: str, direct: bool = False
+) -> tuple[()]:
     if value is not variable:
         raise errors.DtypeMismatchError(
             f"assign: expected dtype {variable.name}; received {value.name}.\n"
@@ -143,15 +157,19 @@ def _assign_dtype(variable: dtypes.DType, value: dtypes.DType, *, mode: str) -> 
     return ()
 
 
-def _assign_shape(variable: Any, value: Any, *, mode: str) -> list[Any]:
+def _assign_shape(variable: Any, value: Any, *, mode: str, direct: bool = False) -> list[Any]:
     target = shapes.TensorShape(variable)
     if not target.is_compatible_with(value):
         raise errors.invalid("assign", f"shape must be {shapes.text(variable)}", shapes.text(value))
     return []
 
 
-def _write(variable: Any, value: Any, *, mode: str) -> tuple[()]:
-    variable.storage.write(value, mode)
+def _write(variable: Any, value: Any, *, mode: str, direct: bool = False) -> tuple[()]:
+    """Assigns by the storage; `direct`: to this worker's copy, also inside of a replica."""
+    if direct:
+        variable.storage.put(value, mode)
+    else:
+        variable.storage.write(value, mode)
     return ()
 
 

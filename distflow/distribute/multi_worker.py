@@ -12,7 +12,7 @@ from typing import Any
 from distflow.base import flags, log
 from distflow.cluster import EnvironmentClusterResolver, WorkerEnvironment
 from distflow.comm import Communicator, InProcessHub, Transport
-from distflow.distribute import uncaught
+from distflow.distribute import overlap, uncaught
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.options import CommunicationOptions, checked
 from distflow.distribute.strategy import Strategy
@@ -71,6 +71,8 @@ class MultiWorkerMirroredStrategy(Strategy):
             )
             log.get_logger().info("%s", environment)
         super().__init__(communicator)
+        self.bucket_bytes = options.bytes_per_pack
+        self.overlaps = overlap.is_worth_it(communicator, options.overlap)
 
     @property
     def cluster_resolver(self) -> Any:

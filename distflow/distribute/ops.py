@@ -13,30 +13,31 @@ import numpy as np
 from distflow.base import dtypes, errors
 from distflow.core import context
 from distflow.core.primitive import Primitive
-from distflow.distribute.reduce import ReduceOp
+from distflow.distribute.reduce import ReduceOp, as_reduce_op
 
 
 def _each(*inputs: Any, **attributes: Any) -> Any:
     return tuple(inputs)
 
 
-def _all_reduce_dtype(*inputs: Any, op: ReduceOp) -> Any:
+def _all_reduce_dtype(*inputs: Any, op: Any) -> Any:
     for dtype in inputs:
         if dtype not in dtypes.STORED:
             raise errors.DtypeMismatchError(f"all_reduce: expected numbers; received {dtype.name}.")
     return tuple(inputs)
 
 
-def _all_reduce(*arrays: Any, op: ReduceOp) -> Any:
+def _all_reduce(*arrays: Any, op: Any) -> Any:
     replica = context.state.replica
     if replica is None:
         return tuple(arrays)
+    op = as_reduce_op(op)
     return tuple(replica.reduce_arrays(list(arrays), op, f"all_reduce({op.value})"))
 
 
-def _all_reduce_grad(g: Any, out: Any, *inputs: Any, op: ReduceOp) -> Any:
-    if op not in (ReduceOp.SUM, ReduceOp.MEAN):
-        raise errors.UnimplementedError(f"all_reduce: {op.value} has no gradient.")
+def _all_reduce_grad(g: Any, out: Any, *inputs: Any, op: Any) -> Any:
+    if as_reduce_op(op) not in (ReduceOp.SUM, ReduceOp.MEAN):
+        raise errors.UnimplementedError(f"all_reduce: {as_reduce_op(op).value} has no gradient.")
     return all_reduce(*g, op=op)
 
 
@@ -46,6 +47,30 @@ all_reduce = Primitive(
     lambda *inputs, op: [tuple(shape) for shape in inputs],
     _all_reduce,
     _all_reduce_grad,
+    family="collective",
+    effect="order",
+)
+
+
+def _reduce_bucket(*arrays: Any, op: Any, number: int, count: int, early: bool) -> Any:
+    replica = context.state.replica
+    if replica is None:
+        return tuple(arrays)
+    flat = np.concatenate([array.reshape(-1) for array in arrays])
+    replica.start_bucket(flat, op, number, count).wait()
+    ends = np.cumsum([array.size for array in arrays])[:-1]
+    parts = np.split(flat, ends)
+    return tuple(part.reshape(array.shape) for part, array in zip(parts, arrays))
+
+
+# Some of the arrays of an all_reduce, which travel as one (`compiler.passes.collectives`); `early`:
+# it may leave while work goes on that does not wait for it.
+reduce_bucket = Primitive(
+    "reduce_bucket",
+    lambda *inputs, **attributes: tuple(inputs),
+    lambda *inputs, **attributes: [tuple(shape) for shape in inputs],
+    _reduce_bucket,
+    None,
     family="collective",
     effect="order",
 )

@@ -33,10 +33,12 @@ class CommunicationOptions:
     """Options of collectives between workers (TF's name).
 
     Args:
-      bytes_per_pack: a hint of TF's about how gradients are packed. Must not be negative;
-        messages have the size that suits the transport, whatever it says.
+      bytes_per_pack: bytes of a bucket of gradients in compiled steps; 0: 4 MiB, after a first one
+        of 1 MiB. Equal on all workers; bits do not depend on it. Must not be negative.
       timeout_seconds: how long a collective may make no progress; DISTFLOW_TIMEOUT if None.
       implementation: a CommunicationImplementation.
+      overlap: whether a bucket leaves as soon as its gradients are final, while backward still
+        runs; None: DISTFLOW_OVERLAP, else where a core is left for it. Bits do not depend on it.
 
     Raises:
       InvalidArgumentError: for a negative size, a timeout that is not positive, or NCCL.
@@ -45,6 +47,7 @@ class CommunicationOptions:
     bytes_per_pack: int = 0
     timeout_seconds: float | None = None
     implementation: CommunicationImplementation = CommunicationImplementation.AUTO
+    overlap: bool | None = None
 
     def __post_init__(self) -> None:
         where = "CommunicationOptions"

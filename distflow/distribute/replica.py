@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, nest
+from distflow.compiler.forms import Role
 from distflow.core import context, convert
 from distflow.distribute import context as strategies
 from distflow.distribute import once, ops, values
+from distflow.distribute.courier import ARRIVED
 from distflow.distribute.lockstep import Lockstep
 from distflow.distribute.reduce import ReduceOp, as_reduce_op
 from distflow.random import stateless
@@ -45,6 +47,14 @@ class ReplicaContext:
         # Set by `fit`, which scales losses by the global batch itself.
         self.allow_mean_loss = False
         self._lockstep = lockstep
+        # What compiled programs may make use of.
+        self.role = Role(
+            is_alone=len(lockstep.names) == 1,
+            is_only=strategy.num_replicas_in_sync == 1,
+            is_absent=is_absent,
+            bucket_bytes=strategy.bucket_bytes,
+            early=strategy.overlaps,
+        )
 
     @property
     def num_replicas_in_sync(self) -> int:
@@ -132,6 +142,32 @@ class ReplicaContext:
                 return total if then is None else then(total)
 
         return self.meet(what, (arrays, not self.is_absent), act)
+
+    def start_bucket(self, flat: np.ndarray[Any, Any], op: Any, number: int, count: int) -> Any:
+        """Begins to replace a flat array by its reduction over all replicas.
+
+        Returns:
+          What to wait for (`wait`) before the sums are read; until then nobody touches the array.
+        """
+        op = as_reduce_op(op)
+        what = f"bucket {number + 1} of {count}, {op.value}"
+        strategy, is_present = self.strategy, not self.is_absent
+
+        def act(rows: list[Any]) -> None:
+            flats, present = zip(*rows)
+            strategy.courier.carry(
+                lambda: strategy.reduce_in_place(flats, present, op, what), flat.nbytes
+            )
+
+        if not self.role.is_alone:
+            self.meet(what, (flat, is_present), act)
+            return ARRIVED
+        if not self.role.early:
+            act([(flat, is_present)])
+            return ARRIVED
+        return strategy.courier.send(
+            lambda: strategy.reduce_in_place([flat], [is_present], op, what), flat.nbytes
+        )
 
     def gather_array(self, array: Any, axis: int) -> Any:
         """Returns the arrays of all replicas joined along an axis."""

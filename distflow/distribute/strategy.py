@@ -20,6 +20,7 @@ from distflow.core import convert
 from distflow.core.tensor import Tensor
 from distflow.distribute import context, ops, run_graph, sharding, values
 from distflow.distribute import input as inputs
+from distflow.distribute.courier import Communication, Courier
 from distflow.distribute.lockstep import Aborted, Lockstep
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
 from distflow.distribute.replica import ReplicaContext
@@ -56,6 +57,11 @@ class Strategy:
         self._communicator = communicator
         self.local_replicas: tuple[int, ...] = tuple(communicator.local_replicas)
         self._names_made = 0
+        self.courier = Courier()
+        # Size of a bucket of gradients, 0: the usual one; and whether buckets leave while backward
+        # still runs. Neither changes a bit of the result.
+        self.bucket_bytes = 0
+        self.overlaps = False
         self._idle: list[ReplicaThreads] = []
         weakref.finalize(self, close_all, self._idle)
 
@@ -90,6 +96,11 @@ class Strategy:
     def cluster_resolver(self) -> Any:
         """How the cluster was found; None within one process."""
         return None
+
+    @property
+    def communication(self) -> Communication:
+        """What the reductions of gradients have cost this worker so far."""
+        return self.courier.snapshot()
 
     # -- scope and run -------------------------------------------------------------------
 
@@ -260,11 +271,26 @@ class Strategy:
         """Returns arrays reduced over all replicas: one list of arrays for each local replica."""
         if self.num_replicas_in_sync == 1 and rows[0] is not None:
             return list(rows[0])
+        self.courier.settle()
         leaves = dict(zip(self.local_replicas, rows))
         result = self._communicator.all_reduce(leaves, op=COLLECTIVE[op], name=what, like=like)
         if op is ReduceOp.MEAN:
             return [divided(array, result.num_present) for array in result.arrays]
         return result.arrays
+
+    def reduce_in_place(
+        self,
+        flats: Sequence[np.ndarray[Any, Any]],
+        present: Sequence[bool],
+        op: ReduceOp,
+        what: str,
+    ) -> None:
+        """Replaces the local replicas' arrays by their reduction over all replicas."""
+        rows = [[flat] if counts else None for flat, counts in zip(flats, present)]
+        (total,) = self.reduce_rows(rows, op, what, like=[flats[0]])
+        for flat in flats:
+            if flat is not total:
+                flat[...] = total
 
     def gather(self, value: Any, axis: int) -> Any:
         """Returns the values of all replicas joined along an axis, in order of replicas."""
@@ -280,6 +306,7 @@ class Strategy:
 
     def gather_rows(self, rows: Sequence[Any], axis: int) -> np.ndarray[Any, Any]:
         """Returns the arrays of all replicas joined along an axis."""
+        self.courier.settle()
         moved = {
             replica: [np.moveaxis(row, axis, 0)] for replica, row in zip(self.local_replicas, rows)
         }

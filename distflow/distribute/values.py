@@ -74,6 +74,15 @@ _AGGREGATION = {
 }
 
 
+# The compiler's words (`Storage.sharing`).
+_SHARING = {
+    VariableAggregation.NONE: "none",
+    VariableAggregation.SUM: "sum",
+    VariableAggregation.MEAN: "mean",
+    VariableAggregation.ONLY_FIRST_REPLICA: "first",
+}
+
+
 class MirroredStorage(Storage):
     """One copy for all replicas of a worker; replicas that assign meet first.
 
@@ -94,6 +103,10 @@ class MirroredStorage(Storage):
         """Whether a compiled step may write to the value: none that replicas have to meet for."""
         replica = context.state.replica
         return replica is None or replica.num_replicas_in_sync == 1
+
+    def sharing(self) -> str:
+        """How the values that replicas assign become one."""
+        return "own" if self.can_claim() else _SHARING[self._aggregation]
 
     def write(self, value: np.ndarray[Any, Any], mode: str) -> None:
         """Assigns; inside a replica the values of all replicas are aggregated before."""

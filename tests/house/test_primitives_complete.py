@@ -34,9 +34,9 @@ STRUCTURAL = {
     "host": "host_call",
     "control": "call cond while_loop scan",
     # once: an update that the replicas of a worker share; replica_run: the graphs of its replicas;
-    # cross_reduce: `strategy.reduce` inside a trace.
+    # cross_reduce: `strategy.reduce` inside a trace; reduce_bucket: a part of an all_reduce.
     "collective": """all_reduce all_gather reduce_scatter all_to_all broadcast permute
-                     once replica_run cross_reduce""",
+                     once replica_run cross_reduce reduce_bucket""",
     # custom_gradient inside a trace: a graph with a gradient of its own.
     "custom": "custom_call",
     # TensorArray's writes, which lengthen the array where a loop does not know its size.

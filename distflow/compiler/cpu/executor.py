@@ -47,6 +47,12 @@ class CpuExecutable(Executable):
             for v in node.inputs
         }  # fmt: skip
         self._assigned = [i for i, v in enumerate(graph.inputs) if v.resource and v in assigned]
+        # Assigned nowhere but by direct writes, which may go to memory in a replica, too.
+        through_storage = {
+            node.inputs[0] for node in graph.nodes
+            if node.primitive.name == "assign_variable" and not node.attributes.get("direct")
+        }  # fmt: skip
+        self._direct = {i for i in self._assigned if graph.inputs[i] not in through_storage}
         self._writes = touches_variables(graph.nodes)
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
@@ -76,7 +82,8 @@ class CpuExecutable(Executable):
         ])  # fmt: skip
         claimed = tuple([
             i for i in self._assigned
-            if fixed[i] is not None and getattr(inputs[i].storage, "can_claim", _never)()
+            if fixed[i] is not None
+            and (i in self._direct or getattr(inputs[i].storage, "can_claim", _never)())
         ])  # fmt: skip
         key = shapes, claimed, isa.current()
         with self._lock:
@@ -114,7 +121,8 @@ class _Runs:
         try:
             return program(inputs)
         finally:
-            self._free.append(program)
+            if program.is_free:
+                self._free.append(program)
 
 
 def explain(graph: Graph, shapes: Sequence[Shape | None] | None = None) -> list[str]:

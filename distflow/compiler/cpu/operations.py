@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -78,6 +79,17 @@ class Host(Operation):
     keeps: bool = False
 
     @property
+    def undoes_itself(self) -> bool:
+        """Whether it leaves variables as they were when it fails: the program of a lone replica."""
+        graphs = self.node.attributes.get("graphs", ())
+        return self.node.primitive.name == "replica_run" and len(graphs) == 1
+
+    @property
+    def has_order(self) -> bool:
+        """Whether it keeps its place among the effects of the program."""
+        return self.checks is None and bool(self.node.effect)
+
+    @property
     def node(self) -> Node:
         """The node that it runs."""
         return self.nodes[0]
@@ -88,3 +100,37 @@ class Host(Operation):
         return self.checks is not None or self.node.primitive.name not in (
             "read_variable", "assign_variable",
         )  # fmt: skip
+
+
+@dataclass(eq=False)
+class Departure(Host):
+    """Hands a bucket of arrays to the replica's communication, and goes on.
+
+    Attributes:
+      inside: operands that their makers write into the bucket itself; the others are copied.
+      is_early: whether it should leave in the midst of native work.
+    """
+
+    inside: set[Value] = field(default_factory=set)
+    is_early: bool = False
+
+    @property
+    def num_elements(self) -> list[int]:
+        """Elements of each operand."""
+        return [math.prod(d or 0 for d in v.shape) for v in self.node.inputs]
+
+
+@dataclass(eq=False)
+class Arrival(Host):
+    """Waits until a bucket holds the sums.
+
+    Attributes:
+      departure: that of the bucket.
+    """
+
+    departure: Departure | None = None
+
+    @property
+    def has_order(self) -> bool:
+        """It follows its departure, and other arrivals; nothing else need wait for it."""
+        return False

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import cluster, loop_code, loops, memory, parts, table
-from distflow.compiler.cpu.operations import Host, Native, Operation, Place
+from distflow.compiler.cpu import buckets, cluster, loop_code, loops, memory, parts, table
+from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
 from distflow.compiler.cpu.state import KEEPING, Variables, resources_of
@@ -65,17 +65,21 @@ class Plan:
         # Roots and scratch buffers, as in `offsets`, that keep their memory all the time.
         self.staying: set[Any] = set()
         self.operations = self._operations()
+        # Where values lie within their bucket: (departure, byte).
+        self.in_buckets = buckets.places(self)
         written = self.variables.written
-        found, fails_late = schedule(self.operations, written)
+        found, early = schedule(self.operations, written)
         self.segments, self._spans = found.segments, found.spans
         hosts = [host for segment in self.segments for host in segment.host]
         self.undone: list[Value] = resources_of([h.node for h in hosts if h.checks is None])
         writing = [i for i, h in enumerate(hosts) if resources_of([h.node])]
         # A loop whose body writes may fail in a later turn.
-        if not (writing and any(h.can_fail for h in hosts[writing[0] :])):
+        if writing:
+            first = writing[0]
+            after = hosts[first + 1 if hosts[first].undoes_itself else first :]
+        if not (writing and any(h.can_fail for h in after)):
             self.undone = []
-        if fails_late:
-            self.undone = list({*self.undone, *written})
+        self.undone = list(dict.fromkeys([*self.undone, *(v for v in graph.inputs if v in early)]))
         self.fresh = self._fresh()
         self.offsets, self.arena_bytes = self._lay_out()
 
@@ -134,15 +138,17 @@ class Plan:
                 continue
             (node,) = unit.nodes
             kernel = kernels[node]
-            if kernel is None:
+            if kernel is None and buckets.is_bucket(node, self):
+                operations += self._bucket(node)
+            elif kernel is None:
                 nested = NESTED.get(node.primitive.name)
                 made = nested(self, node) if nested else self.reasons[node]
                 operations.append(self._host(node, made) if isinstance(made, str) else made)
-                continue
-            native = self._native(node, kernel)
-            operations.append(native)
-            if native.is_checked:
-                operations.append(Host([node], [], [], "check of indices", "", native))
+            else:
+                native = self._native(node, kernel)
+                operations.append(native)
+                if native.is_checked:
+                    operations.append(Host([node], [], [], "check of indices", "", native))
         return operations
 
     def _kernel(self, node: Node) -> Kernel | None:
@@ -243,6 +249,19 @@ class Plan:
             f"numpy: {node.primitive.name} ({reason})", reason, None, keeps(node),
         )  # fmt: skip
 
+    def _bucket(self, node: Node) -> list[Operation]:
+        reads = [self.memory_of(v) for v in node.inputs if v not in self.constants]
+        label = f"bucket {node.attributes['number'] + 1} of {node.attributes['count']}"
+        departure = Departure(
+            [node], list(dict.fromkeys(reads)), [], f"communication: {label} leaves",
+            is_early=bool(node.attributes["early"]),
+        )  # fmt: skip
+        arrival = Arrival(
+            [node], [], list(node.outputs), f"communication: wait for {label}",
+            departure=departure,
+        )  # fmt: skip
+        return [departure, arrival]
+
     def _target(self, value: Value) -> Place:
         """Returns where a loop writes a value."""
         if value in self.parts:
@@ -275,7 +294,7 @@ class Plan:
                 last[v] = max(last.get(v, 0), end)
             if isinstance(operation, Native):
                 for v in operation.writes:
-                    if v not in self.fresh and v not in self.variables.written:
+                    if not (v in self.fresh or v in self.variables.written or v in self.in_buckets):
                         made[v] = operation
                         last[v] = max(last.get(v, 0), end)
         forever = max((end for _, end in self._spans.values()), default=0)
@@ -299,10 +318,15 @@ class Plan:
                     stays = scratch.zeroed or checked or (operation, i) in self.staying
                     life = (0, forever) if stays else (start, end)
                     buffers[operation, i] = memory.Buffer(scratch.num_bytes, *life)
+            elif isinstance(operation, Departure):
+                # A transport may still read it when the step has failed.
+                buffers[operation] = memory.Buffer(buckets.num_bytes(operation), 0, forever)
         offsets, size = memory.lay_out(list(buffers.values()))
         found: dict[Any, int] = dict(zip(buffers, offsets))
         for v in made:
             found[v] = found[_last(shares, v)]
+        for v, (departure, byte) in self.in_buckets.items():
+            found[v] = found[departure] + byte
         return found, size
 
     def _shares(self, made: dict[Value, Native], last: dict[Value, int]) -> dict[Value, Value]:

@@ -16,12 +16,12 @@ from numpy.lib.stride_tricks import as_strided
 
 from distflow.compiler.cpu import task, threads
 from distflow.compiler.cpu.looping import add_loop
-from distflow.compiler.cpu.operations import Host, Native
+from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.scan_plan import Loop
 from distflow.compiler.cpu.streams import Streams
 from distflow.compiler.cpu.views import View
-from distflow.core import variable
+from distflow.core import context, variable
 from distflow.graph.ir import Node, Value
 
 # (word, offset in bytes): where the address of a value goes, and what is added to it.
@@ -123,16 +123,26 @@ class Program:
             for v in plan.fresh
         ]  # fmt: skip
         self._seen: dict[int, int] = {}
+        # Buckets that have left in this call and have not arrived.
+        self._under_way: dict[Departure, Any] = {}
         self._host = [
             [(host, self._host_runner(host)) for host in segment.host] for segment in plan.segments
         ]
         # What a host operation waits for may itself wait for the lock: those go without.
-        waiting = any(host.keeps for segment in plan.segments for host in segment.host)
+        waiting = any(
+            host.keeps or isinstance(host, Departure)
+            for segment in plan.segments for host in segment.host
+        )  # fmt: skip
         self._locks = bool(plan.variables.written) and not waiting
         self._undone = [position[v] for v in plan.undone]
         self._results = [self._reader(v, hold=True) for v in plan.graph.outputs]
 
     # -- running --
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its memory may be used again: nothing of a call that failed is under way."""
+        return not self._under_way
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Returns the results for inputs of the plan's shapes."""
@@ -195,6 +205,9 @@ class Program:
                             done.append(host)
                             run(arrays, inputs)
             except _Surprise as surprise:
+                for pending in self._under_way.values():
+                    pending.wait()
+                self._under_way.clear()
                 return self._by_references(done, surprise, arrays, inputs)
         except BaseException:
             for storage, value in saved:
@@ -272,7 +285,48 @@ class Program:
             return lambda arrays, inputs: np.array(_seen(arrays[memory].reshape(-1), view))
         return lambda arrays, inputs: _seen(arrays[memory].reshape(-1), view)
 
+    def _departure(self, host: Departure) -> Callable[[dict[Value, Any], Any], None]:
+        """Returns a function that lets a bucket leave, after what its makers left elsewhere."""
+        dtype = host.node.inputs[0].dtype.numpy
+        offset = self.plan.offsets[host]
+        counts = host.num_elements
+        size = sum(counts) * dtype.itemsize
+        flat = self._arena[offset : offset + size].view(dtype)
+        copies, start = [], 0
+        for v, count in zip(host.node.inputs, counts):
+            if v not in host.inside:
+                part = flat[start : start + count].reshape(self.plan.shapes.of(v))
+                copies.append((part, self._reader(v, hold=False)))
+            start += count
+        names = ("op", "number", "count")
+        op, number, of = (host.node.attributes[name] for name in names)
+
+        def run(arrays: dict[Value, Any], inputs: Any) -> None:
+            for part, read in copies:
+                part[...] = read(arrays, inputs)
+            replica = context.state.replica
+            if replica is not None:
+                self._under_way[host] = replica.start_bucket(flat, op, number, of)
+
+        return run
+
+    def _arrival(self, host: Arrival) -> Callable[[dict[Value, Any], Any], None]:
+        departure = host.departure
+        assert departure is not None
+
+        def run(arrays: dict[Value, Any], inputs: Any) -> None:
+            pending = self._under_way.get(departure)
+            if pending is not None:
+                pending.wait()
+                del self._under_way[departure]
+
+        return run
+
     def _host_runner(self, host: Host) -> Callable[[dict[Value, Any], Any], None]:
+        if isinstance(host, Departure):
+            return self._departure(host)
+        if isinstance(host, Arrival):
+            return self._arrival(host)
         if host.checks is not None:
             kernel: Any = host.checks.kernel
             number = kernel.bounds - len(host.checks.operands)

@@ -11,12 +11,14 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from distflow.compiler.cpu.operations import Host, Native, Operation
+from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native, Operation
 from distflow.compiler.cpu.task import Call
 from distflow.graph.ir import Value
 
 # Nanoseconds of work of a phase below which one thread does all of it.
 _FOR_ONE_THREAD = 3_000
+# Nanoseconds of work after which a bucket of gradients need not leave before the rest is done.
+_WORTH_LEAVING_EARLY = 100_000
 
 
 @dataclass
@@ -40,8 +42,8 @@ class Schedule:
     spans: dict[Operation, tuple[int, int]]
 
 
-def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Schedule, bool]:
-    """Returns when operations run, and whether a failure can come after variables were written.
+def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Schedule, set[Value]]:
+    """Returns when operations run, and the variables that are written before a failure may come.
 
     Args:
       operations: each after those that make what it reads.
@@ -52,6 +54,7 @@ def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Sche
     segment: dict[int, int] = {}
     last_phase: dict[int, int] = {}
     segments: list[Segment] = [Segment()]
+    leaving: dict[int, list[tuple[int, Host]]] = {}
     previous = 0
 
     def at(number: int) -> Segment:
@@ -65,10 +68,16 @@ def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Sche
         hosts = [segment[j] for j in waits[i] if isinstance(operations[j], Host)]
         if isinstance(operation, Host):
             number = max([*(segment[j] for j in natives), *hosts], default=0)
-            if operation.checks is None and operation.node.effect:
+            if operation.has_order:
                 number = previous = max(number, previous)
             segment[i] = number
-            at(number).host.append(operation)
+            before = at(number).host
+            if isinstance(operation, Departure) and all(isinstance(o, Arrival) for o in before):
+                # It may leave before the segment's native work is done.
+                phase = max([last_phase[j] + 1 for j in natives if segment[j] == number], default=0)
+                leaving.setdefault(number, []).append((phase, operation))
+            else:
+                at(number).host.append(operation)
             continue
         assert isinstance(operation, Native)
         number = max([*(segment[j] for j in natives), *(s + 1 for s in hosts)], default=0)
@@ -80,7 +89,31 @@ def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Sche
             while len(phases) <= first + k:
                 phases.append([])
             phases[first + k].append((operation, call))
+    segments = [
+        part for number, whole in enumerate(segments) for part in _cut(whole, leaving.get(number))
+    ]
     return Schedule(segments, _spans(segments)), late
+
+
+def _cut(whole: Segment, leaving: list[tuple[int, Host]] | None) -> list[Segment]:
+    """Returns a segment in parts, so that what leaves early does so between them."""
+    if not leaving:
+        return [whole]
+    parts: list[Segment] = []
+    at_end: list[Host] = []
+    start = 0
+    for phase, departure in leaving:
+        assert isinstance(departure, Departure)
+        phase = max(phase, start)  # they leave in their order
+        rest = sum(call.work for calls in whole.phases[phase:] for _, call in calls)
+        if at_end or not departure.is_early or rest < _WORTH_LEAVING_EARLY:
+            at_end.append(departure)
+        elif phase == start and parts:
+            parts[-1].host.append(departure)
+        else:
+            parts.append(Segment(whole.phases[start:phase], [departure]))
+            start = phase
+    return [*parts, Segment(whole.phases[start:], [*at_end, *whole.host])]
 
 
 def _waits(operations: Sequence[Operation], written: set[Value]) -> list[set[int]]:
@@ -92,7 +125,7 @@ def _waits(operations: Sequence[Operation], written: set[Value]) -> list[set[int
             if v in written:
                 readers.setdefault(v, []).append(i)
     waits: list[set[int]] = []
-    effect = -1
+    effect = arrival = -1
     for i, operation in enumerate(operations):
         needed = {
             made[v] for v in operation.reads if v in made and v not in written
@@ -102,7 +135,12 @@ def _waits(operations: Sequence[Operation], written: set[Value]) -> list[set[int
         if isinstance(operation, Host):
             if operation.checks is not None:
                 needed.add(operations.index(operation.checks))
-            elif operation.node.effect:
+            elif isinstance(operation, Arrival):
+                assert operation.departure is not None
+                needed.add(operations.index(operation.departure))
+                needed |= {arrival} if arrival >= 0 else set()
+                arrival = i
+            elif operation.has_order:
                 needed |= {effect} if effect >= 0 else set()
                 effect = i
         waits.append(needed - {i})
@@ -111,8 +149,8 @@ def _waits(operations: Sequence[Operation], written: set[Value]) -> list[set[int
 
 def _order_writes_last(
     operations: Sequence[Operation], waits: list[set[int]], written: set[Value]
-) -> bool:
-    """Lets writes of variables wait for all that can fail; returns whether some cannot.
+) -> set[Value]:
+    """Lets writes of variables wait for all that can fail; returns the variables that cannot.
 
     A step that fails must leave the variables as they were.
     """
@@ -121,22 +159,20 @@ def _order_writes_last(
     ]
     failing = [i for i, o in enumerate(operations) if isinstance(o, Host) and o.can_fail]
     if not writers or not failing:
-        return False
-    after = _after(waits, writers)
+        return set()
+    # Something that can fail needs what they write, too: the state of random numbers, say.
+    needed = _needed(waits, failing)
     for i in writers:
-        waits[i].update(j for j in failing if j not in after)
-    return any(j in after for j in failing)
+        if i not in needed:
+            waits[i].update(failing)
+    return {v for i in writers if i in needed for v in operations[i].writes if v in written}
 
 
-def _after(waits: Sequence[set[int]], starts: Sequence[int]) -> set[int]:
-    """Returns the operations that wait for one of some, directly or not, and these themselves."""
-    followers: list[list[int]] = [[] for _ in waits]
-    for i, needed in enumerate(waits):
-        for j in needed:
-            followers[j].append(i)
-    found, open_ = set(starts), list(starts)
+def _needed(waits: Sequence[set[int]], ends: Sequence[int]) -> set[int]:
+    """Returns the operations that some wait for, directly or not, and these themselves."""
+    found, open_ = set(ends), list(ends)
     while open_:
-        for i in followers[open_.pop()]:
+        for i in waits[open_.pop()]:
             if i not in found:
                 found.add(i)
                 open_.append(i)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from distflow.compiler.passes.dead import narrow, remove_dead
 from distflow.compiler.passes.dedup import share_equal
@@ -11,11 +11,11 @@ from distflow.compiler.passes.inline import inline
 from distflow.compiler.passes.simplify import simplify
 from distflow.compiler.passes.state import forward_reads, lower_updates
 from distflow.compiler.passes.trail import Trail
-from distflow.graph.ir import Graph, Node
+from distflow.graph.ir import Graph, Node, Value
 from distflow.graph.verify import verify
 
 # In order; each takes a Graph and returns one that means the same, or the same one.
-PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+PASSES: tuple[tuple[str, Callable[..., Graph]], ...] = (
     ("remove_dead", remove_dead),
     ("inline", inline),
     ("lower_updates", lower_updates),
@@ -32,7 +32,7 @@ FOR_OWNED = frozenset({"lower_updates", "forward_reads"})
 _MOST_ROUNDS = 4
 
 
-def optimize(graph: Graph, owned: bool = True) -> Graph:
+def optimize(graph: Graph, owned: bool | Collection[Value] = True) -> Graph:
     """Returns an equal, leaner graph; verifies it before the first pass and after each.
 
     With DISTFLOW_PRINT_PASSES it logs what each pass (or each of the named ones) changes.
@@ -40,7 +40,8 @@ def optimize(graph: Graph, owned: bool = True) -> Graph:
     Args:
       graph: a finished graph; it stays as it is.
       owned: the variables among its inputs will be different ones, and each gives back what was
-        written to it (`Storage.reads_back`): neither aliases nor aggregates of replicas.
+        written to it (`Storage.sharing`): neither aliases nor aggregates of replicas. Or those of
+        them that are so.
     """
     checked: set[Node] = set()
     verify(graph, checked)
@@ -50,7 +51,8 @@ def optimize(graph: Graph, owned: bool = True) -> Graph:
         for name, run in PASSES:
             if name in FOR_OWNED and not owned:
                 continue
-            before, graph = graph, run(graph)
+            before = graph
+            graph = run(graph, owned) if name in FOR_OWNED and owned is not True else run(graph)
             if graph is not before:
                 verify(graph, checked)
                 trail.note(name, before, graph)

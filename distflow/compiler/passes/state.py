@@ -6,7 +6,7 @@ no two operands are the same variable, and a read gives what was written last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from distflow.base import dtypes
 from distflow.compiler.passes.rebuild import Rebuild, fits, is_static
@@ -16,16 +16,23 @@ from distflow.graph.ir import Graph, Node, Value, leaves_variables, subgraphs
 _COMBINE = {"add": "add", "sub": "sub"}
 
 
-def forward_reads(graph: Graph) -> Graph:
+def forward_reads(graph: Graph, owned: Collection[Value] | None = None) -> Graph:
     """Reads a variable once between writes, and not at all where it is known what was written.
 
     Host calls and collectives may touch any variable; bodies of control flow those that they
     write among the node's operands.
+
+    Args:
+      graph: a program.
+      owned: its variables that are its own; None: all.
     """
     new = Rebuild(graph)
     known: dict[Value, Value] = {}
     for node in graph.nodes:
         node = new.adopt(node)
+        if owned is not None and _reads_or_writes(node) and node.inputs[0] not in owned:
+            new.keep(node)
+            continue
         if node.primitive is read_variable:
             (variable,), (result,) = node.inputs, node.outputs
             if variable in known and fits(known[variable], result):
@@ -39,7 +46,7 @@ def forward_reads(graph: Graph) -> Graph:
                 known[variable] = value
             else:
                 known.pop(variable, None)
-        elif node.effect in ("write", "order") and not leaves_variables(node):
+        elif node.effect in ("write", "order") and not _leaves_variables(node):
             written = _written(node)
             if written is None:
                 known.clear()
@@ -48,6 +55,17 @@ def forward_reads(graph: Graph) -> Graph:
                     known.pop(variable, None)
         new.keep(node)
     return new.finish()
+
+
+def _reads_or_writes(node: Node) -> bool:
+    return node.primitive is read_variable or node.primitive is assign_variable
+
+
+def _leaves_variables(node: Node) -> bool:
+    """Whether a node with an effect touches no variable: reductions over replicas do not."""
+    if node.primitive.name in ("all_reduce", "reduce_bucket"):
+        return True
+    return leaves_variables(node)
 
 
 def _written(node: Node) -> set[Value] | None:
@@ -59,18 +77,20 @@ def _written(node: Node) -> set[Value] | None:
     return variables if variables and subgraphs(node.attributes) else None
 
 
-def lower_updates(graph: Graph) -> Graph:
+def lower_updates(graph: Graph, owned: Collection[Value] | None = None) -> Graph:
     """Writes v += x and v -= x as read, add or sub, and assign: one form for plans in place."""
     new = Rebuild(graph)
     for node in graph.nodes:
         node = new.adopt(node)
-        if node.primitive is not assign_variable or not _is_sum(node):
+        foreign = owned is not None and node.inputs and node.inputs[0] not in owned
+        if node.primitive is not assign_variable or foreign or not _is_sum(node):
             new.keep(node)
             continue
         variable, value = node.inputs
         old = new.add(read_variable.name, variable)
         total = new.add(_COMBINE[node.attributes["mode"]], old, value)
-        new.keep(Node(assign_variable, (variable, total), (), {"mode": "assign"}, node.origin))
+        attributes = {**node.attributes, "mode": "assign"}
+        new.keep(Node(assign_variable, (variable, total), (), attributes, node.origin))
     return new.finish()
 
 
