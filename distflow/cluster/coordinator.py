@@ -7,6 +7,7 @@ what it must know.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from typing import Any
@@ -16,11 +17,26 @@ import grpc
 from distflow.base import errors
 from distflow.cluster import rendezvous
 from distflow.cluster.membership import Membership
+from distflow.cluster.spec import split_address
 from distflow.protos import cluster_pb2 as pb
 
 SERVICE = "distflow.cluster.Membership"
 MAX_WAIT_SECONDS = 1.0  # a worker asks again, which is a sign of life
 TICK_SECONDS = 0.05  # how often a waiting call looks at the clock
+
+
+def host_coordinator(address: str, bounds: tuple[int, int], *, token: str | None) -> Coordinator:
+    """Starts the coordinator of a job without a launcher in this process, until it ends.
+
+    Started again at the same address (in the process that replaces this one) it learns from the
+    workers what it must know.
+    """
+    host, port = split_address(address, "DISTFLOW_COORDINATOR")
+    # A name of this host may resolve late or to an address of outside (a Service): listen on all.
+    listen = host if rendezvous.is_loopback(host) else "0.0.0.0"
+    coordinator = Coordinator(Membership(*bounds), host=listen, port=port or 0, token=token)
+    atexit.register(coordinator.close)
+    return coordinator
 
 
 class Coordinator:

@@ -55,7 +55,7 @@ class Member:
             ],
         )
         self._stop = threading.Event()
-        self._status = (0, 0)  # generation, position
+        self._status = (0, 0, "")  # generation, position, donor
 
     def join(
         self,
@@ -78,7 +78,7 @@ class Member:
           A reply with a generation, or with donors, or that the job has finished.
 
         Raises:
-          UnavailableError: if there is no generation in time; says what was waited for.
+          WorkerLateError: if there is no generation in time; says what was waited for.
           PermissionDeniedError, NumericMismatchError, AlreadyExistsError: if refused for good.
         """
         request = pb.JoinRequest(
@@ -99,7 +99,7 @@ class Member:
                 time.sleep(RETRY_SECONDS)
             elapsed = time.monotonic() - start
             if elapsed >= timeout_seconds:
-                raise errors.UnavailableError(
+                raise errors.WorkerLateError(
                     errors.message(
                         "elastic job",
                         f"a generation with {self.description} within {timeout_seconds:g} s "
@@ -119,9 +119,9 @@ class Member:
         with contextlib.suppress(grpc.RpcError):
             self._call("Leave", request, pb.LeaveReply, seconds=1.0)
 
-    def status(self, generation: int, position: int) -> None:
+    def status(self, generation: int, position: int, donor: str) -> None:
         """Sets what the signs of life say."""
-        self._status = (generation, position)
+        self._status = (generation, position, donor)
 
     def start_beating(self) -> None:
         """Gives a sign of life every BEAT_SECONDS from a thread of its own, until `close`."""
@@ -134,8 +134,10 @@ class Member:
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            generation, position = self._status
-            request = pb.BeatRequest(id=self.id, generation=generation, position=position)
+            generation, position, donor = self._status
+            request = pb.BeatRequest(
+                id=self.id, generation=generation, position=position, donor=donor
+            )
             try:
                 reply = self._call("Beat", request, pb.BeatReply, seconds=2.0)
             except (grpc.RpcError, ValueError):

@@ -8,6 +8,7 @@ know. Training data never comes here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from distflow.base import errors
@@ -67,10 +68,13 @@ class Membership:
         self._gone.discard(member.id)
         self._ended_slots.discard(member.slot)
         if member.generation > self.number:
-            self._learn(request)
+            self._learn(member.generation, request.known)
         if member.generation == self.number:
+            self._order(request.known)
             self._suspects |= set(request.suspects) & {m.id for m in self._current}
         self._suspects.discard(member.id)
+        if self._is_unneeded(member.id):
+            return
         before = self._candidates.get(member.id)
         if before is None or before.member != member:
             self._changed_at = now
@@ -79,6 +83,13 @@ class Membership:
 
     def beat(self, request: pb.BeatRequest, now: float) -> pb.BeatReply:
         """Notes a sign of life; returns what the member should know."""
+        if request.generation > self.number:
+            # After a restart: so nobody starts the job anew while its members train.
+            self._learn(request.generation, [])
+        unknown = all(m.id != request.id for m in self._current)
+        if self._is_rebuilding and request.generation == self.number and unknown:
+            self._current.append(pb.Member(id=request.id, donor=request.donor))
+            self._gone.discard(request.id)
         self._heard_at[request.id] = now
         self._positions[request.id] = request.position
         return pb.BeatReply(generation=self.number, is_awaited=bool(self._admissible(now)))
@@ -104,14 +115,16 @@ class Membership:
 
     def reply(self, identity: bytes, now: float) -> pb.JoinReply | None:
         """Returns the answer to a worker that asked to join, None while there is none."""
-        if self.is_finished and not any(m.id == identity for m in self._current):
+        if self._is_unneeded(identity):
             return pb.JoinReply(is_finished=True)
         mine = self._candidates.get(identity)
         formed = next((m for m in self._current if m.id == identity), None)
         if mine is not None and formed is not None and formed.address == mine.member.address:
             return pb.JoinReply(generation=self._generation())
         if mine is not None and self._is_far_behind(mine.member):
-            donors = [m for m in self._current if m.id not in self._gone | self._suspects]
+            donors = [
+                m for m in self._current if m.donor and m.id not in self._gone | self._suspects
+            ]
             return pb.JoinReply(donors=donors) if donors else None
         if self._try_to_form(now):
             return self.reply(identity, now)
@@ -131,7 +144,9 @@ class Membership:
 
     def _try_to_form(self, now: float) -> bool:
         ready = self._ready(now)
-        if len(ready) < max(self.min_workers, 1) or self._missing(now):
+        # Some have come to the end: for what is left of the last step any number will do.
+        least = 1 if self.is_finished else max(self.min_workers, 1)
+        if len(ready) < least or self._missing(now):
             return False
         settling = self._is_rebuilding or (self.number == 0 and not self._started_slots)
         settling = settling and len(ready) < self.max_workers
@@ -185,6 +200,9 @@ class Membership:
             return []
         return [m for m in self._ready(now) if m.id not in current]
 
+    def _is_unneeded(self, identity: bytes) -> bool:
+        return self.is_finished and all(m.id != identity for m in self._current)
+
     def _is_far_behind(self, member: pb.Member) -> bool:
         if any(m.id == member.id and m.address == member.address for m in self._current):
             return False
@@ -196,12 +214,18 @@ class Membership:
     def _generation(self) -> pb.Generation:
         return pb.Generation(number=self.number, members=self._current)
 
-    def _learn(self, request: pb.JoinRequest) -> None:
+    def _learn(self, number: int, known: Sequence[bytes]) -> None:
         """Takes over the generation that a member knows, after this coordinator was restarted."""
-        self.number = request.member.generation
-        self._current = [pb.Member(id=identity) for identity in request.known]
+        self.number = number
+        self._current = [pb.Member(id=identity) for identity in known]
         self._suspects = set()
         self._is_rebuilding = True
+
+    def _order(self, known: Sequence[bytes]) -> None:
+        """Completes and orders what signs of life have told of the generation."""
+        if self._is_rebuilding:
+            present = {member.id: member for member in self._current}
+            self._current = [present.get(identity, pb.Member(id=identity)) for identity in known]
 
     def _refuse_second_of_slot(self, member: pb.Member, now: float) -> None:
         for identity, candidate in self._candidates.items():

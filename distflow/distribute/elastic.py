@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, flags, log
-from distflow.cluster import EnvironmentClusterResolver, client, faults
+from distflow.cluster import EnvironmentClusterResolver, client, coordinator
 from distflow.cluster.member import Member
-from distflow.comm import Communicator
+from distflow.comm import Communicator, faults
 from distflow.core import context as core_context
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute import uncaught
@@ -382,6 +382,8 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
         )
     if _job is None:
         uncaught.install(exits=True)
+        if environment.hosts_coordinator:
+            coordinator.host_coordinator(environment.coordinator, bounds, token=environment.token)
         _job = ElasticJob(
             Member(environment.coordinator, token=environment.token, slot=environment.rank),
             Settings(

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors
-from distflow.cluster import faults
 from distflow.cluster.member import Member
-from distflow.comm import Communicator, Placement, buckets
+from distflow.comm import Communicator, Placement, buckets, faults
 from distflow.comm.transport import grpc
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
@@ -132,7 +131,7 @@ def form(
 
     Raises:
       JobFinished: if nobody needs this worker any more.
-      UnavailableError: if there are too few workers for too long.
+      WorkerLateError: if there are too few workers for too long.
     """
     generation, known = (last.number, [m.id for m in last.members]) if last else (0, [])
     while True:
@@ -204,6 +203,7 @@ def _bring_level(
             group.transport.send(rank, _STATE_TAG, b"", parts=_framed(meta, parts))
         elif group.rank == rank:
             frame = group.transport.recv(giver, timeout_seconds=settings.timeout_seconds, what=what)
+            faults.reach("state-receive", standing.position)
             return _read_state(group, giver, frame)
     if group.rank in ahead:
         group.transport.flush(timeout_seconds=settings.timeout_seconds, what=what)

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from distflow.base import errors, log
-from distflow.cluster import faults
 from distflow.cluster.member import Member
-from distflow.comm import Communicator
+from distflow.comm import Communicator, faults
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_donor import Donor, fetch_from_any
 from distflow.distribute.elastic_group import (
@@ -212,7 +211,7 @@ class ElasticJob:
 
     def _tell(self) -> None:
         number = self._last.number if self._last is not None else 0
-        self.member.status(number, self.position)
+        self.member.status(number, self.position, self._donor.address)
 
     def _check(self) -> None:
         if self.is_leaving:

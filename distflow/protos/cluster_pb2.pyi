@@ -153,14 +153,16 @@ class JoinReply(_message.Message):
     def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., donors: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., waiting_for: _Optional[str] = ..., is_finished: _Optional[bool] = ...) -> None: ...
 
 class BeatRequest(_message.Message):
-    __slots__ = ("id", "generation", "position")
+    __slots__ = ("id", "generation", "position", "donor")
     ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    DONOR_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     generation: int
     position: int
-    def __init__(self, id: _Optional[bytes] = ..., generation: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
+    donor: str
+    def __init__(self, id: _Optional[bytes] = ..., generation: _Optional[int] = ..., position: _Optional[int] = ..., donor: _Optional[str] = ...) -> None: ...
 
 class BeatReply(_message.Message):
     __slots__ = ("generation", "is_awaited")

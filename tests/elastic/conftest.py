@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from distflow.cluster.coordinator import Coordinator
+from distflow.cluster.membership import Membership
+
 JOB = Path(__file__).with_name("elastic_job.py")
 ROOT = Path(__file__).parents[2]
 DEADLINE = 100.0
@@ -105,3 +108,87 @@ def golden():
         return found[kind, steps]
 
     return get
+
+
+class Workers:
+    """Workers without a launcher, and their coordinator in this process."""
+
+    def __init__(self, folder, low, high):
+        self.folder, self.bounds = folder, (low, high)
+        self.token = "t" * 32
+        self.processes = []
+        self.coordinator = Coordinator(Membership(low, high), token=self.token)
+        self.address = self.coordinator.address
+
+    def start(self, arguments, *, faults="", **environment):
+        slot = len(self.processes)
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
+        variables |= {
+            "DISTFLOW_ELASTIC": ":".join(map(str, self.bounds)), "DISTFLOW_SILENCE": "2",
+            "DISTFLOW_RANK": str(slot), "DISTFLOW_WORLD_SIZE": str(self.bounds[1]),
+            "DISTFLOW_COORDINATOR": self.address, "DISTFLOW_TOKEN": self.token,
+            "DISTFLOW_JOB": "test", "DISTFLOW_LOG_LEVEL": "INFO", "DISTFLOW_FAULT": faults,
+            "PYTHONUNBUFFERED": "1", **environment,
+        }  # fmt: skip
+        with (self.folder / f"worker-{slot}").open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(JOB), *map(str, arguments)], cwd=ROOT, env=variables,
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.processes.append(process)
+        return slot
+
+    def text(self, slot):
+        return (self.folder / f"worker-{slot}").read_text()
+
+    def wait_for(self, slot, pattern):
+        """Returns the match as soon as a line of a worker has it."""
+        over = time.monotonic() + DEADLINE
+        while time.monotonic() < over:
+            ended = self.processes[slot].poll() is not None
+            found = re.search(pattern, self.text(slot), re.MULTILINE)
+            if found:
+                return found
+            if ended:
+                break
+            time.sleep(0.01)  # there is nothing to wait on: the worker writes to a file
+        raise AssertionError(f"worker {slot}: no {pattern!r} in\n{self.text(slot)}")
+
+    def at_step(self, slot, step):
+        self.wait_for(slot, rf"^step {step} pid")
+        return self.processes[slot].pid
+
+    def restart_coordinator(self):
+        port = int(self.address.rpartition(":")[2])
+        self.coordinator = Coordinator(Membership(*self.bounds), port=port, token=self.token)
+
+    def end(self, slots):
+        """Returns [(exit code, hash)] of some workers."""
+        codes = [self.processes[slot].wait(DEADLINE) for slot in slots]
+        hashes = [re.findall(r"sha256=(\w+)", self.text(slot)) for slot in slots]
+        return list(zip(codes, (found[0] if found else None for found in hashes)))
+
+    @property
+    def texts(self):
+        return "\n".join(f"--- {i}\n{self.text(i)}" for i in range(len(self.processes)))
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self.coordinator.close(0.0)
+
+
+@pytest.fixture
+def workers(tmp_path):
+    """Makes workers with a coordinator in this process: workers(low, high)."""
+    made = []
+
+    def make(low, high):
+        made.append(Workers(tmp_path, low, high))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

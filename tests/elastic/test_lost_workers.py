@@ -27,3 +27,54 @@ def test_a_killed_worker_that_is_started_again_ends_with_the_same_bits(elastic, 
     code, hashes = run.end()
     assert code == 0, run.text
     assert hashes == [golden(kind, STEPS)] * 3, run.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_worker_is_left_behind_and_comes_back(elastic, golden, kind):
+    run = elastic(["-n", 3, "--elastic", "2:4"], [kind, STEPS, 0.3])
+    worker = run.at_step(1, 5)
+    os.kill(worker, signal.SIGSTOP)
+    run.at_step(0, 8)
+    os.kill(worker, signal.SIGCONT)
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert hashes == [golden(kind, STEPS)] * 3, run.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_is_asked_to_go_leaves_after_its_step(elastic, golden, kind):
+    run = elastic(["-n", 3, "--elastic", "2:4", "-v"], [kind, STEPS, 0.05])
+    os.kill(run.at_step(2, 5), signal.SIGTERM)
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert hashes == [golden(kind, STEPS)] * 2, run.text
+    run.wait_for("rank 2 ended after .* exit code 143")
+    assert " is lost" not in run.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_is_added_takes_part(elastic, golden, kind):
+    run = elastic(["-n", 2, "--elastic", "2:4"], [kind, STEPS, 0.2])
+    run.at_step(0, 4)
+    os.kill(run.process.pid, signal.SIGUSR1)
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert hashes == [golden(kind, STEPS)] * 3, run.text
+    run.wait_for(r"rank 2\].*generation \d+ .*rank 2 of 3")
+
+
+@pytest.mark.parametrize(
+    "phase",
+    ["before-compute", "before-reduce", "mid-send", "mid-receive", "before-commit", "after-commit"],
+)
+def test_a_worker_that_dies_in_any_phase_changes_nothing(elastic, golden, phase):
+    run = elastic(
+        ["-n", 3, "--elastic", "2:4", "--max-restarts", 0],
+        ["fit", STEPS],
+        faults=f"kill@{phase}:40@1",
+    )
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert hashes == [golden("fit", STEPS)] * 2, run.text
+    assert "generation 2 at event 4" in run.text

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, flags, log
+from distflow.comm import faults
 from distflow.comm.transport import base, frames
 from distflow.comm.transport.grpc_channel import (
     DaemonThreads,
@@ -358,6 +359,7 @@ class GrpcTransport(base.Transport):
                 item = assembler.feed(message)
                 self._inbox.heard(peer, len(message) if item is None else 0)
                 if isinstance(item, base.Frame):
+                    faults.reach("mid-receive")
                     if not self._inbox.put(peer, item, wait=True):
                         return
                 elif item is None or item.kind == frames.HEARTBEAT:

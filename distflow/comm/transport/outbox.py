@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from distflow.comm import faults
 from distflow.comm.transport import frames
 
 
@@ -78,6 +79,7 @@ class Outbox:
                     due, chunk = chunk, next(chunks, None)
                     if chunk is None:  # all is copied: the caller's memory is free
                         self._set_free()
+                    faults.reach("mid-send")
                     yield due
                 self._index += 1
                 del item, parts, chunks

@@ -1,0 +1,38 @@
+"""Newcomers: what dies while one comes is replaced, and nobody stops."""
+
+import pytest
+
+pytestmark = [pytest.mark.spawn, pytest.mark.slow]
+
+STEPS = 8
+KILLED = -9
+
+
+def test_a_donor_that_dies_while_it_gives_the_state_is_replaced(workers, golden):
+    job = workers(1, 4)
+    # The first donor is the chief.
+    for _ in range(3):
+        job.start(["fit", STEPS, 0.2], faults="kill@state-transfer:*@0")
+    job.at_step(0, 2)
+    newcomer = job.start(["fit", STEPS])
+    ended = job.end([0, 1, 2, newcomer])
+    assert ended == [(KILLED, None)] + [(0, golden("fit", STEPS))] * 3, job.texts
+
+
+@pytest.mark.parametrize("phase", ["replay", "state-receive"])
+def test_a_newcomer_that_dies_on_the_way_stops_nobody(workers, golden, phase):
+    job = workers(1, 4)
+    for _ in range(2):
+        job.start(["fit", STEPS, 0.2])
+    job.at_step(0, 3)
+    newcomer = job.start(["fit", STEPS], faults=f"kill@{phase}:*")
+    ended = job.end([0, 1, newcomer])
+    assert ended == [(0, golden("fit", STEPS))] * 2 + [(KILLED, None)], job.texts
+
+
+def test_a_newcomer_after_the_end_has_nothing_to_do(workers, golden):
+    job = workers(1, 4)
+    for _ in range(2):
+        job.start(["fit", STEPS])
+    assert job.end([0, 1]) == [(0, golden("fit", STEPS))] * 2, job.texts
+    assert job.end([job.start(["fit", STEPS])]) == [(0, None)], job.texts
