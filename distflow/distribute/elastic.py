@@ -261,15 +261,16 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
     # -- collectives ---------------------------------------------------------------------
 
     def reduce_rows(
-        self, rows: Sequence[list[Any] | None], op: ReduceOp, what: str, like: Any = None
-    ) -> list[np.ndarray[Any, Any]]:
+        self, rows: Sequence[list[Any] | None], op: ReduceOp, what: str, like: Any = None,
+        out: Any = None,
+    ) -> list[np.ndarray[Any, Any]]:  # fmt: skip
         """Returns arrays reduced over all replicas: in a step with the other workers.
 
         Between steps this worker knows the values of all replicas.
         """
         running = self._running
         if running is None:
-            return super().reduce_rows(rows, op, what, like)
+            return super().reduce_rows(rows, op, what, like, out)
         rows = self._of_running(rows)
         if running.group is None:
             present = next((row for row in rows if row is not None), like)
@@ -278,7 +279,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         with _Collective(self._job, running.group):
             faults.reach("before-reduce")
             result = running.group.communicator.all_reduce(
-                leaves, op=COLLECTIVE[op], name=what, like=like
+                leaves, op=COLLECTIVE[op], name=what, like=like, out=out
             )
         if op is ReduceOp.MEAN:
             return [divided(array, result.num_present) for array in result.arrays]

@@ -266,14 +266,20 @@ class Strategy:
         )
 
     def reduce_rows(
-        self, rows: Sequence[list[Any] | None], op: ReduceOp, what: str, like: Any = None
-    ) -> list[np.ndarray[Any, Any]]:
-        """Returns arrays reduced over all replicas: one list of arrays for each local replica."""
+        self, rows: Sequence[list[Any] | None], op: ReduceOp, what: str, like: Any = None,
+        out: Any = None,
+    ) -> list[np.ndarray[Any, Any]]:  # fmt: skip
+        """Returns arrays reduced over all replicas: one list of arrays for each local replica.
+
+        `out` are arrays that may take the result: those of the first replica, say.
+        """
         if self.num_replicas_in_sync == 1 and rows[0] is not None:
             return list(rows[0])
         self.courier.settle()
         leaves = dict(zip(self.local_replicas, rows))
-        result = self._communicator.all_reduce(leaves, op=COLLECTIVE[op], name=what, like=like)
+        result = self._communicator.all_reduce(
+            leaves, op=COLLECTIVE[op], name=what, like=like, out=out
+        )
         if op is ReduceOp.MEAN:
             return [divided(array, result.num_present) for array in result.arrays]
         return result.arrays
@@ -287,7 +293,7 @@ class Strategy:
     ) -> None:
         """Replaces the local replicas' arrays by their reduction over all replicas."""
         rows = [[flat] if counts else None for flat, counts in zip(flats, present)]
-        (total,) = self.reduce_rows(rows, op, what, like=[flats[0]])
+        (total,) = self.reduce_rows(rows, op, what, like=[flats[0]], out=[flats[0]])
         for flat in flats:
             if flat is not total:
                 flat[...] = total
