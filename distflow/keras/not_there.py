@@ -42,7 +42,4 @@ NAMES = {
         standardize_dtype text_dataset_from_directory timeseries_dataset_from_array
         unpack_x_y_sample_weight
     """,
-    "datasets": """
-        boston_housing california_housing cifar10 cifar100 fashion_mnist imdb reuters
-    """,
 }

@@ -1,10 +1,25 @@
-"""Data sets that Keras names: read from local files, never downloaded."""
+"""Data sets that Keras names: read from local files, or downloaded with checksums (pooch)."""
 
 from __future__ import annotations
 
-from distflow.keras.datasets import mnist
-from distflow.keras.not_there import lookup
+from distflow.keras.datasets import (
+    boston_housing,
+    california_housing,
+    cifar10,
+    cifar100,
+    fashion_mnist,
+    imdb,
+    mnist,
+    reuters,
+)
 
-__all__ = ["mnist"]
-
-__getattr__ = lookup("datasets")
+__all__ = [
+    "boston_housing",
+    "california_housing",
+    "cifar10",
+    "cifar100",
+    "fashion_mnist",
+    "imdb",
+    "mnist",
+    "reuters",
+]

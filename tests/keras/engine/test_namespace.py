@@ -4,10 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-import distflow as tf
 from distflow import keras
 from distflow.base import errors
-from distflow.keras.datasets import mnist
 from tests.keras.engine.small_layers import Linear
 
 
@@ -69,35 +67,6 @@ def test_to_categorical_marks_the_class():
 
 def test_normalize_divides_by_the_norm_and_keeps_zeros():
     np.testing.assert_allclose(keras.utils.normalize([[3.0, 4.0], [0, 0]]), [[0.6, 0.8], [0, 0]])
-
-
-def test_mnist_reads_a_file(tmp_path):
-    arrays = {name: np.arange(3, dtype="uint8") for name in ("x_train", "x_test")}
-    arrays |= {name: np.zeros(3, "uint8") for name in ("y_train", "y_test")}
-    np.savez(tmp_path / "m.npz", **arrays)
-    (x, y), (x_test, _) = mnist.load_data(str(tmp_path / "m.npz"))
-    np.testing.assert_array_equal(x, [0, 1, 2])
-    assert (len(y), len(x_test)) == (3, 3)
-
-
-def test_mnist_finds_its_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    (tmp_path / "datasets").mkdir()
-    names = ("x_train", "y_train", "x_test", "y_test")
-    np.savez(tmp_path / "datasets" / "mnist.npz", **{name: np.ones(1) for name in names})
-    assert tf.keras.datasets.mnist.load_data()[0][0] == [1]
-
-
-def test_missing_mnist_says_where_the_file_belongs(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(errors.NotFoundError, match=r"datasets/mnist\.npz, which is not there"):
-        mnist.load_data()
-
-
-def test_damaged_mnist_is_said(tmp_path):
-    (tmp_path / "m.npz").write_bytes(b"nothing")
-    with pytest.raises(errors.DataLossError, match=r"to be an \.npz file with x_train"):
-        mnist.load_data(str(tmp_path / "m.npz"))
 
 
 def test_names_that_are_not_there_yet_say_so():
