@@ -10,6 +10,7 @@ from distflow.base import errors, flags
 from distflow.compiler.cpu.executor import CpuExecutable
 from distflow.compiler.executable import Executable
 from distflow.compiler.forms import Form
+from distflow.compiler.kept import optimized
 from distflow.compiler.numpy_backend import NumpyExecutable
 from distflow.compiler.passes.rounds import PASSES as PASSES
 from distflow.compiler.passes.rounds import optimize as optimize
@@ -37,7 +38,7 @@ def compile_graph(graph: Graph) -> Executable:
         raise errors.invalid("compiler", f"DISTFLOW_EXECUTOR must be one of {known}", repr(name))
     if touches_variables(graph.nodes) and any(v.resource for v in graph.inputs):
         return ByOwnership(graph, EXECUTORS[name])
-    return EXECUTORS[name](optimize(graph))
+    return EXECUTORS[name](optimized(graph))
 
 
 class ByOwnership(Executable):

@@ -16,6 +16,7 @@ import numpy as np
 from distflow.base import errors
 from distflow.compiler.cpu import describe, isa, threads
 from distflow.compiler.cpu.plan import Plan
+from distflow.compiler.cpu.plan_record import planned
 from distflow.compiler.cpu.program import Program
 from distflow.compiler.cpu.shapes import Shape
 from distflow.compiler.executable import Executable
@@ -92,7 +93,7 @@ class CpuExecutable(Executable):
                 self._plans.move_to_end(key)
                 return found
         values = {self.graph.inputs[i] for i in claimed}
-        made = _Runs(Plan(self.graph, shapes, values))
+        made = _Runs(planned(self.graph, shapes, values))
         with self._lock:
             self._plans[key] = made
             if len(self._plans) > _MOST_PLANS:

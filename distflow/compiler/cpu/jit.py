@@ -39,6 +39,9 @@ class Module:
       key: names the code in the cache.
       symbols: the functions that can be looked up.
       code: the object code, or the task that makes it.
+
+    Attributes:
+      name, key, symbols: see above.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Module:
     ):  # fmt: skip
         self.name = name
         self.key = key
-        self._symbols = symbols
+        self.symbols = symbols
         self._code: bytes | backlog.Task | None = code
         self._library: Any = None
 
@@ -86,7 +89,7 @@ class Module:
             assert code is not None
             llvm, global_engine = isa.binding(), _linker()
             builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-            for symbol in self._symbols:
+            for symbol in self.symbols:
                 builder.export_symbol(symbol)
             # The name need only be unique: a module that was forgotten stays linked.
             _counts["linked"] = _counts.get("linked", 0) + 1
@@ -164,6 +167,22 @@ def compile_described(
     return _module(symbols[0], key, target, lambda: symbols, write)
 
 
+def load(key: str, name: str, symbols: Sequence[str]) -> Module | None:
+    """Returns a module by its key (`Module.key`), if this process or the disk has it.
+
+    Args:
+      key, name, symbols: as its attributes were.
+    """
+    with _lock:
+        found = _modules.get(key)
+        folder = store.folder() if found is None else None
+        code = None if folder is None else store.read(folder / key, key)
+        if code is not None:
+            _counts["loaded"] += 1
+            found = _modules[key] = Module(name, key, symbols, code)
+    return found
+
+
 def wait() -> None:
     """Returns when nothing is compiled in the background any more, and all of it is on disk."""
     backlog.wait()
@@ -237,14 +256,15 @@ def _symbols(text: str) -> list[str]:
 
 def _key(text: str, target: isa.Target) -> str:
     digest = hashlib.sha256()
-    for part in (_versions(), target.triple, target.cpu, target.features, text):
+    for part in (versions(), target.triple, target.cpu, target.features, text):
         data = part.encode()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
 
 
 @functools.cache
-def _versions() -> str:
+def versions() -> str:
+    """Returns the versions of what makes code: distflow, llvmlite, LLVM."""
     llvm = isa.binding()
     import llvmlite
 
