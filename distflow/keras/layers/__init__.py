@@ -120,6 +120,26 @@ from distflow.keras.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from distflow.keras.layers.preprocessing.category_encoding import (
+    CategoryEncoding,
+)
+from distflow.keras.layers.preprocessing.discretization import (
+    Discretization,
+)
+from distflow.keras.layers.preprocessing.hashing import (
+    HashedCrossing,
+    Hashing,
+)
+from distflow.keras.layers.preprocessing.normalization import (
+    Normalization,
+)
+from distflow.keras.layers.preprocessing.string_lookup import (
+    IntegerLookup,
+    StringLookup,
+)
+from distflow.keras.layers.preprocessing.text_vectorization import (
+    TextVectorization,
+)
 from distflow.keras.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -163,6 +183,14 @@ from distflow.keras.layers.wrapper import Wrapper
 from distflow.keras.not_there import lookup
 
 __all__ = [
+    "CategoryEncoding",
+    "Discretization",
+    "HashedCrossing",
+    "Hashing",
+    "Normalization",
+    "IntegerLookup",
+    "StringLookup",
+    "TextVectorization",
     "AdaptiveAveragePooling1D",
     "AdaptiveAveragePooling2D",
     "AdaptiveAveragePooling3D",

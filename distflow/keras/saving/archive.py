@@ -12,6 +12,7 @@ from typing import Any
 from distflow.base import errors
 from distflow.keras import serialization
 from distflow.keras.saving import legacy_h5
+from distflow.keras.saving.assets import read_assets, write_assets
 from distflow.keras.saving.files import check_overwrite, written_beside
 from distflow.keras.saving.weights_file import h5py_module, opened, read_state, write_state
 
@@ -49,6 +50,7 @@ def save_model(
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", config)
         archive.writestr("model.weights.h5", weights.getvalue())
+        write_assets(model, archive)
 
 
 def load_model(
@@ -92,6 +94,8 @@ def load_model(
         optimizer.build(model.trainable_variables)
     with opened(path) as file:
         read_state(model, file)
+    with zipfile.ZipFile(path) as archive:
+        read_assets(model, archive)
     return model
 
 
