@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
+
+_NICE = 10
 
 
 class Background:
@@ -42,7 +47,15 @@ class Background:
             raise error
 
     def _run(self, work: Callable[[], None]) -> None:
+        _yield_to_training()
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - raised by the next call
             self._error = error
+
+
+def _yield_to_training() -> None:
+    """Lets this thread have what the threads that train leave, where the system can do that."""
+    with contextlib.suppress(AttributeError, OSError):
+        if sys.platform == "linux":  # elsewhere it would be the whole process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

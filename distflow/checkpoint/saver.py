@@ -46,6 +46,7 @@ class Checkpoint(LateRestored):
         self._root = root
         self._save_counter: Variable | None = None
         self._background = Background()
+        self._copies: dict[str, np.ndarray[Any, Any]] = {}
         if root is not None and not trackable.is_trackable(root):
             raise ValueError(_untrackable("root", root))
         for name, value in sorted(kwargs.items()):
@@ -149,6 +150,8 @@ class Checkpoint(LateRestored):
         values = {key: storages.take(v) for key, v in trackable.variables(nodes).items()}
         if not writes:
             return prefix
+        if options.is_async:
+            values = self._copied(values)
         objects = trackable.to_json(nodes)
         told = {**{name: fact() for name, fact in _FACTS.items()}, **(facts or {})}
 
@@ -163,6 +166,21 @@ class Checkpoint(LateRestored):
         else:
             work()
         return prefix
+
+    def _copied(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Returns copies, in the memory of the save before.
+
+        Without them the next step would copy what is held here, into memory that is new each time.
+        """
+        copies = {}
+        for key, value in values.items():
+            array, copy = np.asarray(value), self._copies.get(key)
+            if copy is None or copy.shape != array.shape or copy.dtype != array.dtype:
+                copy = np.empty_like(array, order="C")
+            np.copyto(copy, array)
+            copies[key] = copy
+        self._copies = copies
+        return copies
 
 
 def _call_back(functions: Sequence[Callable[..., Any]], path: str) -> None:

@@ -6,7 +6,8 @@ number of workers go on with the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,14 +62,23 @@ def on_chief(strategy: Any, what: str, work: Callable[[], Any]) -> Any:
     Raises:
       On the chief what `work` raises; on the others an AbortedError that quotes it.
     """
-    if strategy.num_workers == 1:
-        return work()
-    try:
+    with told_to_others(strategy):
         value = work() if strategy.is_chief else None
-    except Exception as error:
-        strategy.communicator.abort(error)
-        raise
     return strategy.agree(value, what)
+
+
+@contextlib.contextmanager
+def told_to_others(strategy: Any) -> Iterator[None]:
+    """Ends the waiting of other workers when the block fails: they raise an error that quotes it.
+
+    For what one worker does while the others go on to their next collective.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if strategy.num_workers > 1:
+            strategy.communicator.abort(error)
+        raise
 
 
 def newest_reader(strategy: Any, prefixes: Sequence[str]) -> Any:

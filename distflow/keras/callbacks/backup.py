@@ -99,7 +99,8 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Waits for the last backup; removes all, as the run is over."""
-        self._checkpoint.sync()
+        with checkpointing.told_to_others(self.model.distribute_strategy):
+            self._checkpoint.sync()
         if self.delete_checkpoint and self.model.distribute_strategy.is_chief:
             for path in self._paths:
                 layout.remove(path)
@@ -114,13 +115,11 @@ class BackupAndRestore(Callback):
             "replicas": strategy.num_replicas_in_sync,
             "step": int(self.model.optimizer._iterations.numpy()),
         }
-        self._checkpoint.write_as(
-            path,
-            CheckpointOptions(enable_async=True),
-            lambda: self._rotate(path),
-            facts,
-            writes=strategy.is_chief,
-        )
+        options = CheckpointOptions(enable_async=True)
+        with checkpointing.told_to_others(strategy):
+            self._checkpoint.write_as(
+                path, options, lambda: self._rotate(path), facts, writes=strategy.is_chief
+            )
 
     def _rotate(self, path: str) -> None:
         """Removes old backups: the new one is whole."""

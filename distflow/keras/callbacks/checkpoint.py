@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from distflow.base import errors
+from distflow.distribute.checkpointing import told_to_others
 from distflow.distribute.context import get_strategy
 from distflow.keras.callbacks import monitor as watch
 from distflow.keras.callbacks.base import Callback
@@ -32,6 +33,8 @@ class ModelCheckpoint(Callback):
       initial_value_threshold: value that must be improved on first.
 
     Files are written beside their place and renamed, so an interrupted save leaves the old one.
+    Under a strategy all workers may have it: the chief writes, the others wait for it at their next
+    step, DISTFLOW_TIMEOUT seconds at most, and hear of an error.
     """
 
     def __init__(
@@ -104,13 +107,14 @@ class ModelCheckpoint(Callback):
             watch.say(f"\nEpoch {epoch + 1}: saving model to {path}")
         if not is_chief(self.model):
             return
-        folder = os.path.dirname(path)
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-        if self.save_weights_only:
-            self.model.save_weights(path, overwrite=True)
-        else:
-            self.model.save(path, overwrite=True)
+        with told_to_others(self.model.distribute_strategy):
+            folder = os.path.dirname(path)
+            if folder:
+                os.makedirs(folder, exist_ok=True)
+            if self.save_weights_only:
+                self.model.save_weights(path, overwrite=True)
+            else:
+                self.model.save(path, overwrite=True)
 
     def _path(self, epoch: int, batch: int | None, logs: Any) -> str:
         fields = dict(logs or {}, epoch=epoch + 1)
