@@ -10,7 +10,7 @@ from distflow.base.missing import NotThereYetError
 _ROOMS = (
     "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
     "metrics", "models", "optimizers", "random", "regularizers", "saving", "utils", "backend",
-    "mixed_precision", "config",
+    "mixed_precision", "config", "ops",
 )  # fmt: skip
 # Public name -> the file that has it.
 _NAMES = {
@@ -32,7 +32,7 @@ _NAMES = {
 _NOT_THERE = frozenset({
     "FloatDTypePolicy", "Function", "Quantizer", "RematScope", "StatelessScope", "SymbolicScope",
     "Variable", "applications", "device", "distillation", "distribution", "dtype_policies",
-    "estimator", "experimental", "export", "legacy", "name_scope", "ops", "preprocessing",
+    "estimator", "experimental", "export", "legacy", "name_scope", "preprocessing",
     "quantizers", "remat", "tree", "version", "visualization", "wrappers",
 })  # fmt: skip
 __all__ = [*_ROOMS, *_NAMES]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from distflow.keras import dtype_policy
 from distflow.keras.engine import keras_tensor, naming
+from distflow.keras.engine.keras_tensor import is_keras_tensor
+from distflow.keras.ops.dtype_rules import result_type
 from distflow.keras.settings import (
     epsilon,
     floatx,
@@ -19,6 +21,8 @@ __all__ = [
     "epsilon",
     "floatx",
     "image_data_format",
+    "is_keras_tensor",
+    "result_type",
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",

@@ -39,4 +39,13 @@ NAMES = {
         standardize_dtype text_dataset_from_directory timeseries_dataset_from_array
         unpack_x_y_sample_weight
     """,
+    "ops": """
+        adaptive_average_pool adaptive_max_pool affine_transform crop_images ctc_decode ctc_loss
+        elastic_transform extract_patches extract_patches_3d fft fft2 gaussian_blur hsv_to_rgb i0
+        ifft2 image irfft istft jvp map_coordinates pad_images perspective_transform rearrange
+        resize rfft rgb_to_grayscale rgb_to_hsv scale_and_translate sobel_edges ssim stft
+    """,
+    "ops.numpy": "i0",
+    "ops.nn": "adaptive_average_pool adaptive_max_pool ctc_decode ctc_loss",
+    "ops.linalg": "jvp",
 }

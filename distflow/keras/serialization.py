@@ -25,7 +25,6 @@ _ROOT = "distflow.keras"
 _PUBLIC = {
     f"{_ROOT}.engine.functional": "keras.src.models.functional",
     f"{_ROOT}.engine.op_layer": "distflow.ops",
-    f"{_ROOT}.engine.keras_ops": "keras.src.ops.numpy",
     f"{_ROOT}.engine.input_layer": "keras.layers",
     f"{_ROOT}.engine.layer": "keras.layers",
     f"{_ROOT}.engine": "keras",
@@ -37,11 +36,15 @@ _HOMES = {
     "keras.src.models.functional": f"{_ROOT}.engine.functional",
     "keras.src.engine.functional": f"{_ROOT}.engine.functional",
     "distflow.ops": f"{_ROOT}.engine.op_layer",
-    "keras.src.ops.numpy": f"{_ROOT}.engine.keras_ops",
     "keras.src.models.sequential": f"{_ROOT}.engine.sequential",
     "keras.models": f"{_ROOT}",
     "keras.layers.InputLayer": f"{_ROOT}.engine.input_layer",
     "keras.layers.Layer": f"{_ROOT}.engine.layer",
+}
+# The files of Keras that hold operations; all of them are in one table here.
+_HOMES |= {
+    f"keras.src.ops.{file}": f"{_ROOT}.engine.keras_classes"
+    for file in ("numpy", "nn", "math", "core", "linalg", "image")
 }
 _FUNCTION_ROOMS = ("activations", "losses", "metrics", "initializers", "regularizers")
 

@@ -124,14 +124,20 @@ class Functional(Model):
         """What calls are checked against: shapes with any batch size."""
         if "_order" not in self.__dict__:
             return None
-        names = self.input_names
-        if isinstance(self._inputs_struct, dict):
-            names = sorted(self._inputs_struct)
-        return [_spec(x, name) for x, name in zip(self._inputs, names)]
+        return [_spec(x, name) for x, name in zip(self._inputs, self._input_keys())]
 
     @input_spec.setter
     def input_spec(self, value: Any) -> None:
         """Ignores the base class's setting."""
+
+    def _input_keys(self) -> list[Any]:
+        """The keys by which a dict of inputs is given; None where a structure is nested."""
+        struct = self._inputs_struct
+        if isinstance(struct, dict):
+            if not all(isinstance(x, KerasTensor) for x in struct.values()):
+                return [None] * len(self._inputs)
+            return sorted(struct)
+        return self.input_names
 
     # -- running -------------------------------------------------------------------------------
 
@@ -153,11 +159,9 @@ class Functional(Model):
 
     def _standardize(self, inputs: Any) -> list[Any]:
         """Returns one tensor for each input, with its dtype and rank."""
-        if isinstance(inputs, dict):
-            names = self.input_names
-            if isinstance(self._inputs_struct, dict):
-                names = sorted(self._inputs_struct)
-            flat = [inputs[name] for name in names]
+        keys = self._input_keys()
+        if isinstance(inputs, dict) and None not in keys:
+            flat = [inputs[name] for name in keys]
         else:
             flat = nest.flatten(inputs)
         return [fitted(value, x) for value, x in zip(flat, self._inputs)]
@@ -201,7 +205,7 @@ def _own_structure(structure: Any) -> Any:
     return nest.map_structure(lambda x: x, structure)
 
 
-def _spec(x: KerasTensor, name: str) -> InputSpec:
+def _spec(x: KerasTensor, name: str | None) -> InputSpec:
     optional = getattr(maker(x).operation, "optional", False)
     shape = (None, *tuple(x.shape)[1:])
     return InputSpec(shape=shape, allow_last_axis_squeeze=True, name=name, optional=optional)

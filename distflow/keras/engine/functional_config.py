@@ -42,9 +42,16 @@ def _node_config(node: Any, own: set[int]) -> dict[str, Any]:
         return described
 
     return {
-        "args": list(nest.map_structure(leaf, node.args)),
-        "kwargs": nest.map_structure(leaf, node.kwargs),
+        "args": _as_lists(nest.map_structure(leaf, node.args)),
+        "kwargs": _as_lists(nest.map_structure(leaf, node.kwargs)),
     }
+
+
+def _as_lists(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them, so that a round trip changes nothing."""
+    if isinstance(value, dict):
+        return {key: _as_lists(v) for key, v in value.items()}
+    return [_as_lists(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def from_config(cls: type, config: dict[str, Any], custom_objects: Any = None) -> Any:

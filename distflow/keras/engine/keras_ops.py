@@ -1,20 +1,27 @@
-"""Operations of Keras 3's functional models, by the names that its files give them.
+"""Operations of `keras.ops` as nodes of functional models, in Keras 3's names and configurations.
 
-Keras writes `x * 2` as an operation `Multiply`. Its arithmetic is known here both ways; reductions
-and shapes are known for reading. What has no row is refused by name when a file is loaded.
+`operation("numpy.Mean", "axis", "keepdims")` makes a function one: with a KerasTensor among its
+arguments it becomes a node whose class and configuration are those that Keras 3 writes, so that
+files go both ways; with values it just runs. The functions are those of `distflow.keras.ops`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from distflow.base import errors, nest
-from distflow.keras.engine.keras_tensor import KerasTensor, output_specs
+from distflow.base import dtypes, errors, nest
+from distflow.core.tensor import Tensor
+from distflow.keras.engine.keras_tensor import HISTORY, KerasTensor, output_specs
 from distflow.keras.engine.operation import Operation
-from distflow.ops import math, matmul, reduce, shaping
 
 MODULE = "keras.src.ops.numpy"
+_ROOM = "distflow.keras.ops"
+_CLASSES = "distflow.keras.engine.keras_classes"
 # Primitives without attributes, and Keras's class for them.
 WRITTEN = {
     "add": "Add", "sub": "Subtract", "mul": "Multiply", "div": "TrueDivide", "neg": "Negative",
@@ -24,33 +31,75 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def _axis(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axis=None, keepdims=False: function(x, axis=axis, keepdims=keepdims)
+@dataclass(frozen=True)
+class Kind:
+    """One operation: its file and class in Keras, the function, and which arguments it keeps."""
+
+    module: str
+    name: str
+    function: Callable[..., Any]
+    attributes: tuple[str, ...]
+    signature: inspect.Signature
 
 
-# Keras's class -> the function here; a configuration's entries are keyword arguments.
-TABLE: dict[str, Callable[..., Any]] = {
-    "Add": math.add, "Subtract": math.subtract, "Multiply": math.multiply,
-    "Divide": math.divide, "TrueDivide": math.divide, "Negative": math.negative,
-    "Power": math.pow, "Absolute": math.abs, "Abs": math.abs, "Exp": math.exp, "Log": math.log,
-    "Sqrt": math.sqrt, "Square": math.square, "Tanh": math.tanh, "Sin": math.sin,
-    "Cos": math.cos, "Maximum": math.maximum, "Minimum": math.minimum, "Equal": math.equal,
-    "NotEqual": math.not_equal, "Less": math.less, "LessEqual": math.less_equal,
-    "Greater": math.greater, "GreaterEqual": math.greater_equal, "Matmul": matmul.matmul,
-    "Mean": _axis(reduce.reduce_mean), "Sum": _axis(reduce.reduce_sum),
-    "Max": _axis(reduce.reduce_max),
-    "Min": _axis(reduce.reduce_min),
-    "Reshape": lambda x, newshape: shaping.reshape(x, newshape),
-    "Transpose": lambda x, axes=None: shaping.transpose(x, axes),
-    "ExpandDims": lambda x, axis: shaping.expand_dims(x, axis),
-    "Squeeze": lambda x, axis=None: shaping.squeeze(x, axis),
-    "Concatenate": lambda xs, axis=0: shaping.concat(xs, axis),
-    "GetItem": lambda x, key: x[_key(key)],
-}  # fmt: skip
+# Keras's class -> what it is; filled by the files of `keras.ops`.
+TABLE: dict[str, Kind] = {}
+
+
+def operation(kind: str, *attributes: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a function as the operation `file.Class` of Keras 3.
+
+    Args:
+      attributes: parameters that are part of the configuration; the others are tensors.
+    """
+    module, name = kind.split(".")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        entry = Kind(module, name, function, attributes, inspect.signature(function))
+        TABLE[name] = entry
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if is_symbolic(args) or (kwargs and is_symbolic(kwargs)):
+                return _note(entry, args, kwargs)
+            return function(*args, **kwargs)
+
+        return called
+
+    return decorate
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a KerasTensor is among the values of a structure."""
+    if isinstance(value, Tensor):
+        return isinstance(value, KerasTensor)
+    if isinstance(value, list | tuple):
+        return any(map(is_symbolic, value))
+    return isinstance(value, dict) and any(map(is_symbolic, value.values()))
+
+
+def _note(kind: Kind, args: Any, kwargs: Any) -> Any:
+    """Returns KerasTensors, as outputs of a new node."""
+    bound = kind.signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    config: dict[str, Any] = {}
+    inputs: list[Any] = []
+    named: dict[str, Any] = {}
+    for name, parameter in kind.signature.parameters.items():
+        value = bound.arguments[name]
+        if name in kind.attributes:
+            config[name] = value.name if isinstance(value, dtypes.DType) else value
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            inputs.extend(value)
+        elif parameter.default is parameter.empty and not named:
+            inputs.append(value)
+        elif value is not parameter.default:
+            named[name] = value
+    return class_of(kind.name)(**config)(*inputs, **named)
 
 
 class KerasOp(Operation):
-    """One operation of a Keras 3 file; `kind` is its class there, `config` its arguments."""
+    """A node of one operation; `kind` is its class in Keras, `config` its arguments."""
 
     kind = ""
 
@@ -65,34 +114,79 @@ class KerasOp(Operation):
         return self._run(*args, **kwargs)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
-        return TABLE[self.kind](*args, **self.config, **kwargs)
+        kind = TABLE[self.kind]
+        rest = iter(args)
+        return kind.function(*_positional(kind, rest, kwargs, self.config), **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the name and the arguments."""
         return {"name": self.name, **self.config}
 
+    def describe(self) -> dict[str, Any]:
+        """Returns the description in Keras 3's form."""
+        return {
+            "module": f"keras.src.ops.{TABLE[self.kind].module}",
+            "class_name": self.kind,
+            "config": self.get_config(),
+            "registered_name": self.kind,
+        }
 
-def knows(name: str) -> bool:
-    """Whether an operation of Keras 3 has a class here."""
-    return name in TABLE
+
+def _positional(kind: Kind, rest: Iterator[Any], kwargs: Any, config: Any) -> list[Any]:
+    """The arguments by position, up to the first that neither a node nor its config has."""
+    found: list[Any] = []
+    for name, parameter in kind.signature.parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            found.extend(rest)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        elif name in config:
+            value = config[name]
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                found.append(value)
+        elif name in kwargs:
+            found.append(kwargs.pop(name))
+        else:
+            try:
+                found.append(next(rest))
+            except StopIteration:
+                if parameter.default is parameter.empty:
+                    raise TypeError(f"{kind.name}: missing the argument {name!r}") from None
+                found.append(parameter.default)
+    return found
 
 
-def _key(key: Any) -> Any:
-    """An index as files hold it: a list stands for the tuple that it was."""
-    return tuple(key) if isinstance(key, list) else key
+_classes: dict[str, type[KerasOp]] = {}
 
 
-def __getattr__(name: str) -> type[KerasOp]:
-    """Returns the class for an operation of a file (files name it as of this module).
+def class_of(name: str) -> type[KerasOp]:
+    """Returns the class of an operation by Keras's name.
 
     Raises:
       UnimplementedError: if the operation is not known here.
     """
-    if not name[:1].isupper():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name not in TABLE:
+    if not knows(name):
         raise errors.UnimplementedError(
-            f"load_model: expected operations among {sorted(TABLE)}; received keras.ops {name}.\n"
+            f"load_model: expected an operation of keras.ops that is there; received {name}.\n"
             "Put the computation into a layer of your own before saving."
         )
-    return type(name, (KerasOp,), {"kind": name, "__module__": __name__})
+    if name not in _classes:
+        _classes[name] = type(name, (KerasOp,), {"kind": name, "__module__": _CLASSES})
+    return _classes[name]
+
+
+def knows(name: str) -> bool:
+    """Whether an operation of Keras 3 has a class here."""
+    importlib.import_module(_ROOM)
+    return name in TABLE
+
+
+def _index(tensor: KerasTensor, key: Any) -> Any:
+    if is_symbolic(key):
+        return Tensor.__getitem__(tensor, key)
+    return class_of("GetItem")()(tensor, key)
+
+
+HISTORY.index = _index

@@ -105,6 +105,9 @@ class KerasTensor(SpecTensor):
         super().__init__(shape, dtype, name or _names.unique("keras_tensor"))
         self.interpreter = HISTORY
 
+    def __getitem__(self, key: Any) -> Any:
+        return HISTORY.index(self, key)
+
     @property
     def sparse(self) -> bool:
         """Always False."""
@@ -154,6 +157,8 @@ class HistoryInterpreter:
     is_eager = False
     # Set by `op_layer`, which stands above this file: (primitive, inputs, attributes) -> outputs.
     apply: Any = None
+    # Set by `keras_ops`: (tensor, key) -> the node of tensor[key].
+    index: Any = None
 
     def resolve(self, current: Any) -> Any:
         """Takes the operation; inside a layer's inference nothing is noted."""

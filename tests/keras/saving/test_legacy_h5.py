@@ -102,5 +102,5 @@ def test_a_damaged_file_is_said(tmp_path):
 def test_by_name_is_for_legacy_files(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.save_weights(tmp_path / "w.weights.h5")
-    with pytest.raises(ValueError, match="Invalid keyword arguments: .*by_name"):
+    with pytest.raises(ValueError, match=r"Invalid keyword arguments: .*by_name"):
         model.load_weights(tmp_path / "w.weights.h5", by_name=True)
