@@ -178,7 +178,8 @@ class Communicator:
                 arrays, num_present = run(round_, self._tree, op, local)
             if arrays is None:
                 arrays = _identities(round_.specs, op)
-            return Reduced(arrays if out is None else _copied(arrays, out), num_present)
+        # Not before the end of the round: `out` may be what is being sent.
+        return Reduced(arrays if out is None else _copied(arrays, out), num_present)
 
     def _reduce_shared(
         self,
