@@ -72,7 +72,10 @@ _FLOAT64 = _Constants(
 def exp(x: Real) -> Real:
     """Returns e^x."""
     c = _constants(x)
-    return exp_of_sum(x.at_least(c.lowest).at_most(c.highest))
+    # A product that underflows takes a CPU a hundred times as long as others, and attention masks
+    # scores by adding -1e9: those are not computed.
+    none = x.compare("olt", c.lowest)
+    return exp_of_sum(x.where(none, 0.0).at_most(c.highest)).where(none, 0.0)
 
 
 def expm1(x: Real) -> Real:
