@@ -149,6 +149,20 @@ class Body:
             places[i] = place
         return places
 
+    def sums(self, size: int) -> dict[int, str]:
+        """Returns places of `size` accumulators side by side for each reduction, cleared."""
+        block = Block(self.code, self.flow.lines, LANES)
+        places = {}
+        for i, reduced in enumerate(self.loop.reductions):
+            kind = self.kind(i)
+            place = places[i] = f"%{self.code.fresh('sums')}"
+            self.flow.entry.append(f"{place} = alloca [{size} x {kind}], align 64")
+            first = block.constant(kind, REDUCTIONS[reduced.primitive].identity(reduced.dtype))
+            with self.flow.loop("0", str(size), LANES) as index:
+                at = self.flow.let(f"getelementptr {kind}, ptr {place}, i64 {index}")
+                self.flow.lines.append(f"store {block.type(kind)} {first.text}, ptr {at}, align 64")
+        return places
+
     def _read(self, i: int, place: str, width: int) -> Operand:
         block = Block(self.code, self.flow.lines, width)
         kind = self.kind(i)

@@ -16,6 +16,8 @@ from distflow.compiler.cpu.emit import LANES
 # is kept: what is longer is added in chunks, whose results are added by a second stage.
 ROW_CHUNK = 8192
 COLUMN_CHUNK = 512
+# The same for so many columns and more: there are enough elements in fewer rows.
+WIDE_CHUNK, WIDE = 128, 256
 # A tile of a transposition: so many rows of 16 stores each, whose lines stay in the first cache.
 _TILE = 32
 
@@ -152,20 +154,21 @@ def cut(extents: Sequence[int], most: int, multiple: int = 1) -> Cut:
     part = max(1, -(-most // inner))
     if at == len(extents) - 1:
         part = -(-part // multiple) * multiple
-    return _cut_at(extents, at, min(part, extents[at]))
+    return cut_at(extents, at, min(part, extents[at]))
 
 
 def cut_crossed(extents: Sequence[int], most: int) -> Cut:
     """Returns the cut of a transposition: one of the last two dimensions in parts."""
     *outer, wide, inner = extents
     if wide > _TILE:
-        return _cut_at([*outer, wide], len(outer), _TILE)
+        return cut_at([*outer, wide], len(outer), _TILE)
     part = -(-max(1, most // wide) // LANES) * LANES
-    found = _cut_at([*outer, inner], len(outer), min(part, inner))
+    found = cut_at([*outer, inner], len(outer), min(part, inner))
     return replace(found, at=len(outer) + 1)
 
 
-def _cut_at(extents: Sequence[int], at: int, part: int) -> Cut:
+def cut_at(extents: Sequence[int], at: int, part: int) -> Cut:
+    """Returns the cut of one dimension into parts of a size, the last one perhaps smaller."""
     parts = -(-extents[at] // part)
     before = math.prod(extents[:at]) if at else 1
     return Cut(at, part, parts, before * parts)
@@ -174,7 +177,9 @@ def _cut_at(extents: Sequence[int], at: int, part: int) -> Cut:
 def chunks_of(nest: Nest) -> Cut | None:
     """Returns how the reduced dimensions are cut into chunks; None if they are one."""
     extents = [d.extent for d in nest.reduced]
-    most = ROW_CHUNK if nest.by_rows else COLUMN_CHUNK
+    most = ROW_CHUNK
+    if not nest.by_rows:
+        most = WIDE_CHUNK if nest.kept[-1].extent >= WIDE else COLUMN_CHUNK
     if math.prod(extents) <= most:
         return None
     return cut(extents, most, LANES if nest.by_rows else 1)

@@ -430,3 +430,21 @@ def test_order_of_additions_over_chunks():
             part = part + row
         total = total + part
     np.testing.assert_array_equal(run(loop, [x])[0], total)
+
+
+@pytest.mark.parametrize("columns", [256, 300, 1037])
+@pytest.mark.parametrize("rows", [5, 128, 700])
+def test_many_columns_are_added_row_by_row(rows, columns):
+    x = draw((rows, columns), "float64")
+    kinds = (("reduce_sum", 0, "float64"), ("reduce_max", 0, "float64"))
+    loop = elementwise(x.shape, (("float64", x.shape),), (), (), kinds, (0,))
+    total = np.full(columns, -0.0)
+    for begin in range(0, rows, nest.WIDE_CHUNK):
+        part = np.full(columns, -0.0)
+        for row in x[begin : begin + nest.WIDE_CHUNK]:
+            part = part + row
+        total = total + part
+    for cuts in ([], [1], [2, 3]):
+        sums, largest = run(loop, [x], cuts)
+        np.testing.assert_array_equal(sums, total)
+        np.testing.assert_array_equal(largest, x.max(0))
