@@ -1,8 +1,7 @@
 """A Graph as bytes and back: exact, and the same bytes for the same program in any process.
 
 JSON of tables and rows of numbers. Only what plain data says can be written: a program that holds
-Python functions, strings of data or other programs has no bytes (`None`), and is made anew by who
-wants it.
+Python functions or strings of data has no bytes (`None`), and is made anew by who wants it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 
 from distflow.base import dtypes, errors, shapes
 from distflow.core.primitive import REGISTRY
-from distflow.graph.ir import Graph, Node, Value
+from distflow.graph.ir import Graph, Node, Value, subgraphs
 
 
 class _NotPlain(Exception):
@@ -25,29 +24,10 @@ class _NotPlain(Exception):
 
 def to_bytes(graph: Graph) -> bytes | None:
     """Returns a finished graph as bytes; None if it holds what bytes cannot say."""
-    operations = _Table()
-    types = _Table()
-    number = {v: i for i, v in enumerate(graph.inputs)}
-    rows: list[list[int]] = []
     try:
-        inputs = [[_type(types, v), int(v.resource), v.name] for v in graph.inputs]
-        for node in graph.nodes:
-            row = [_operation(operations, node)]
-            row += [number[v] for v in node.inputs]
-            for value in node.outputs:
-                if value.name or value.resource:
-                    return None
-                number[value] = len(number)
-                row.append(_type(types, value))
-            rows.append(row)
-        outputs = [number[v] for v in graph.outputs]
+        return json.dumps(_record(graph), separators=(",", ":")).encode()
     except _NotPlain:
         return None
-    found = {
-        "name": graph.name, "types": types.entries, "operations": operations.entries,
-        "inputs": inputs, "nodes": rows, "outputs": outputs,
-    }  # fmt: skip
-    return json.dumps(found, separators=(",", ":")).encode()
 
 
 def from_bytes(data: bytes, inputs: Sequence[Value] | None = None) -> Graph:
@@ -64,6 +44,28 @@ def from_bytes(data: bytes, inputs: Sequence[Value] | None = None) -> Graph:
         return _graph(json.loads(data), inputs)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise errors.invalid("graph", "bytes that to_bytes wrote", repr(data[:40])) from error
+
+
+def _record(graph: Graph) -> dict[str, Any]:
+    operations = _Table()
+    types = _Table()
+    number = {v: i for i, v in enumerate(graph.inputs)}
+    rows: list[list[int]] = []
+    inputs = [[_type(types, v), int(v.resource), v.name] for v in graph.inputs]
+    for node in graph.nodes:
+        row = [_operation(operations, node)]
+        row += [number[v] for v in node.inputs]
+        for value in node.outputs:
+            if value.name or value.resource:
+                raise _NotPlain
+            number[value] = len(number)
+            row.append(_type(types, value))
+        rows.append(row)
+    outputs = [number[v] for v in graph.outputs]
+    return {
+        "name": graph.name, "types": types.entries, "operations": operations.entries,
+        "inputs": inputs, "nodes": rows, "outputs": outputs,
+    }  # fmt: skip
 
 
 def _graph(found: dict[str, Any], inputs: Sequence[Value] | None) -> Graph:
@@ -118,10 +120,12 @@ def _operation(operations: _Table, node: Node) -> int:
         raise _NotPlain
     attributes = node.attributes
     # Text tells 1, 1.0 and True apart, which are equal as keys.
-    key = (
-        node.primitive.name, len(node.inputs),
-        repr(attributes) if node.primitive.name != "constant" else _bits(attributes["value"]),
-    )  # fmt: skip
+    text: Any = repr(attributes)
+    if node.primitive.name == "constant":
+        text = _bits(attributes["value"])
+    elif subgraphs(attributes):
+        text = len(operations.entries)  # the text of a graph leaves most of it out: no two are one
+    key = node.primitive.name, len(node.inputs), text
     found = operations.numbers.get(key)
     if found is not None:
         return found
@@ -134,10 +138,12 @@ def _operation(operations: _Table, node: Node) -> int:
     return operations.add(key, [node.primitive.name, codes, len(node.inputs)])
 
 
-def _bits(array: Any) -> tuple[str, tuple[int, ...], bytes]:
-    if type(array) is not np.ndarray or array.dtype == object:
+def _bits(array: Any) -> tuple[str, tuple[int, ...] | None, bytes]:
+    """Returns dtype, shape (None: a scalar of NumPy, no array) and bytes."""
+    is_array = type(array) is np.ndarray
+    if not (is_array or isinstance(array, np.generic)) or array.dtype.kind in "OUSM":
         raise _NotPlain
-    return dtypes.of_array(array).name, array.shape, array.tobytes()
+    return dtypes.of_array(array).name, array.shape if is_array else None, array.tobytes()
 
 
 def _code(value: Any) -> Any:
@@ -147,9 +153,11 @@ def _code(value: Any) -> Any:
         return [_code(v) for v in value]
     if type(value) is shapes.TensorShape:
         return {"shape": list(value)}
+    if isinstance(value, Graph):
+        return {"graph": _record(value)}
     if isinstance(value, dtypes.DType):
         return {"dtype": value.name}
-    if type(value) is np.ndarray:
+    if isinstance(value, np.ndarray | np.generic):
         name, shape, data = _bits(value)
         return {"array": name, "shape": shape, "data": base64.b64encode(data).decode()}
     raise _NotPlain
@@ -162,7 +170,9 @@ def _value(code: Any) -> Any:
         return code
     if "dtype" in code:
         return dtypes.as_dtype(code["dtype"])
-    if "data" not in code:
+    if "graph" in code:
+        return _graph(code["graph"], None)
+    if "shape" in code and "data" not in code:
         return shapes.TensorShape.of(tuple(code["shape"]))
     flat = np.frombuffer(base64.b64decode(code["data"]), dtypes.as_dtype(code["array"]).numpy)
-    return flat.reshape(code["shape"])
+    return flat[0] if code["shape"] is None else flat.reshape(code["shape"])

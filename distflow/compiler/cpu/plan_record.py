@@ -114,8 +114,8 @@ class _Writer:
                 for v, one in plan.views._views.items()
             ],
             "constants": self._constants(),
-            "direct": self._all(variables.direct),
-            "written": self._all(variables.written),
+            "direct": sorted(self._all(variables.direct)),
+            "written": sorted(self._all(variables.written)),
             "operations": [self._operation(o) for o in plan.operations],
             "segments": [
                 [[[[self._numbers[o], _index(o.calls, call)] for o, call in phase]
@@ -124,7 +124,7 @@ class _Writer:
                 for segment in plan.segments
             ],
             "undone": self._all(plan.undone),
-            "fresh": self._all(plan.fresh),
+            "fresh": sorted(self._all(plan.fresh)),
             "offsets": [
                 [*self._buffer(key), offset] for key, offset in plan.offsets.items()
             ],
