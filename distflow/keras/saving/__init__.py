@@ -11,12 +11,14 @@ from distflow.keras.registry import (
     register_keras_serializable,
 )
 from distflow.keras.saving.archive import load_model, save_model
+from distflow.keras.saving.editor import KerasFileEditor
 from distflow.keras.saving.loading import load_weights
 from distflow.keras.saving.weights_file import save_weights
 from distflow.keras.serialization import deserialize_keras_object, serialize_keras_object
 
 __all__ = [
     "CustomObjectScope",
+    "KerasFileEditor",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",

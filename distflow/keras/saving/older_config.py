@@ -25,12 +25,13 @@ _DROPPED = frozenset({
     "implementation", "time_major", "input_length", "ragged", "sparse", "fused", "renorm",
     "virtual_batch_size", "jit_compile", "is_legacy_optimizer", "batch_input_dtype", "keras_api",
 })  # fmt: skip
+_SPARSE = frozenset({"sparse"})
 _KEEPS = {
-    "InputLayer": {"sparse", "ragged"},
-    "TextVectorization": {"sparse", "ragged"},
-} | dict.fromkeys(
-    ("CategoryEncoding", "Discretization", "StringLookup", "IntegerLookup", "Hashing"), {"sparse"}
-)
+    "InputLayer": frozenset({"sparse", "ragged"}),
+    "TextVectorization": frozenset({"sparse", "ragged"}),
+    "CategoryEncoding": _SPARSE, "Discretization": _SPARSE, "StringLookup": _SPARSE,
+    "IntegerLookup": _SPARSE, "Hashing": _SPARSE,
+}  # fmt: skip
 _RENAMED = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "SGD": {"lr": "learning_rate"},
@@ -95,7 +96,7 @@ def _module(name: str) -> str | None:
 def _config(name: str, config: dict[str, Any]) -> dict[str, Any]:
     if {"layers", "input_layers", "output_layers"} <= set(config):
         return _functional(config)
-    kept = _KEEPS.get(name, set())
+    kept = _KEEPS.get(name, frozenset())
     renamed = _RENAMED.get(name.removeprefix("Custom>"), {})
     result = {
         renamed.get(key, key): upgraded(value)
