@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from . import doctor
+from . import doctor, verify
 from .elastic import ElasticStarter
 from .job import Job, Starter
 from .local import LocalStarter
@@ -23,6 +23,11 @@ RUN_EXAMPLES = """examples:
 
 exit code: 0 if all workers finish well; else that of the worker that failed first (128 + n for
 signal n); 128 + n if distflow run itself was ended by signal n; 64 for a wrong command line."""
+
+VERIFY_EXAMPLE = """example:
+  distflow run -n 4 --env DISTFLOW_DIGEST_DIR=four train.py
+  distflow run -n 1 --replicas 4 --env DISTFLOW_DIGEST_DIR=one train.py
+  distflow verify one four"""
 
 DOCTOR_EXAMPLE = """example:
   distflow doctor"""
@@ -44,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE_ERROR
     if options.command == "doctor":
         return doctor.run()
+    if options.command == "verify":
+        return verify.run(options.first, options.second)
     return _run(options)
 
 
@@ -121,7 +128,22 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog=DOCTOR_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_verify(
+        commands.add_parser(
+            "verify",
+            help="name the first step, variable and replica in which two runs differ",
+            description="Compares the digests that two runs wrote to DISTFLOW_DIGEST_DIR. Exit "
+            "code 0: equal; 1: different; 64: nothing to compare.",
+            epilog=VERIFY_EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="RUN_A", help="folder of a run's digests")
+    parser.add_argument("second", metavar="RUN_B", help="folder of another run's digests")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

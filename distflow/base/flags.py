@@ -111,6 +111,10 @@ FLAGS: dict[str, Flag] = {
     ),
     "DISTFLOW_GRACE": Flag(_seconds, 25.0, "seconds from SIGTERM to the end of a worker"),
     "DISTFLOW_FAULT": Flag(str, None, "faults for tests: action@phase:position, ..."),
+    "DISTFLOW_DIGEST_EVERY": Flag(
+        _positive, None, "steps between two digests of the weights, which workers compare"
+    ),
+    "DISTFLOW_DIGEST_DIR": Flag(str, None, "folder for digests, which distflow verify compares"),
     "DISTFLOW_LOG_LEVEL": Flag(str, "WARNING", "level of the distflow logger"),
     "DISTFLOW_TEST_DATA": Flag(str, None, "folder of data files for tests"),
 }

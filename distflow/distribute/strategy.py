@@ -18,7 +18,7 @@ from distflow.comm import Communicator
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
-from distflow.distribute import context, ops, run_graph, sharding, values
+from distflow.distribute import context, digests, ops, run_graph, sharding, values
 from distflow.distribute import input as inputs
 from distflow.distribute.courier import Communication, Courier
 from distflow.distribute.lockstep import Aborted, Lockstep
@@ -57,6 +57,7 @@ class Strategy:
         self._communicator = communicator
         self.local_replicas: tuple[int, ...] = tuple(communicator.local_replicas)
         self._names_made = 0
+        self._digests = digests.for_strategy(self)
         self.courier = Courier()
         # Size of a bucket of gradients, 0: the usual one; and whether buckets leave while backward
         # still runs. Neither changes a bit of the result.
@@ -117,7 +118,10 @@ class Strategy:
     def _create(self, next_creator: Callable[..., Any], **arguments: Any) -> Any:
         if "storage" in arguments:
             return next_creator(**arguments)
-        return next_creator(**arguments, storage=values.storage_for(self, arguments))
+        variable = next_creator(**arguments, storage=values.storage_for(self, arguments))
+        if self._digests is not None:
+            self._digests.track(variable)
+        return variable
 
     def run(
         self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None,
@@ -153,6 +157,16 @@ class Strategy:
         allow_mean_loss: bool = False,
     ) -> list[Any]:  # fmt: skip
         """Runs one function a local replica, each in its replica context; returns the results."""
+        if self._digests is None:
+            return self._run_replicas(bodies, absent, allow_mean_loss)
+        self._digests.begin_run(len(bodies))
+        results = self._run_replicas(bodies, absent, allow_mean_loss)
+        self._digests.end_run(self.replicas_here())
+        return results
+
+    def _run_replicas(
+        self, bodies: Sequence[Callable[[], Any]], absent: Sequence[bool], allow_mean_loss: bool
+    ) -> list[Any]:
         lockstep = self.make_lockstep()
         contexts = [
             ReplicaContext(self, replica, position, lockstep, absent[position])
@@ -273,6 +287,8 @@ class Strategy:
 
         `out` are arrays that may take the result: those of the first replica, say.
         """
+        if self._digests is not None:
+            self._digests.give(rows)
         if self.num_replicas_in_sync == 1 and rows[0] is not None:
             return list(rows[0])
         self.courier.settle()
