@@ -80,7 +80,7 @@ def test_random_programs_have_the_same_bits_the_second_time(seed, work):
     first = random_graphs.run(graph, arrays, starts, executable)
     jit.wait()
     second = random_graphs.run(random_graphs.make(seed)[0], arrays, starts, executable)
-    assert work == ["optimised", "planned"]
+    assert work.count("planned") == 1
     assert [a.tobytes() for a in first] == [b.tobytes() for b in second]
 
 
