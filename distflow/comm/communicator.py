@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from distflow.base import errors, flags
-from distflow.comm import buckets, movement, reduction
+from distflow.comm import buckets, movement, own_memory, reduction
 from distflow.comm.algorithms import partials
 from distflow.comm.algorithms.shared import Call as SharedCall
 from distflow.comm.algorithms.shared import Shared
 from distflow.comm.group import Placement
+from distflow.comm.own_memory import SharedArrays
 from distflow.comm.round import Call, Round, SpecMemory
 from distflow.comm.select import ALGORITHMS, SHARED, select
 from distflow.comm.transport import base
@@ -147,7 +148,8 @@ class Communicator:
 
         Args:
           leaves: for each of `local_replicas` its arrays, or None if it has no data in this step.
-            Shapes and dtypes agree between replicas. Inputs are never written to.
+            Shapes and dtypes agree between replicas. Inputs are never written to, but for those
+            that `allocate` has made: the result comes to lie in their `result`.
           op: "sum", "prod", "max" or "min"; on booleans any (sum, max) or all (prod, min).
           name: what is reduced, for errors; all ranks must give the same.
           like: arrays whose shapes and dtypes stand for those of a worker without data. Optional:
@@ -159,6 +161,10 @@ class Communicator:
         Raises:
           CollectiveMismatchError, WorkerLateError, WorkerLostError: see the class.
         """
+        if isinstance(leaves, SharedArrays):
+            if out is None and leaves.flats is not None and self._reduce_in_place(leaves, op, name):
+                return Reduced(list(leaves.result), self.num_replicas)
+            out = (leaves.result or None) if out is None else out
         if self._shared is not None:
             reduced = self._reduce_shared(self._shared, leaves, op, name, like, out)
             if reduced is not None:
@@ -181,6 +187,17 @@ class Communicator:
         # Not before the end of the round: `out` may be what is being sent.
         return Reduced(arrays if out is None else _copied(arrays, out), num_present)
 
+    def _reduce_in_place(self, arrays: SharedArrays, op: str, name: str) -> bool:
+        """Adds arrays where they lie; returns False if it must be done otherwise."""
+        shared = self._shared
+        if shared is None or not shared.adds_in_place(arrays.num_bytes):
+            return False
+        call = shared.call(name, op, arrays.specs, in_place=True)
+        return self._in_shared_memory(
+            call,
+            lambda: shared.reduce_in_place(self._sequence, call, arrays, self.timeout_seconds),
+        )
+
     def _reduce_shared(
         self,
         shared: Shared,
@@ -199,25 +216,31 @@ class Communicator:
         if out is not None:
             _check_out(f"all_reduce {name!r}", out, call.specs)
             if len(call.specs) == len(call.layout.dtypes):
-                targets = call.layout.pack(out)
+                targets = [out[0].reshape(-1)] if len(out) == 1 else call.layout.pack(out)
+        found = self._in_shared_memory(
+            call,
+            lambda: shared.all_reduce(self._sequence, call, local, self.timeout_seconds, targets),
+        )
+        if found is None:
+            return None
+        flats, num_present = found
+        if flats is not None and out is not None and targets is not None:
+            return Reduced(list(out), num_present)
+        arrays = _identities(call.specs, op) if flats is None else call.layout.unpack(flats)
+        return Reduced(arrays if out is None else _copied(arrays, out), num_present)
+
+    def _in_shared_memory(self, call: SharedCall, run: Callable[[], Any]) -> Any:
+        """Runs a reduction that says with None or False that it must be done with frames."""
         with self._lock:
             if self._failure is not None:
-                raise self._unusable(self._call("all_reduce", name, op))
+                raise self._unusable(self._call("all_reduce", call.name, call.op))
             try:
-                found = shared.all_reduce(
-                    self._sequence, call, local, self.timeout_seconds, targets
-                )
+                found = run()
             except BaseException as error:
-                self._fail(str(self._call("all_reduce", name, op)), error)
+                self._fail(str(self._call("all_reduce", call.name, call.op)), error)
                 raise
-            if found is None:
-                return None
-            self._sequence += 1
-        flats, num_present = found
-        arrays = _identities(call.specs, op) if flats is None else call.layout.unpack(flats)
-        if out is not None:
-            arrays = _copied(arrays, out) if targets is None or flats is None else list(out)
-        return Reduced(arrays, num_present)
+            self._sequence += bool(found)
+            return found
 
     def _prepare(
         self, shared: Shared, leaves: Leaves, op: str, name: str, like: Sequence[Any] | None
@@ -234,7 +257,6 @@ class Communicator:
         checked, specs = self._local(where, leaves, like)
         if specs is None:
             return None
-        reduction.check(where, op, {spec.dtype for spec in specs})
         call = shared.call(name, op, specs)
         if len(self._calls) >= _MAX_REMEMBERED:
             self._calls.clear()
@@ -242,6 +264,22 @@ class Communicator:
         if arrays and arrays[0]:
             self._calls[(op, name, _forms(arrays[0]))] = call
         return call, list(arrays)
+
+    def allocate(self, like: Sequence[Any], *, name: str = "") -> SharedArrays:
+        """Returns arrays of zeros for each local replica, which `all_reduce` sums where they lie.
+
+        All ranks call it together, with the same shapes and dtypes. Where not all workers share
+        memory, or it is short, the arrays are ordinary ones, and all else is the same. The memory
+        is given back when the arrays are.
+
+        Args:
+          like: arrays of the shapes and dtypes that each replica shall have.
+          name: what they are for, for errors; all ranks must give the same.
+        """
+        specs = buckets.specs_of(buckets.as_arrays(f"allocate {name!r}", like))
+        with self._round("allocate", specs, name) as round_:
+            shares_memory = self._shared is not None
+            return own_memory.allocate(round_, self.placement, specs, shares_memory)
 
     def reduce_scatter(
         self,
@@ -441,9 +479,10 @@ def _forms(arrays: Sequence[Any] | None) -> tuple[Any, ...] | None:
 
 
 def _check_out(where: str, out: Sequence[np.ndarray], specs: Sequence[buckets.Spec] | None) -> None:
-    if specs is not None and buckets.specs_of(out) != tuple(specs):
+    if specs is not None and _forms(out) != tuple(x for spec in specs for x in spec):
         expected = f"out must have {buckets.describe(specs)}"
-        raise errors.invalid(where, expected, buckets.describe(buckets.specs_of(out)))
+        received = buckets.describe(buckets.specs_of(buckets.as_arrays(where, out)))
+        raise errors.invalid(where, expected, received)
     for i, array in enumerate(out):
         if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
             expected = f"array {i} of out must be contiguous, writable and in native byte order"

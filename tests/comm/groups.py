@@ -69,10 +69,10 @@ def run_shm(
     count: int, target: Callable[[Transport], Any], slot_bytes: int = 4096, ring_bytes: int = 4096
 ) -> list[Any]:
     """Runs target(transport) on ranks that share a segment, by default of tiny slots."""
-    segment = Segment.create(Plan(count, slot_bytes, ring_bytes))
+    segment = Segment.make(Plan(count, slot_bytes, ring_bytes))
 
     def run(rank: int) -> Any:
-        shared = segment if rank == 0 else Segment.open(segment.ticket)
+        shared = segment if rank == 0 else Segment.join(segment.ticket)
         transport = ShmTransport(shared, rank, join_timeout_seconds=20)
         try:
             return target(transport)

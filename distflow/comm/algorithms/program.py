@@ -59,17 +59,17 @@ def program_for(tree: Tree, inputs: Sequence[Key], present: Collection[int], roo
             into = free.pop()
         else:
             made += 1
-            into = -made
+            into = TARGET - made
         additions.append((left, right, into))
         return into
 
     result = build(root)
     if result is None or result >= 0:
         return Program((), result, 0)
-    # The register of the last sum becomes the target.
-    rename = {result: TARGET, TARGET: result}
-    swapped = tuple((rename.get(a, a), rename.get(b, b), rename.get(c, c)) for a, b, c in additions)
-    return Program(swapped, None, made - 1)
+    # Only the last sum goes to the target, so that it may be one of the inputs.
+    additions[-1] = (*additions[-1][:2], TARGET)
+    used = [-into - 1 for *_, into in additions[:-1]]
+    return Program(tuple(additions), None, max(used, default=0))
 
 
 def run(
@@ -81,7 +81,7 @@ def run(
 ) -> None:
     """Computes the program into `target`; temporaries may be longer than needed.
 
-    The target must not overlap an input, but for a program of one addition or none.
+    The target may be one of the inputs.
     """
     if program.additions:
         for left, right, into in program.additions:

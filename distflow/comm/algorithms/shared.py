@@ -16,6 +16,9 @@ Who has published i has finished iteration i - 2. Hence a slot is free after 4 s
 add step i - 4 in iteration i - 3, which all have finished when this worker, in iteration i - 1,
 has seen i - 1 published. Sums copied out late need 4 slots likewise.
 
+Arrays that lie in shared memory themselves (`own_memory.py`) are added where they are: everybody
+adds its share of all replicas' arrays, and writes the sum into the arrays of each worker.
+
 Before anything is added the workers compare what they are doing: a digest of call number, name,
 operation, placement and shapes. If anybody does something else, or has no data and does not know
 the shapes, all of them go back to frames (`Round`), which find out what is the matter.
@@ -33,13 +36,16 @@ from distflow.comm import buckets, reduction
 from distflow.comm.algorithms import pieces, program
 from distflow.comm.buckets import Layout, Spec
 from distflow.comm.group import Placement
+from distflow.comm.own_memory import SharedArrays
 from distflow.comm.transport import segment
 from distflow.comm.transport.segment import fence
 from distflow.comm.transport.shm import ShmTransport
 from distflow.comm.tree import Arrays, Key, Tree
 
 # "Together" moves (W-1) N bytes a worker and waits once, "split" 2 N and waits twice.
-_TOGETHER_BYTES = ((2, float("inf")), (4, 64 << 10), (8, 16 << 10), (float("inf"), 4 << 10))
+_TOGETHER_BYTES = ((2, 256 << 10), (4, 64 << 10), (8, 16 << 10), (float("inf"), 4 << 10))
+_COPIED_BYTES = 8 << 10
+_BLOCK_BYTES = 256 << 10  # of an array added in place: that of each replica stays in the cache
 _BITS = 62  # of a word that tells which replicas have data
 _MASK = (1 << _BITS) - 1
 _MAX_REMEMBERED = 256
@@ -55,6 +61,7 @@ class Call(NamedTuple):
     digest: int
     together: bool
     steps: tuple[pieces.Step, ...]
+    views: dict[int, _Views]  # by number of the step and slot
 
 
 class _Views(NamedTuple):
@@ -82,7 +89,11 @@ class Shared:
         self._placement = placement
         self._replicas = placement.replicas_of(transport.rank)
         ranks = range(transport.world_size)
-        self._nodes = [tree.maximal_nodes(placement.replicas_of(rank)) for rank in ranks]
+        self._of_ranks = [placement.replicas_of(rank) for rank in ranks]
+        self._nodes = [tree.maximal_nodes(replicas) for replicas in self._of_ranks]
+        leaves = [tree.settle((0, leaf)) for leaf in range(tree.num_leaves)]
+        everything = range(tree.num_leaves)
+        self._replica_program = program.program_for(tree, leaves, everything, tree.root)
         plan = self._segment.plan
         most = max(map(len, self._nodes))
         self._capacity = plan.slot_bytes // most & -segment.LINE * 8
@@ -104,25 +115,31 @@ class Shared:
         """Whether this placement fits the segment."""
         return self._capacity >= segment.LINE * 8 and self._num_words < segment.HEADER_WORDS
 
-    def call(self, name: str, op: str, specs: tuple[Spec, ...]) -> Call:
+    def call(self, name: str, op: str, specs: tuple[Spec, ...], *, in_place: bool = False) -> Call:
         """Returns what a reduction of arrays of these specs is; remembered."""
-        key = (name, op, specs)
+        key = (name, op, specs, in_place)
         call = self._calls.get(key)
         if call is None:
+            reduction.check(f"all_reduce {name!r}", op, {spec.dtype for spec in specs})
             size = sum(spec.num_bytes for spec in specs)
             world_size = self._transport.world_size
             together = next(size <= most for w, most in _TOGETHER_BYTES if world_size <= w)
-            text = f"{name}\n{op}\n{self._placement.digest}\n{buckets.digest(specs)}\n{together}"
+            way = "in place" if in_place else "together" if together else "split"
+            text = f"{name}\n{op}\n{self._placement.digest}\n{buckets.digest(specs)}\n{way}"
             digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
             call = Call(
                 name, op, specs, buckets.layout_of(specs), int.from_bytes(digest, "little") & _MASK,
-                together, pieces.steps_for(specs, self._capacity),
+                together, pieces.steps_for(specs, self._capacity), {},
             )  # fmt: skip
             if len(self._calls) >= _MAX_REMEMBERED:
                 self._calls.clear()
                 self._views.clear()
             self._calls[key] = call
         return call
+
+    def adds_in_place(self, num_bytes: int) -> bool:
+        """Whether arrays of that size are best added where they lie, which takes two meetings."""
+        return num_bytes > _COPIED_BYTES or self._transport.world_size == 2
 
     def announce_frames(self, sequence: int) -> None:
         """Says that this rank does the call with frames, whatever the others do."""
@@ -161,7 +178,7 @@ class Shared:
         with np.errstate(all="ignore"):
             for i in range(count + lag):
                 if i < count:
-                    self._write(base + i, call, call.steps[i], writes, flats, ufunc)
+                    self._write(base + i, call, i, writes, flats, ufunc)
                 if not i:
                     self._announce(sequence, call, bits)
                 fence()
@@ -183,11 +200,70 @@ class Shared:
                         return None
                     sums = self._sum_program(bits)
                 if i <= count:
-                    self._add(base + i - 1, call, call.steps[i - 1], sums, ufunc, targets)
+                    self._add(base + i - 1, call, i - 1, sums, ufunc, targets)
                 if i >= lag > 1:
-                    self._copy_out(base + i - lag, call, call.steps[i - lag], targets)
+                    self._copy_out(base + i - lag, call, i - lag, targets)
         self._base = base + count + lag
         return (targets if bits else None), bits.bit_count()
+
+    def reduce_in_place(
+        self, sequence: int, call: Call, arrays: SharedArrays, timeout_seconds: float
+    ) -> bool:
+        """Puts the sum of all replicas' arrays into each worker's; False if frames must do it.
+
+        Args:
+          sequence, timeout_seconds: as in `all_reduce`.
+          call: what `call(name, op, specs, in_place=True)` has returned.
+          arrays: with flat buffers in memory that all workers share.
+        """
+        base = self._base
+        bits = 0
+        for replica in self._replicas:
+            bits |= 1 << replica
+        self._announce(sequence, call, bits)
+        if not self._meet(base + 1, sequence, call, 1, timeout_seconds):
+            return False
+        bits = self._compare(sequence, call, bits)
+        if bits < 0:
+            self._divert(sequence)
+            return False
+        assert arrays.flats is not None
+        with np.errstate(all="ignore"):
+            for k, dtype in enumerate(call.layout.dtypes):
+                self._add_in_place([flats[k] for flats in arrays.flats], dtype, call.op)
+        self._meet(base + 2, sequence, call, 2, timeout_seconds)
+        self._base = base + 2
+        return True
+
+    def _meet(self, goal: int, sequence: int, call: Call, i: int, timeout_seconds: float) -> bool:
+        """Publishes a number and waits until all others have; False after a diversion."""
+        fence()
+        self._words[self._own] = goal
+        for control, peer in self._peers:
+            if self._words[control] < goal and not self._wait(
+                control, peer, goal, sequence, call, i, timeout_seconds
+            ):
+                self._divert(sequence)
+                return False
+        fence()
+        return True
+
+    def _add_in_place(self, inputs: list[np.ndarray], dtype: np.dtype, op: str) -> None:
+        """Adds this rank's share of one flat buffer of all replicas."""
+        rank, world_size = self._transport.rank, self._transport.world_size
+        owners = [replicas[0] for replicas in self._of_ranks if replicas]
+        first = min(owners, key=lambda replica: self._placement.owners[replica] != rank)
+        start, stop = pieces.share(inputs[0].size, dtype.itemsize, world_size, rank)
+        block = min(_BLOCK_BYTES, self._capacity) // dtype.itemsize
+        scratch = self._scratch(dtype, self._replica_program)
+        ufunc = reduction.REDUCTIONS[op].ufunc
+        for at in range(start, stop, block):
+            views = [array[at : min(at + block, stop)] for array in inputs]
+            program.run(self._replica_program, ufunc, views, views[first], scratch)
+            reduction.settle_nans([views[first]])
+            for owner in owners:
+                if owner != first:
+                    np.copyto(views[owner], views[first])
 
     def _announce(self, sequence: int, call: Call, bits: int) -> None:
         at = self._own + segment.HEADERS[sequence & 1]
@@ -218,10 +294,12 @@ class Shared:
         timeout_seconds: float,
     ) -> bool:  # fmt: skip
         """Waits for a peer's counter; returns False if the peer does this call with frames."""
-        words = self._words
+        words, spin = self._words, self._transport.spin
         for _ in range(self._transport.spins):
             if words[control] >= goal:
                 return True
+            if spin is not None:
+                spin()
         at, frames = control + segment.HEADERS[sequence & 1], -1 - sequence
         what = f"all_reduce {call.name!r} (call {sequence}), step {i} of {len(call.steps)}"
         self._transport.beat(sequence)
@@ -231,11 +309,11 @@ class Shared:
         return words[control] >= goal
 
     def _write(
-        self, number: int, call: Call, step: pieces.Step, writes: list[tuple[int, program.Program]],
+        self, number: int, call: Call, i: int, writes: list[tuple[int, program.Program]],
         flats: Sequence[Sequence[np.ndarray] | None], ufunc: np.ufunc,
     ) -> None:  # fmt: skip
         """Puts this rank's partial results of a step into its lane."""
-        own = self._views_of(number, call.together, step).own
+        step, own = call.steps[i], self._views_of(number, call, i).own
         for stretch, lanes in zip(step, own, strict=True):
             for node, local in writes:
                 lane = lanes[node]
@@ -245,28 +323,28 @@ class Shared:
                     for array, start, stop, at in stretch.pieces:
                         np.copyto(lane[at : at + stop - start], arrays[array][start:stop])
                     continue
-                scratch = self._scratch(stretch.dtype, local.num_temporaries)
+                scratch = self._scratch(stretch.dtype, local)
                 for array, start, stop, at in stretch.pieces:
                     inputs = [lane if leaf is None else leaf[array][start:stop] for leaf in flats]
                     program.run(local, ufunc, inputs, lane[at : at + stop - start], scratch)
 
     def _add(
-        self, number: int, call: Call, step: pieces.Step, sums: program.Program, ufunc: np.ufunc,
+        self, number: int, call: Call, i: int, sums: program.Program, ufunc: np.ufunc,
         targets: Arrays,
     ) -> None:  # fmt: skip
         """Adds a step, or this rank's share of it."""
-        views = self._views_of(number, call.together, step)
+        step, views = call.steps[i], self._views_of(number, call, i)
         for k, stretch in enumerate(step):
             if call.together:
                 target = targets[stretch.flat][stretch.start : stretch.stop]
             else:
                 target = views.share[k]
-            scratch = self._scratch(stretch.dtype, sums.num_temporaries)
+            scratch = self._scratch(stretch.dtype, sums)
             program.run(sums, ufunc, views.inputs[k], target, scratch)
             reduction.settle_nans([target])
 
-    def _copy_out(self, number: int, call: Call, step: pieces.Step, targets: Arrays) -> None:
-        views = self._views_of(number, call.together, step)
+    def _copy_out(self, number: int, call: Call, i: int, targets: Arrays) -> None:
+        step, views = call.steps[i], self._views_of(number, call, i)
         for stretch, result in zip(step, views.result, strict=True):
             np.copyto(targets[stretch.flat][stretch.start : stretch.stop], result)
 
@@ -295,19 +373,26 @@ class Shared:
             _remember(self._programs, bits, found)
         return found
 
-    def _scratch(self, dtype: np.dtype, count: int) -> list[np.ndarray]:
+    def _scratch(self, dtype: np.dtype, sums: program.Program) -> Sequence[np.ndarray]:
+        if not sums.num_temporaries:
+            return ()
         arrays = self._temporaries.setdefault(dtype, [])
-        while len(arrays) < count:
+        while len(arrays) < sums.num_temporaries:
             arrays.append(np.empty(self._capacity // dtype.itemsize, dtype))
         return arrays
 
-    def _views_of(self, number: int, together: bool, step: pieces.Step) -> _Views:
-        """Returns the places of the step with this number; remembered for steps of one form."""
-        form = [(s.dtype, s.stop - s.start, s.at_byte) for s in step]
-        key = (number % segment.NUM_SLOTS, together, *form)
-        views = self._views.get(key)
+    def _views_of(self, number: int, call: Call, i: int) -> _Views:
+        """Returns the places of step i, which has this number; those of one form are the same."""
+        slot = number % segment.NUM_SLOTS
+        key = i * segment.NUM_SLOTS + slot
+        views = call.views.get(key)
         if views is None:
-            views = self._views[key] = self._make_views(number, together, step)
+            step = call.steps[i]
+            form = (slot, call.together, *[(s.dtype, s.stop - s.start, s.at_byte) for s in step])
+            views = self._views.get(form)
+            if views is None:
+                views = self._views[form] = self._make_views(number, call.together, step)
+            call.views[key] = views
         return views
 
     def _make_views(self, number: int, together: bool, step: pieces.Step) -> _Views:

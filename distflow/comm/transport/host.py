@@ -72,13 +72,13 @@ def share_memory(
     trouble = ""
     if transport.rank == 0:
         try:
-            made = Segment.create(segment.Plan.for_workers(transport.world_size))
+            made = Segment.make(segment.Plan.for_workers(transport.world_size))
         except (errors.OpError, OSError) as error:
             trouble = str(error)
     tickets = talk.all_to_all({"ticket": made.ticket if made else None, "trouble": trouble})
     if made is None and tickets[0]["ticket"]:
         try:
-            made = Segment.open(tickets[0]["ticket"])
+            made = Segment.join(tickets[0]["ticket"])
         except (errors.OpError, OSError) as error:
             trouble = str(error)
     troubles = talk.all_to_all(trouble)

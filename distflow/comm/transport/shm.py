@@ -24,7 +24,7 @@ from distflow.comm.transport.rings import Reader, Writer
 from distflow.comm.transport.segment import Segment
 
 _SPINS = 1000  # looks before yielding, some 100 us, where each rank has a processor of its own
-_SPINS_CROWDED = 20
+_SPINS_CROWDED = 200  # each lets another process run
 _YIELD_SECONDS = 2e-3
 _FIRST_SLEEP, _MAX_SLEEP = 2e-5, 1e-3
 _LOOK_SECONDS = 0.01  # between two looks at the peers
@@ -53,7 +53,10 @@ class ShmTransport(base.Transport):
         self._processes: dict[int, Process] = {}
         self._closed = False
         crowded = self.world_size > len(os.sched_getaffinity(0))
+        # How a short wait goes: so many looks, with a call between them where the ranks are more
+        # than the processors.
         self.spins = _SPINS_CROWDED if crowded else _SPINS
+        self.spin: Callable[[], object] | None = os.sched_yield if crowded else None
         self._yield: Callable[[], object] = os.sched_yield
         own = self._control[rank]
         self.words[own + segment.PID] = os.getpid()
@@ -101,7 +104,7 @@ class ShmTransport(base.Transport):
           what: names the operation in errors.
           progress: does work that others may wait for; returns whether there was any.
         """
-        for _ in range(self.spins):
+        for _ in range(0 if self.spin else self.spins):
             if ready():
                 return
         deadline = base.Deadline(timeout_seconds)
