@@ -47,7 +47,7 @@ class Lockstep:
         self._result: Any = None
         self.failure: BaseException | None = None
         # Side by side, but not more than there are cores.
-        self._slots = threading.Semaphore(max(1, min(count, os.cpu_count() or 1)))
+        self._slots = threading.Semaphore(1 if count == 1 else min(count, os.cpu_count() or 1))
 
     # -- turns ---------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class DefaultStrategy:
 
     num_replicas_in_sync = 1
     num_workers = 1
+    has_lone_replica = True
     worker_rank = 0
     is_chief = True
     cluster_resolver = None

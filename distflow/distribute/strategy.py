@@ -89,6 +89,11 @@ class Strategy:
         return self._communicator.rank == 0
 
     @property
+    def has_lone_replica(self) -> bool:
+        """Whether this worker runs one replica: a compiled step of it that fails undoes itself."""
+        return len(self.replicas_here()) == 1
+
+    @property
     def communicator(self) -> Communicator:
         """The collectives on NumPy arrays, for programs without tensors."""
         return self._communicator
@@ -292,7 +297,7 @@ class Strategy:
         if self.num_replicas_in_sync == 1 and rows[0] is not None:
             return list(rows[0])
         self.courier.settle()
-        leaves = dict(zip(self.local_replicas, rows))
+        leaves = dict(zip(self.replicas_here(), rows))
         result = self._communicator.all_reduce(
             leaves, op=COLLECTIVE[op], name=what, like=like, out=out
         )
@@ -330,7 +335,7 @@ class Strategy:
         """Returns the arrays of all replicas joined along an axis."""
         self.courier.settle()
         moved = {
-            replica: [np.moveaxis(row, axis, 0)] for replica, row in zip(self.local_replicas, rows)
+            replica: [np.moveaxis(row, axis, 0)] for replica, row in zip(self.replicas_here(), rows)
         }
         gathered = self._communicator.all_gather(moved, name="gather")
         parts = [part[0] for part in gathered if part is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from distflow.core.variable import (
     Storage,
     VariableAggregation,
     VariableSynchronization,
+    aligned_copy,
     combine,
 )
 from distflow.distribute.reduce import ReduceOp
@@ -150,7 +152,41 @@ class SyncOnReadStorage:
         self._name = name
         # The aggregate, while several variables are read together (`read_together`).
         self._together: np.ndarray[Any, Any] | None = None
+        # By number of the copy: [array, its memory, address], of copies that steps write in place.
+        self._claimed: dict[int, list[Any]] = {}
         self._set_all(array)
+
+    def sharing(self) -> str:
+        """In a replica that counts the copy is its own; the compiler is told nothing else."""
+        return "own" if self.can_claim() else ""
+
+    def can_claim(self) -> bool:
+        """Whether a compiled step may write to the memory of the copy: a replica that counts."""
+        replica = context.state.replica
+        return replica is not None and not replica.is_absent
+
+    def claim(self) -> int:
+        """Returns the address of the replica's own copy; see `Storage.claim`."""
+        index = context.state.replica.copy_index
+        found = self._claimed.get(index)
+        # References of its own: the list of copies', the entry's and the argument's; to the memory
+        # the entry's, the array's and the argument's.
+        if (
+            found is None
+            or found[0] is not self._copies[index]
+            or sys.getrefcount(found[0]) > 3
+            or sys.getrefcount(found[1]) > 3
+        ):
+            array, memory = aligned_copy(self._copies[index])
+            found = [array, memory, array.__array_interface__["data"][0]]
+            self._copies[index] = array
+            self._claimed[index] = found
+        return int(found[2])
+
+    @property
+    def memory(self) -> Any:
+        """What keeps the memory of the address alive that `claim` gave."""
+        return self._claimed[context.state.replica.copy_index][1]
 
     def read(self) -> np.ndarray[Any, Any]:
         """Returns the replica's own copy; between replicas the aggregate over all workers."""

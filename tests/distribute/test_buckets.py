@@ -7,7 +7,7 @@ import pytest
 import distflow as tf
 from distflow.comm import Communicator, InProcessHub
 from distflow.core import variable
-from distflow.distribute import MirroredStrategy, MultiWorkerMirroredStrategy
+from distflow.distribute import MirroredStrategy, MultiWorkerMirroredStrategy, values
 from distflow.distribute.values import PerReplica
 from distflow.keras import layers
 from tests.distribute.workers import digest, on_threads
@@ -121,6 +121,33 @@ def test_weights_and_slots_are_updated_where_they_lie(monkeypatch):
     assert on_threads(2, 2, run) == [2, 2]
     # But for the state of dropout, which the step advances before the buckets leave.
     assert set(copied) <= {(2,)}
+
+
+@pytest.mark.usefixtures("cpu")
+def test_fit_updates_weights_slots_and_metrics_where_they_lie(monkeypatch):
+    copied = []
+    real = variable.aligned_copy
+
+    def noted(array):
+        copied.append(array.shape)
+        return real(array)
+
+    def run(strategy):
+        with strategy.scope():
+            model = build()
+            model.compile("adam", "mse", metrics=["mae"])
+        x, y = np.ones((16, 6), "float32"), np.ones((16, 3), "float32")
+        model.fit(x, y, batch_size=8, verbose=0, shuffle=False)
+        if strategy.is_chief:
+            monkeypatch.setattr(variable, "aligned_copy", noted)
+            monkeypatch.setattr(values, "aligned_copy", noted)
+        strategy.communicator.barrier()
+        model.fit(x, y, batch_size=2, epochs=3, verbose=0, shuffle=False)
+        return strategy.num_workers
+
+    assert on_threads(2, 2, run) == [2, 2]
+    # But for what the step writes before the buckets leave: the loss so far, the state of dropout.
+    assert all(np.prod(shape) <= 2 for shape in copied)
 
 
 @pytest.fixture

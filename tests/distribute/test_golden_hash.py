@@ -129,7 +129,7 @@ def test_processes_over_mpi_give_the_golden_hash(golden, world_size):
 # -- mutations: each must change the hash ----------------------------------------------------
 
 
-def _ring(self, leaves, *, op="sum", name="", like=None):
+def _ring(self, leaves, *, op="sum", name="", like=None, out=None):
     """Adds in the order of a ring that starts behind each worker, as usual all-reduces do."""
     rows = self.all_gather(leaves, name=name)
     start = (self.local_replicas[0] + 1) % self.num_replicas

@@ -93,7 +93,7 @@ class StepRunner:
             self._compiled is not None
             and not functions_run_eagerly()
             and flags.executor() == "cpu"
-            and strategy.num_replicas_in_sync == 1
+            and strategy.has_lone_replica
             and not self._found().runs_python
         )
 
