@@ -186,6 +186,8 @@ class Reader:
     dropping it, closes the file.
     """
 
+    has_values = True
+
     def __init__(self, prefix: str):
         self.manifest = read_manifest(prefix)
         path = self.manifest.data_path
@@ -225,11 +227,17 @@ class Reader:
 
 
 class Received:
-    """A checkpoint that another process has read: the same as a Reader."""
+    """A checkpoint that another process has read: the same as a Reader.
 
-    def __init__(self, manifest: Manifest, blob: memoryview):
+    Args:
+      manifest: of the checkpoint.
+      blob: the bytes of all values (`Reader.all_bytes`); None without them.
+    """
+
+    def __init__(self, manifest: Manifest, blob: memoryview | None):
         self.manifest = manifest
-        self._blob = blob
+        self.has_values = blob is not None
+        self._blob = blob or memoryview(b"")
 
     def read(self, key: str) -> np.ndarray[Any, Any]:
         """Returns a fresh array; raises as a Reader does."""

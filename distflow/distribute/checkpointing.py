@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors
 from distflow.checkpoint import folder, layout, saver, storages
 from distflow.core.variable import VariableAggregation
 from distflow.distribute.context import get_strategy
@@ -22,11 +21,13 @@ from distflow.distribute.values import SyncOnReadStorage
 def _take(storage: Any) -> np.ndarray[Any, Any]:
     """Returns the copies of all replicas of the job, [V, ...]; every worker must call it."""
     strategy = storage._strategy
-    rows = {r: [copy] for r, copy in zip(strategy.local_replicas, storage.save())}
-    if strategy.num_workers == 1:
-        return np.stack([row[0] for row in rows.values()])
+    copies = storage.save()
+    if len(copies) == strategy.num_replicas_in_sync:
+        # One worker, or an elastic job, in which each worker has all copies.
+        return np.stack(copies)
     gathered = strategy.communicator.all_gather(
-        {r: [row[0][None]] for r, row in rows.items()}, name=f"copies of {storage._name!r}"
+        {r: [copy[None]] for r, copy in zip(strategy.local_replicas, copies)},
+        name=f"copies of {storage._name!r}",
     )
     return np.concatenate([part[0] for part in gathered], 0)
 
@@ -67,6 +68,11 @@ def on_chief(strategy: Any, what: str, work: Callable[[], Any]) -> Any:
     return strategy.agree(value, what)
 
 
+def catches_up(strategy: Any) -> bool:
+    """Whether this worker came to an elastic job later, and runs through steps that are over."""
+    return getattr(strategy, "is_catching_up", False)
+
+
 @contextlib.contextmanager
 def told_to_others(strategy: Any) -> Iterator[None]:
     """Ends the waiting of other workers when the block fails: they raise an error that quotes it.
@@ -84,12 +90,13 @@ def told_to_others(strategy: Any) -> Iterator[None]:
 def newest_reader(strategy: Any, prefixes: Sequence[str]) -> Any:
     """Returns a reader of the newest whole checkpoint that the chief has; None if there is none.
 
-    The chief reads, the others get the values from it: they need not see its disk.
+    The chief reads, the others get the values from it: they need not see its disk. A worker that
+    came later gets no values (`has_values`): the job's state comes to it anyway.
 
     Args:
       prefixes: checkpoints from the oldest to the newest; the chief's count.
     """
-    reader: Any = None
+    reader: layout.Reader | None = None
 
     def read() -> Any:
         nonlocal reader
@@ -100,15 +107,13 @@ def newest_reader(strategy: Any, prefixes: Sequence[str]) -> Any:
         return layout.manifest_to_json(reader.manifest)
 
     described = on_chief(strategy, "newest checkpoint", read)
-    if described is None or strategy.num_workers == 1:
-        return reader
-    mine = None if reader is None else [np.frombuffer(reader.all_bytes(), np.uint8)]
-    (blob,) = strategy.communicator.broadcast(mine, 0, name="values of the checkpoint")
-    if reader is not None:
+    if described is None or (reader is not None and strategy.num_workers == 1):
         return reader
     manifest = layout.manifest_from_json(described)
-    if blob.size != manifest.num_bytes:
-        raise errors.DataLossError(
-            f"restore: expected {manifest.num_bytes} bytes from the chief; received {blob.size}."
-        )
-    return layout.Received(manifest, memoryview(blob))
+    mine = np.zeros(manifest.num_bytes, np.uint8)
+    if reader is not None:
+        mine = np.frombuffer(reader.all_bytes(), np.uint8)
+    blob = strategy.agree_on_initial_value(mine, "values of the checkpoint")
+    if reader is not None:
+        return reader
+    return layout.Received(manifest, None if catches_up(strategy) else memoryview(blob))

@@ -60,18 +60,18 @@ class BackupAndRestore(Callback):
         self._batches = 0
         self._number = -1
         self._checkpoint: Any = None
-        self._paths: list[str] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Goes on from the newest backup that is whole, if there is one."""
         self._batches = 0
         strategy = self.model.distribute_strategy
         self._checkpoint = Checkpoint(training=_Training(self.model))
-        self._paths = _backups(self.backup_dir) if strategy.is_chief else []
-        self._number = _number_of(self._paths[-1]) if self._paths else -1
-        reader = checkpointing.newest_reader(strategy, self._paths)
+        self._number = -1
+        paths = _backups(self.backup_dir) if strategy.is_chief else []
+        reader = checkpointing.newest_reader(strategy, paths)
         if reader is None:
             return
+        self._number = _number_of(reader.manifest.prefix)
         facts = reader.manifest.facts
         if facts["replicas"] != strategy.num_replicas_in_sync:
             log.get_logger().warning(
@@ -84,7 +84,8 @@ class BackupAndRestore(Callback):
             self.model._build_for(last, training=True)
         if _SEED in reader.manifest.entries:
             random.global_seed_generator()
-        self._checkpoint.read_from(reader).expect_partial()
+        if reader.has_values:
+            self._checkpoint.read_from(reader).expect_partial()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Backs up after every `save_freq` batches."""
@@ -102,13 +103,14 @@ class BackupAndRestore(Callback):
         with checkpointing.told_to_others(self.model.distribute_strategy):
             self._checkpoint.sync()
         if self.delete_checkpoint and self.model.distribute_strategy.is_chief:
-            for path in self._paths:
+            for path in _backups(self.backup_dir):
                 layout.remove(path)
-            self._paths = []
 
     def _save(self) -> None:
         strategy = self.model.distribute_strategy
         self._number += 1
+        if checkpointing.catches_up(strategy):
+            return
         path = os.path.join(self.backup_dir, f"{_NAME}-{self._number}")
         facts = {
             "position": self.model.training_progress.state(),
@@ -124,9 +126,10 @@ class BackupAndRestore(Callback):
     def _rotate(self, path: str) -> None:
         """Removes old backups: the new one is whole."""
         keep = 2 if self.double_checkpoint else 1
-        self._paths.append(path)
-        while len(self._paths) > keep:
-            layout.remove(self._paths.pop(0))
+        # All there are: another worker may have been the chief before.
+        paths = [p for p in _backups(self.backup_dir) if p != path] + [path]
+        for old in paths[:-keep]:
+            layout.remove(old)
 
 
 class _Training:
