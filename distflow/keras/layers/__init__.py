@@ -133,6 +133,28 @@ from distflow.keras.layers.preprocessing.hashing import (
 from distflow.keras.layers.preprocessing.normalization import (
     Normalization,
 )
+from distflow.keras.layers.preprocessing.random_color import (
+    RandomBrightness,
+    RandomColorDegeneration,
+    RandomColorJitter,
+    RandomContrast,
+    RandomGrayscale,
+    RandomHue,
+    RandomInvert,
+    RandomSaturation,
+)
+from distflow.keras.layers.preprocessing.random_geometry import (
+    RandomFlip,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+)
+from distflow.keras.layers.preprocessing.resizing import (
+    CenterCrop,
+    RandomCrop,
+    Resizing,
+)
 from distflow.keras.layers.preprocessing.string_lookup import (
     IntegerLookup,
     StringLookup,
@@ -183,6 +205,22 @@ from distflow.keras.layers.wrapper import Wrapper
 from distflow.keras.not_there import lookup
 
 __all__ = [
+    "CenterCrop",
+    "RandomCrop",
+    "Resizing",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomSaturation",
     "CategoryEncoding",
     "Discretization",
     "HashedCrossing",

@@ -9,6 +9,7 @@ import distflow as tf
 from distflow import keras
 from distflow.keras import layers
 from tests.keras.layers.data_table import DATA_LAYERS
+from tests.keras.layers.image_table import IMAGE_LAYERS
 from tests.keras.layers.table import LAYERS
 
 each_layer = pytest.mark.parametrize("row", LAYERS, ids=str)
@@ -153,7 +154,7 @@ def test_layers_hand_masks_on_or_drop_them(row):
 
 
 def test_the_table_holds_every_layer():
-    seen = {row.name for row in [*LAYERS, *DATA_LAYERS]}
+    seen = {row.name for row in [*LAYERS, *DATA_LAYERS, *IMAGE_LAYERS]}
     elsewhere = {"Input", "InputLayer", "InputSpec", "Layer", "Lambda", "DenseFeatures", "Wrapper"}
     # Cells are tested inside RNN.
     elsewhere |= {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
