@@ -48,7 +48,7 @@ def steps_for(specs: tuple[Spec, ...], slot_bytes: int) -> tuple[Step, ...]:
         start = 0
         while start < size:
             room = (slot_bytes - used) // dtype.itemsize
-            if not room:
+            if room <= 0:
                 steps.append([])
                 used = 0
                 continue
