@@ -41,7 +41,6 @@ class Member:
         self.slot = slot
         self.description = f"worker {slot} (process {os.getpid()} on {socket.gethostname()})"
         self.is_awaited = False
-        self.newest_generation = 0
         self._address = address
         self._metadata = ((rendezvous.TOKEN_HEADER, token or ""),)
         self._channel = grpc.insecure_channel(
@@ -121,6 +120,8 @@ class Member:
 
     def status(self, generation: int, position: int, donor: str) -> None:
         """Sets what the signs of life say."""
+        if generation != self._status[0]:
+            self.is_awaited = False
         self._status = (generation, position, donor)
 
     def start_beating(self) -> None:
@@ -142,8 +143,8 @@ class Member:
                 reply = self._call("Beat", request, pb.BeatReply, seconds=2.0)
             except (grpc.RpcError, ValueError):
                 continue  # without a coordinator training goes on; or closed meanwhile
-            self.is_awaited = reply.is_awaited
-            self.newest_generation = reply.generation
+            # An answer from before the last change would call for another one.
+            self.is_awaited = reply.is_awaited and reply.generation == self._status[0]
 
     def _call(self, method: str, request: Any, reply: Any, seconds: float = CALL_SECONDS) -> Any:
         call = self._channel.unary_unary(

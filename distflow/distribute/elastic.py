@@ -10,7 +10,6 @@ workers make this so simple; see the determinism of `comm.tree`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,25 +21,16 @@ from distflow.comm import Communicator, faults
 from distflow.core import context as core_context
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute import uncaught
-from distflow.distribute.elastic_group import LOSSES, GenerationChanged, Group, Settings
+from distflow.distribute.elastic_group import GenerationChanged, Group, Settings
 from distflow.distribute.elastic_job import ElasticJob
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.multi_worker import MultiWorkerMirroredStrategy
 from distflow.distribute.options import checked
-from distflow.distribute.reduce import COLLECTIVE, ReduceOp, divided
 from distflow.distribute.strategy import Strategy
 from distflow.distribute.threads import close_all
 from distflow.random import global_state
 
 _job: ElasticJob | None = None
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A step under way: with whom, and which replicas. Without a group it is only tried out."""
-
-    group: Group | None
-    replicas: tuple[int, ...]
 
 
 class ElasticStrategy(MultiWorkerMirroredStrategy):
@@ -67,9 +57,11 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         if job is None:
             replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS")
             job = _join_job(self._resolver.worker_environment(), replicas, options.timeout_seconds)
-        Strategy.__init__(self, Communicator.local(job.settings.num_replicas))
+        # Between steps: all replicas here. In a step its place is taken by the group's.
+        self._alone = Communicator.local(job.settings.num_replicas)
+        Strategy.__init__(self, self._alone)
         self._job = job
-        self._running: _Running | None = None
+        self._here: tuple[int, ...] | None = None
         core_context.state.creators.append(job.state.creator)
         self._job.recorded()  # waits for the others
 
@@ -90,9 +82,27 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         """Whether this worker writes the job's files, now."""
         return self._job.group is not None and self._job.group.rank == 0
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a newcomer stands at the door: it is let in after the next step."""
+        return self._job.member.is_awaited
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether this worker came later, and still runs through steps that are over.
+
+        Programs may leave out what costs time between two steps then.
+        """
+        return not self._job.has_state
+
     def replicas_here(self) -> tuple[int, ...]:
         """The replicas that this worker computes in the step under way."""
-        return self._running.replicas if self._running else self.local_replicas
+        return self.local_replicas if self._here is None else self._here
+
+    @property
+    def num_replicas_in_sync(self) -> int:
+        """V, the number of logical replicas of the job."""
+        return len(self.local_replicas)
 
     def _create(self, next_creator: Callable[..., Any], **arguments: Any) -> Any:
         variable = super()._create(next_creator, **arguments)
@@ -117,7 +127,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                 results = self._compute(bodies, absent, allow_mean_loss)
             except GenerationChanged as change:
                 job.state.restore(saved)
-                self._break_up(change)
+                job.break_up(group, change.__cause__)
                 continue
             except BaseException as error:
                 job.state.restore(saved)
@@ -132,22 +142,22 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         group = self._job.group
         assert group is not None
         faults.reach("before-compute", self._job.position)
-        return self._run_some(_Running(group, group.replicas), bodies, absent, allow_mean_loss)
+        return self._run_some(group.communicator, bodies, absent, allow_mean_loss)
 
     def _run_some(
-        self, running: _Running, bodies: Any, absent: Any, allow_mean_loss: bool
+        self, communicator: Communicator, bodies: Any, absent: Any, allow_mean_loss: bool
     ) -> dict[int, Any]:
-        here = running.replicas
+        here = tuple(communicator.local_replicas)
         if self._idle and len(here) != getattr(self, "_threads_for", len(here)):
             close_all(self._idle)
         self._threads_for = len(here)
-        self._running = running
+        self._here, self._communicator = here, communicator
         try:
             results = super().run_replicas(
                 [bodies[r] for r in here], [absent[r] for r in here], allow_mean_loss
             )
         finally:
-            self._running = None
+            self._here, self._communicator = None, self._alone
         return dict(zip(here, results))
 
     def _commit(self, group: Group, results: dict[int, Any], saved: Any) -> list[Any] | None:
@@ -166,15 +176,13 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             "leave": job.is_leaving, "more": job.member.is_awaited,
         }  # fmt: skip
         try:
-            if group is not job.group:
-                raise GenerationChanged
             faults.reach("before-commit", job.position)
             message = codec.pack(head, [*arrays, *copies])
             sent = {r: [message] if r == here[0] else None for r in here}
             name = f"commit of event {job.position}"
             gathered = group.communicator.all_gather(sent, name=name)
-        except (*LOSSES, GenerationChanged) as error:
-            return self._settle_commit(error, results, saved)
+        except GenerationChanged as change:
+            return self._settle_commit(group, change, results, saved)
         everything = dict(results)
         leaving: set[str] = set()
         is_awaited = False
@@ -194,7 +202,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         faults.reach("after-commit", job.position)
         if leaving or is_awaited:
             job.leave_if_asked(leaving)
-            job.break_up(None, in_commit=False)
+            job.break_up(group)
             job.without(leaving)
         return [everything[r] for r in range(self.num_replicas_in_sync)]
 
@@ -213,10 +221,12 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         }  # fmt: skip
         job.complete(head, [*arrays, *values])
 
-    def _settle_commit(self, error: Any, results: dict[int, Any], saved: Any) -> Any:
+    def _settle_commit(
+        self, group: Group, change: Any, results: dict[int, Any], saved: Any
+    ) -> list[Any] | None:
         """A member was lost in the commit: if anybody has everything, the step counts."""
         job = self._job
-        self._break_up(error, in_commit=True)
+        job.break_up(group, change.__cause__, in_commit=True)
         position = job.position
         found = job.recorded()
         if found is None:
@@ -233,12 +243,6 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         job.pass_recorded()
         return [codec.restore(structure, arrays) for structure in head["r"]]
 
-    def _break_up(self, change: BaseException, in_commit: bool = False) -> None:
-        cause = change.__cause__ if isinstance(change, GenerationChanged) else change
-        if isinstance(change, GenerationChanged) and cause is None:
-            return  # it has changed already
-        self._job.break_up(cause, in_commit=in_commit)
-
     def _replay(self, bodies: Any, absent: Any, allow_mean_loss: bool) -> list[Any]:
         """Returns what the step gave in the record, without computing it.
 
@@ -250,7 +254,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         is_new = head["k"] != "step" or head["traced"] > len(global_state.counts().traced)
         if is_new:
             log.get_logger().debug("event %d is tried out", job.position)
-            self._run_some(_Running(None, (0,)), bodies, absent, allow_mean_loss)
+            self._run_some(Communicator.local(1), bodies, absent, allow_mean_loss)
         head, arrays = job.expect(job.recorded(), "step")
         job.state.apply_changes(head["s"], arrays[head["n"] :])
         traced = global_state.counts().traced
@@ -261,50 +265,22 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
     # -- collectives ---------------------------------------------------------------------
 
     def reduce_rows(
-        self, rows: Sequence[list[Any] | None], op: ReduceOp, what: str, like: Any = None,
-        out: Any = None,
-    ) -> list[np.ndarray[Any, Any]]:  # fmt: skip
+        self, rows: Sequence[list[Any] | None], *args: Any, **kwargs: Any
+    ) -> list[np.ndarray[Any, Any]]:
         """Returns arrays reduced over all replicas: in a step with the other workers.
 
         Between steps this worker knows the values of all replicas.
         """
-        running = self._running
-        if running is None:
-            return super().reduce_rows(rows, op, what, like, out)
-        rows = self._of_running(rows)
-        if running.group is None:
-            present = next((row for row in rows if row is not None), like)
-            return [np.array(array) for array in present]
-        leaves = dict(zip(running.replicas, rows))
-        with _Collective(self._job, running.group):
-            faults.reach("before-reduce")
-            result = running.group.communicator.all_reduce(
-                leaves, op=COLLECTIVE[op], name=what, like=like, out=out
-            )
-        if op is ReduceOp.MEAN:
-            return [divided(array, result.num_present) for array in result.arrays]
-        return result.arrays
+        faults.reach("before-reduce")
+        return super().reduce_rows(self._of_those_here(rows), *args, **kwargs)
 
     def gather_rows(self, rows: Sequence[Any], axis: int) -> np.ndarray[Any, Any]:
         """Returns the arrays of all replicas joined along an axis."""
-        running = self._running
-        if running is None:
-            return super().gather_rows(rows, axis)
-        rows = self._of_running(rows)
-        moved = {r: [np.moveaxis(row, axis, 0)] for r, row in zip(running.replicas, rows)}
-        if running.group is None:
-            parts = [moved[running.replicas[0]][0]] * self.num_replicas_in_sync
-        else:
-            with _Collective(self._job, running.group):
-                gathered = running.group.communicator.all_gather(moved, name="gather")
-            parts = [part[0] for part in gathered if part is not None]
-        return np.ascontiguousarray(np.moveaxis(np.concatenate(parts, 0), 0, axis))
+        return super().gather_rows(self._of_those_here(rows), axis)
 
-    def _of_running(self, rows: Sequence[Any]) -> list[Any]:
-        assert self._running is not None
-        if len(rows) == len(self._running.replicas):
-            return list(rows)
-        return [rows[replica] for replica in self._running.replicas]
+    def _of_those_here(self, rows: Sequence[Any]) -> list[Any]:
+        here = self.replicas_here()
+        return list(rows) if len(rows) == len(here) else [rows[replica] for replica in here]
 
     # -- agreement between workers -------------------------------------------------------
 
@@ -351,21 +327,6 @@ class _OnePipeline:
         self.num_replicas_in_sync = strategy.num_replicas_in_sync
         self.agree = strategy.agree
         self.reduce_rows = strategy.reduce_rows
-
-
-class _Collective:
-    """Turns the loss of a member into GenerationChanged, and refuses steps of an old generation."""
-
-    def __init__(self, job: ElasticJob, group: Group):
-        self._job, self._group = job, group
-
-    def __enter__(self) -> None:
-        if self._job.group is not self._group:
-            raise GenerationChanged
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, LOSSES):
-            raise GenerationChanged from error
 
 
 def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | None) -> ElasticJob:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from distflow.base import errors
 from distflow.cluster.member import Member
 from distflow.comm import Communicator, Placement, buckets, faults
+from distflow.comm.round import Round
 from distflow.comm.transport import grpc
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
@@ -61,6 +62,27 @@ class Settings:
     join_seconds: float
 
 
+class GroupCommunicator(Communicator):
+    """Collectives of one generation: the loss of a member ends it."""
+
+    is_over = False
+
+    @contextlib.contextmanager
+    def _round(self, *args: Any, **kwargs: Any) -> Iterator[Round]:
+        if self.is_over:
+            raise GenerationChanged
+        try:
+            with super()._round(*args, **kwargs) as round_:
+                yield round_
+        except LOSSES as error:
+            raise GenerationChanged from error
+
+    def abort(self, error: BaseException) -> None:
+        """Tells the others of an error of this worker; they know of changes by themselves."""
+        if not isinstance(error, GenerationChanged):
+            super().abort(error)
+
+
 class Group:
     """The members of one generation, connected.
 
@@ -77,7 +99,7 @@ class Group:
         self.rank = rank
         self.transport = transport
         placement = Placement(settings.num_replicas, len(self.members))
-        self.communicator = Communicator(
+        self.communicator = GroupCommunicator(
             transport, placement=placement, timeout_seconds=settings.timeout_seconds
         )
         self.replicas = self.communicator.local_replicas
@@ -91,10 +113,12 @@ class Group:
 
     def drop(self) -> None:
         """Disconnects without a goodbye."""
+        self.communicator.is_over = True
         self.transport.drop()
 
     def close(self) -> None:
         """Leaves in good order: what was sent arrives."""
+        self.communicator.is_over = True
         self.transport.close()
 
 

@@ -22,7 +22,6 @@ from distflow.comm import Communicator, faults
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_donor import Donor, fetch_from_any
 from distflow.distribute.elastic_group import (
-    LOSSES,
     GenerationChanged,
     Group,
     JobFinished,
@@ -125,11 +124,12 @@ class ElasticJob:
                 result = decode(head, arrays)
                 self.pass_recorded()
                 return result
-            assert self.group is not None
+            group = self.group
+            assert group is not None
             try:
-                result = act(self.group.communicator)
-            except LOSSES as error:
-                self.break_up(error, in_commit=True)
+                result = act(group.communicator)
+            except GenerationChanged as change:
+                self.break_up(group, change.__cause__, in_commit=True)
                 continue
             head, arrays = encode(result)
             self.complete({"k": kind, **head}, arrays)
@@ -137,25 +137,28 @@ class ElasticJob:
 
     # -- generations -----------------------------------------------------------------------
 
-    def break_up(self, cause: BaseException | None, *, in_commit: bool) -> None:
-        """Ends the generation; the next `recorded` forms another one.
+    def break_up(
+        self, group: Group, cause: BaseException | None = None, *, in_commit: bool = False
+    ) -> None:
+        """Ends a generation, unless it has ended; the next `recorded` forms another one.
 
         Args:
+          group: the generation.
           cause: the error that shows who is lost; None for a change in good order.
           in_commit: whether this worker lacks only what its present event gives.
         """
-        if self.group is None:
+        if self.group is not group:
             return
         self._is_in_commit = in_commit
-        self._suspects = self.group.suspects(cause)
+        self._suspects = group.suspects(cause)
         if cause is not None:
             log.get_logger().info(
-                "generation %d ends at event %d: %s", self.group.number, self.position, cause
+                "generation %d ends at event %d: %s", group.number, self.position, cause
             )
-            self.group.drop()
+            group.drop()
         else:
-            self.group.close()
-        self._last, self.group = self.group, None
+            group.close()
+        self._last, self.group = group, None
 
     def leave_if_asked(self, leaving: set[str]) -> None:
         """Ends this process if it is to leave, between two steps: the others have its results."""

@@ -21,9 +21,10 @@ DEADLINE = 100.0
 class ElasticRun:
     """`distflow run --elastic` of the job, disturbed while it runs; never outlives its test."""
 
-    def __init__(self, options, arguments, faults=""):
+    def __init__(self, options, arguments, faults="", hold=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
         environment |= {"DISTFLOW_FAULT": faults} if faults else {}
+        environment |= {"ELASTIC_HOLD": str(hold)} if hold else {}
         environment |= {"DISTFLOW_SILENCE": "2", "DISTFLOW_LOG_LEVEL": "INFO"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "launcher", "run", *map(str, options), str(JOB),
@@ -80,11 +81,11 @@ class ElasticRun:
 
 @pytest.fixture
 def elastic():
-    """Starts elastic jobs: elastic(options, arguments, faults="")."""
+    """Starts elastic jobs: elastic(options, arguments, faults="", hold=None)."""
     runs = []
 
-    def start(options, arguments, faults=""):
-        runs.append(ElasticRun(options, arguments, faults))
+    def start(options, arguments, **more):
+        runs.append(ElasticRun(options, arguments, **more))
         return runs[-1]
 
     yield start

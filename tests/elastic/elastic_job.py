@@ -44,14 +44,28 @@ def build():
 class Report(tf.keras.callbacks.Callback):
     """Says where training is, and takes its time."""
 
-    def __init__(self, seconds):
+    def __init__(self, strategy, seconds):
         super().__init__()
-        self.seconds, self.steps = seconds, 0
+        self.strategy, self.seconds, self.steps = strategy, seconds, 0
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
         say(f"step {self.steps}")
-        time.sleep(self.seconds)
+        rest(self.strategy, self.steps, self.seconds)
+
+
+def rest(strategy, step, seconds):
+    """Lets a step take a while, so that there is time to disturb it; newcomers need not wait.
+
+    After the step ELASTIC_HOLD it waits until a newcomer stands at the door.
+    """
+    if getattr(strategy, "is_catching_up", False):
+        return
+    time.sleep(seconds)
+    over = time.monotonic() + 60
+    if str(step) == os.environ.get("ELASTIC_HOLD") and hasattr(strategy, "is_awaited"):
+        while not strategy.is_awaited and time.monotonic() < over:
+            time.sleep(0.02)
 
 
 def say(text):
@@ -74,7 +88,8 @@ def fit(strategy, steps, seconds=0.0):
     halved = tf.keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
     history = model.fit(
         images, labels, batch_size=BATCH, epochs=3, verbose=0,
-        validation_data=(images[:BATCH], labels[:BATCH]), callbacks=[halved, Report(seconds)],
+        validation_data=(images[:BATCH], labels[:BATCH]),
+        callbacks=[halved, Report(strategy, seconds)],
     )  # fmt: skip
     say(f"history {history.history}")
     return [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)]
@@ -112,7 +127,7 @@ def loop(strategy, steps, seconds=0.0):
         for inputs in dataset:
             losses.append(float(train(inputs)))
             say(f"step {len(losses)}")
-            time.sleep(seconds)
+            rest(strategy, len(losses), seconds)
         optimizer.learning_rate = 0.05 / (1.0 + float(mean.result()))
         mean.reset_state()
     say(f"history {losses}")

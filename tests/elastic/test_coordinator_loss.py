@@ -14,7 +14,7 @@ STEPS = 8
 def test_workers_go_on_without_a_coordinator_and_find_another(workers, golden, kind):
     job = workers(2, 4)
     for _ in range(3):
-        job.start([kind, STEPS, 0.2])
+        job.start([kind, STEPS, 0.1], ELASTIC_HOLD="18")
     victim = job.at_step(1, 3)
     job.coordinator.close(0.0)
     job.at_step(0, 8)  # five steps without it
@@ -41,7 +41,7 @@ def test_a_worker_lost_without_a_coordinator_is_waited_out(workers, golden):
 def test_too_few_workers_end_after_a_while_with_the_code_for_another_try(workers):
     job = workers(2, 4)
     for _ in range(2):
-        job.start(["fit", STEPS, 0.1], DISTFLOW_ELASTIC_TIMEOUT="2")
+        job.start(["fit", STEPS, 0.1], DISTFLOW_ELASTIC_TIMEOUT="8")
     os.kill(job.at_step(1, 3), signal.SIGKILL)
     ((code, _),) = job.end([0])
     assert code == 75, job.texts

@@ -22,7 +22,7 @@ def test_a_killed_worker_changes_nothing(elastic, golden, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_worker_that_is_started_again_ends_with_the_same_bits(elastic, golden, kind):
-    run = elastic(["-n", 3, "--elastic", "2:4"], [kind, STEPS, 0.15])
+    run = elastic(["-n", 3, "--elastic", "2:4"], [kind, STEPS, 0.02], hold=15)
     os.kill(run.at_step(0, 5), signal.SIGKILL)
     code, hashes = run.end()
     assert code == 0, run.text
@@ -32,8 +32,8 @@ def test_a_killed_worker_that_is_started_again_ends_with_the_same_bits(elastic, 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stopped_worker_is_left_behind_and_comes_back(elastic, golden, kind):
-    run = elastic(["-n", 3, "--elastic", "2:4"], [kind, STEPS, 0.3])
-    worker = run.at_step(1, 5)
+    run = elastic(["-n", 3, "--elastic", "2:4"], [kind, STEPS, 0.02], hold=15)
+    worker = run.at_step(1, 3)
     os.kill(worker, signal.SIGSTOP)
     run.at_step(0, 8)
     os.kill(worker, signal.SIGCONT)
@@ -55,7 +55,7 @@ def test_a_worker_that_is_asked_to_go_leaves_after_its_step(elastic, golden, kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_that_is_added_takes_part(elastic, golden, kind):
-    run = elastic(["-n", 2, "--elastic", "2:4"], [kind, STEPS, 0.2])
+    run = elastic(["-n", 2, "--elastic", "2:4"], [kind, STEPS], hold=15)
     run.at_step(0, 4)
     os.kill(run.process.pid, signal.SIGUSR1)
     code, hashes = run.end()

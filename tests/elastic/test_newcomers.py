@@ -12,7 +12,7 @@ def test_a_donor_that_dies_while_it_gives_the_state_is_replaced(workers, golden)
     job = workers(1, 4)
     # The first donor is the chief.
     for _ in range(3):
-        job.start(["fit", STEPS, 0.2], faults="kill@state-transfer:*@0")
+        job.start(["fit", STEPS], faults="kill@state-transfer:*@0", ELASTIC_HOLD="10")
     job.at_step(0, 2)
     newcomer = job.start(["fit", STEPS])
     ended = job.end([0, 1, 2, newcomer])
@@ -23,11 +23,13 @@ def test_a_donor_that_dies_while_it_gives_the_state_is_replaced(workers, golden)
 def test_a_newcomer_that_dies_on_the_way_stops_nobody(workers, golden, phase):
     job = workers(1, 4)
     for _ in range(2):
-        job.start(["fit", STEPS, 0.2])
-    job.at_step(0, 3)
+        job.start(["fit", STEPS], ELASTIC_HOLD="10")
+    job.at_step(0, 1)
     newcomer = job.start(["fit", STEPS], faults=f"kill@{phase}:*")
-    ended = job.end([0, 1, newcomer])
-    assert ended == [(0, golden("fit", STEPS))] * 2 + [(KILLED, None)], job.texts
+    assert job.processes[newcomer].wait(60) == KILLED, job.texts
+    another = job.start(["fit", STEPS])
+    ended = job.end([0, 1, another])
+    assert ended == [(0, golden("fit", STEPS))] * 3, job.texts
 
 
 def test_a_newcomer_after_the_end_has_nothing_to_do(workers, golden):
