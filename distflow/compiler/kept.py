@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distflow.base import errors, flags, log
 from distflow.compiler.cpu import store
 from distflow.compiler.passes.rounds import optimize
@@ -84,12 +86,20 @@ def place(graph: Graph, *decided_by: Any) -> Place | None:
     return None if name is None else _place(name, *decided_by)
 
 
-def _place(*decided_by: Any) -> Place | None:
+def place_for(*decided_by: Any) -> Place | None:
+    """Returns where something is kept; None where there is no folder for it.
+
+    Args:
+      decided_by: all that decides it; its `repr` counts, which must not vary from run to run.
+    """
     folder = store.folder()
     if folder is None:
         return None
-    key = hashlib.sha256(repr((_sources(), *decided_by)).encode()).hexdigest()
-    return Place(folder, key)
+    return Place(folder, hashlib.sha256(repr(decided_by).encode()).hexdigest())
+
+
+def _place(*decided_by: Any) -> Place | None:
+    return place_for(_sources(), np.__version__, *decided_by)
 
 
 @functools.cache

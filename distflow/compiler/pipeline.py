@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distflow.base import errors, flags
+from distflow.compiler import collector
 from distflow.compiler.cpu.executor import CpuExecutable
 from distflow.compiler.executable import Executable
 from distflow.compiler.forms import Form
@@ -38,7 +39,8 @@ def compile_graph(graph: Graph) -> Executable:
         raise errors.invalid("compiler", f"DISTFLOW_EXECUTOR must be one of {known}", repr(name))
     if touches_variables(graph.nodes) and any(v.resource for v in graph.inputs):
         return ByOwnership(graph, EXECUTORS[name])
-    return EXECUTORS[name](optimized(graph))
+    with collector.paused():
+        return EXECUTORS[name](optimized(graph))
 
 
 class ByOwnership(Executable):
@@ -86,7 +88,8 @@ class ByOwnership(Executable):
         if found is None:
             with self._lock:
                 if form not in self._forms:
-                    self._forms[form] = self._make(form.optimized(self.graph))
+                    with collector.paused():
+                        self._forms[form] = self._make(form.optimized(self.graph))
                 found = self._forms[form]
         return found
 

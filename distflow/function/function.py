@@ -12,6 +12,7 @@ from typing import Any
 
 from distflow.base import log, nest
 from distflow.base.specs import TensorSpec
+from distflow.compiler import collector
 from distflow.core import context
 from distflow.core.tensor import Tensor
 from distflow.function import autograph as autograph_room
@@ -140,7 +141,8 @@ class Function:
             with self._lock:
                 found = self._lookup(key, call)
                 if found is None:
-                    found = self._make(key, call)
+                    with collector.paused():
+                        found = self._make(key, call)
                     self._note_call(traced=True)
                     return found
         self._note_call(traced=False)

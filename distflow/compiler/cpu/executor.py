@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors
+from distflow.compiler import collector
 from distflow.compiler.cpu import describe, isa, threads
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.plan_record import planned
@@ -93,7 +94,8 @@ class CpuExecutable(Executable):
                 self._plans.move_to_end(key)
                 return found
         values = {self.graph.inputs[i] for i in claimed}
-        made = _Runs(planned(self.graph, shapes, values))
+        with collector.paused():
+            made = _Runs(planned(self.graph, shapes, values))
         with self._lock:
             self._plans[key] = made
             if len(self._plans) > _MOST_PLANS:
@@ -118,7 +120,8 @@ class _Runs:
                 break
             program = None
         if program is None:
-            program = Program(self.plan, count)
+            with collector.paused():
+                program = Program(self.plan, count)
         try:
             return program(inputs)
         finally:

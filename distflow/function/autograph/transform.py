@@ -22,6 +22,7 @@ from typing import Any
 from distflow.base import errors, log
 from distflow.core import context
 from distflow.function.autograph import loops, runtime
+from distflow.function.autograph.conversions import Conversion
 
 # Code of these packages, and of the standard library, runs as it is.
 _LEFT_ALONE = frozenset({
@@ -199,6 +200,22 @@ class _Machinery:
                     )
                     self._names = {"ag__": own}
                 return self._names
+
+            def transform_function(self, fn: Any, user_context: Any) -> Any:
+                subkey = self.get_caching_key(user_context)
+                # The source of a lambda is a line that may hold several.
+                if fn.__name__ == "<lambda>" or self._cache.has(fn, subkey):
+                    return super().transform_function(fn, user_context)
+                with self._cache_lock:
+                    features = user_context.options.optional_features
+                    kept = Conversion(fn, sorted(feature.name for feature in features))
+                    factory = kept.read(self.get_extra_locals())
+                    if factory is not None:
+                        self._cache[fn][subkey] = factory
+                    made = super().transform_function(fn, user_context)
+                    if factory is None:
+                        kept.write(self._cache[fn][subkey])
+                    return made
 
         self._transpiler = Transpiler()
         feature = self._converter.Feature
