@@ -8,9 +8,9 @@ from typing import Any
 from distflow.base.missing import NotThereYetError
 
 _ROOMS = (
-    "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
-    "metrics", "models", "optimizers", "random", "regularizers", "saving", "utils", "backend",
-    "mixed_precision", "config", "ops",
+    "activations", "applications", "callbacks", "constraints", "datasets", "initializers",
+    "layers", "losses", "metrics", "models", "optimizers", "random", "regularizers", "saving",
+    "utils", "backend", "mixed_precision", "config", "ops",
 )  # fmt: skip
 # Public name -> the file that has it.
 _NAMES = {
@@ -31,7 +31,7 @@ _NAMES = {
 # Names of Keras that this version lacks: asking for one says so.
 _NOT_THERE = frozenset({
     "FloatDTypePolicy", "Function", "Quantizer", "RematScope", "StatelessScope", "SymbolicScope",
-    "Variable", "applications", "device", "distillation", "distribution", "dtype_policies",
+    "Variable", "device", "distillation", "distribution", "dtype_policies",
     "estimator", "experimental", "export", "legacy", "name_scope", "preprocessing",
     "quantizers", "remat", "tree", "version", "visualization", "wrappers",
 })  # fmt: skip

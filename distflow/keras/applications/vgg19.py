@@ -1,0 +1,11 @@
+"""VGG19 and what belongs to it."""
+
+from __future__ import annotations
+
+from distflow.keras.applications import vgg
+from distflow.keras.applications.imagenet_utils import decode_predictions
+from distflow.keras.applications.kinds import caffe as preprocess_input
+
+VGG19 = vgg.variant("VGG19")
+
+__all__ = ["VGG19", "decode_predictions", "preprocess_input"]
