@@ -28,14 +28,11 @@ NAMES = {
     "optimizers": """
         legacy
     """,
-    "utils": """
-        Config FeatureSpace Progbar PyDataset Sequence array_to_img
-        audio_dataset_from_directory disable_interactive_logging enable_interactive_logging
-        get_file get_source_inputs image_dataset_from_directory img_to_array
-        is_interactive_logging_enabled is_keras_tensor legacy load_img model_to_dot
-        pack_x_y_sample_weight pad_sequences plot_model save_img split_dataset
-        standardize_dtype text_dataset_from_directory timeseries_dataset_from_array
-        unpack_x_y_sample_weight
+    "utils": "FeatureSpace bounding_boxes legacy",
+    "config": """
+        disable_flash_attention disable_traceback_filtering enable_flash_attention
+        enable_traceback_filtering enable_unsafe_deserialization is_flash_attention_enabled
+        is_nnx_enabled is_traceback_filtering_enabled set_backend
     """,
     "ops": """
         adaptive_average_pool adaptive_max_pool affine_transform crop_images ctc_decode ctc_loss

@@ -7,6 +7,9 @@ from typing import Any
 from distflow.base import dtypes, errors
 
 _settings: dict[str, Any] = {
+    "interactive_logging": True,
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
     "floatx": "float32",
     "epsilon": 1e-7,
     "image_data_format": "channels_last",
@@ -56,3 +59,58 @@ def standardize_data_format(data_format: str | None) -> str:
             "data_format", "one of 'channels_last', 'channels_first'", repr(data_format)
         )
     return value
+
+
+def standardize_dtype(dtype: Any) -> str:
+    """Returns the name of a dtype; None means floatx.
+
+    Raises:
+      ValueError: if it is no dtype.
+    """
+    if dtype is None:
+        return floatx()
+    try:
+        return dtypes.as_dtype(dtype).name
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Invalid dtype: {dtype}") from error
+
+
+def enable_interactive_logging() -> None:
+    """Lets `verbose="auto"` show bars on the terminal (the default)."""
+    _settings["interactive_logging"] = True
+
+
+def disable_interactive_logging() -> None:
+    """Lets `verbose="auto"` write one line an epoch."""
+    _settings["interactive_logging"] = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether `verbose="auto"` shows bars."""
+    return _settings["interactive_logging"]
+
+
+def _limit(name: str, value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise errors.invalid(f"set_{name}", "an int >= 1 or None", repr(value))
+    return value
+
+
+def max_epochs() -> int | None:
+    """Returns the number of epochs that `fit` runs at most; None: as many as it is told."""
+    return _settings["max_epochs"]
+
+
+def set_max_epochs(value: int | None) -> None:
+    """Limits the epochs of each `fit`, for trying programs out."""
+    _settings["max_epochs"] = _limit("max_epochs", value)
+
+
+def max_steps_per_epoch() -> int | None:
+    """Returns the number of steps of an epoch, of evaluate and of predict at most."""
+    return _settings["max_steps_per_epoch"]
+
+
+def set_max_steps_per_epoch(value: int | None) -> None:
+    """Limits the steps of each epoch, of evaluate and of predict, for trying programs out."""
+    _settings["max_steps_per_epoch"] = _limit("max_steps_per_epoch", value)

@@ -19,6 +19,7 @@ from distflow.data import Dataset, position
 from distflow.data import shuffle as shuffles
 from distflow.data.options import AutoShardPolicy
 from distflow.distribute import DistributedDataset, DistributedIterator, sharding
+from distflow.keras.training.py_dataset import PyDataset, made_batches
 
 DEFAULT_BATCH_SIZE = 32
 # Second word of the Philox stream, apart from those of the data room.
@@ -162,10 +163,47 @@ class IteratorSource(Source):
                 self._taken += 1
 
     def _restart(self) -> Iterator[Any]:
-        # Keras's PyDataset: batches by number.
+        # Batches by number.
         if hasattr(self._iterable, "__getitem__") and hasattr(self._iterable, "__len__"):
             return (self._iterable[i] for i in range(len(self._iterable)))
         return iter(self._iterable)
+
+
+class PyDatasetSource(Source):
+    """Batches of a PyDataset in order, whoever makes them.
+
+    Args:
+      shuffle: whether the order of batches is that of a permutation by (seed, epoch).
+    """
+
+    def __init__(self, dataset: PyDataset, shuffle: bool, seed: int):
+        self._dataset, self._shuffle, self._seed = dataset, shuffle, seed
+        self.num_batches = dataset.num_batches
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Yields (x, y, sample_weight) of tensors."""
+        self._dataset.on_epoch_begin()
+        for batch in made_batches(self._dataset, self._order(number, start)):
+            yield tuple(
+                nest.map_structure(lambda a: None if a is None else _tensor(a), part)
+                for part in unpack(batch)
+            )
+        self._dataset.on_epoch_end()
+
+    def _order(self, number: int, start: int) -> Iterator[int]:
+        if self.num_batches is None:
+            return itertools.count(start)
+        if not self._shuffle:
+            return iter(range(start, self.num_batches))
+        return iter(permutation(self.num_batches, self._seed, number)[start:].tolist())
+
+    def state(self) -> dict[str, Any]:
+        """Returns the seed: with the epoch's number it says the order."""
+        return {"seed": self._seed}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes the seed of the run before."""
+        self._seed = int(state["seed"])
 
 
 def fresh_seed() -> int:
@@ -201,6 +239,9 @@ def make_source(
     if isinstance(x, Dataset) or hasattr(x, "element_spec"):
         _refuse(where, "a Dataset", y=y, sample_weight=sample_weight, batch_size=batch_size)
         return DatasetSource(x)
+    if isinstance(x, PyDataset):
+        _refuse(where, "a PyDataset", y=y, sample_weight=sample_weight, batch_size=batch_size)
+        return PyDatasetSource(x, bool(shuffle), fresh_seed() if seed is None else seed)
     if _is_iterable_of_batches(x):
         _refuse(where, "an iterator", y=y, sample_weight=sample_weight, batch_size=batch_size)
         return IteratorSource(x)
@@ -213,7 +254,7 @@ def make_source(
 
 def is_array_like(x: Any) -> bool:
     """Whether `x` goes through ArraySource."""
-    return not (isinstance(x, Source | Dataset) or hasattr(x, "element_spec")) and not (
+    return not (isinstance(x, Source | Dataset | PyDataset) or hasattr(x, "element_spec")) and not (
         _is_iterable_of_batches(x)
     )
 

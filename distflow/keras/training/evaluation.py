@@ -8,6 +8,7 @@ import numpy as np
 
 from distflow.base import errors, nest
 from distflow.distribute import ReduceOp
+from distflow.keras import settings
 from distflow.keras.callbacks import CallbackList, ProgbarLogger
 from distflow.keras.training import adapters, loop
 from distflow.keras.training.compiled import Compiled
@@ -34,6 +35,7 @@ class Evaluation(Compiled):
             callbacks, add_progbar=verbose != 0, progress=ProgbarLogger, model=self,
             verbose=verbose, epochs=1, steps=steps or source.num_batches, phase="evaluate",
         )  # fmt: skip
+        steps = at_most(steps, settings.max_steps_per_epoch())
         logs = self._evaluate(loop.Epoch(self, self._distributed(source)), steps, hooks)
         return logs if return_dict else self._in_order(logs)
 
@@ -96,6 +98,7 @@ class Evaluation(Compiled):
         data = loop.Epoch(self, self._distributed(source))
         hooks.call("on_predict_begin", None)
         outputs = []
+        steps = at_most(steps, settings.max_steps_per_epoch())
         for step, batch in enumerate(data.batches(0, steps)):
             self._build_for_predict(batch)
             hooks.call("on_predict_batch_begin", step, None)
@@ -156,10 +159,15 @@ class Evaluation(Compiled):
 
     def _verbosity(self, verbose: Any) -> int:
         if verbose == "auto":
-            verbose = 1
+            verbose = 1 if settings.is_interactive_logging_enabled() else 2
         if verbose not in (0, 1, 2, True, False):
             raise errors.invalid("fit", "verbose must be 'auto', 0, 1 or 2", repr(verbose))
         return int(verbose) if self.distribute_strategy.is_chief else 0
+
+
+def at_most(count: int | None, limit: int | None) -> int | None:
+    """Returns a number of epochs or steps within a limit of `keras.config`."""
+    return limit if count is None else count if limit is None else min(count, limit)
 
 
 def _rows_of(x: Any) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.base import errors, flags, log
+from distflow.keras import settings
 from distflow.keras.callbacks import CallbackList, ProgbarLogger, TerminateOnNaN
 from distflow.keras.training import adapters, loop
-from distflow.keras.training.evaluation import Evaluation
+from distflow.keras.training.evaluation import Evaluation, at_most
 from distflow.keras.training.progress import Progress
 
 
@@ -42,6 +43,8 @@ class Trainer(Evaluation):
             (x, y, sample_weight), validation_data = adapters.split(
                 x, y, sample_weight, validation_split
             )
+        epochs = at_most(epochs, settings.max_epochs()) or 0
+        steps_per_epoch = at_most(steps_per_epoch, settings.max_steps_per_epoch())
         strategy = self.distribute_strategy
         warn_if_alone(strategy)
         seed = strategy.agree(adapters.fresh_seed(), "seed of fit")

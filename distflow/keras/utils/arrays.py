@@ -1,4 +1,4 @@
-"""Public names of `keras.utils`: small functions on arrays, seeds, and the registry."""
+"""Small functions on arrays: one-hot rows, norms, and the parts of a batch."""
 
 from __future__ import annotations
 
@@ -8,33 +8,6 @@ import numpy as np
 
 from distflow.base import errors
 from distflow.core.tensor import Tensor
-from distflow.keras.backend import clear_session
-from distflow.keras.not_there import lookup
-from distflow.keras.random import set_random_seed
-from distflow.keras.registry import (
-    CustomObjectScope,
-    custom_object_scope,
-    get_custom_objects,
-    get_registered_name,
-    get_registered_object,
-    register_keras_serializable,
-)
-from distflow.keras.serialization import deserialize_keras_object, serialize_keras_object
-
-__all__ = [
-    "CustomObjectScope",
-    "clear_session",
-    "custom_object_scope",
-    "deserialize_keras_object",
-    "get_custom_objects",
-    "get_registered_name",
-    "get_registered_object",
-    "normalize",
-    "register_keras_serializable",
-    "serialize_keras_object",
-    "set_random_seed",
-    "to_categorical",
-]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Any:
@@ -72,4 +45,26 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
     return array / np.expand_dims(norms, axis)
 
 
-__getattr__ = lookup("utils")
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """Returns a batch as `train_step` takes it: x or (x,), (x, y), or (x, y, sample_weight)."""
+    if y is None:
+        return (x,) if isinstance(x, tuple | list) else x
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+    """Returns (x, y, sample_weight) of a batch; what is not there is None.
+
+    Raises:
+      ValueError: for tuples of other lengths.
+    """
+    if isinstance(data, list):
+        data = tuple(data)
+    if not isinstance(data, tuple):
+        return data, None, None
+    if not 1 <= len(data) <= 3:
+        raise ValueError(
+            "Data is expected to be in format `x`, `(x,)`, `(x, y)`, or `(x, y, sample_weight)`, "
+            f"found: {data}"
+        )
+    return (*data, None, None)[:3]  # type: ignore[return-value]
