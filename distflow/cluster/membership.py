@@ -8,6 +8,7 @@ know. Training data never comes here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -56,15 +57,18 @@ class Membership:
     _is_rebuilding: bool = False
     _started_slots: set[int] = field(default_factory=set)
     _ended_slots: set[int] = field(default_factory=set)
+    _first: pb.Member | None = None
 
     def join(self, request: pb.JoinRequest, now: float) -> None:
         """Notes that a worker is ready for the next generation.
 
         Raises:
           AlreadyExistsError: if another living process has its slot.
+          NumericMismatchError: if its host computes other bits than that of the first worker.
         """
         member = request.member
         self._refuse_second_of_slot(member, now)
+        self._refuse_other_bits(member)
         self._gone.discard(member.id)
         self._ended_slots.discard(member.slot)
         if member.generation > self.number:
@@ -227,6 +231,12 @@ class Membership:
             present = {member.id: member for member in self._current}
             self._current = [present.get(identity, pb.Member(id=identity)) for identity in known]
 
+    def _refuse_other_bits(self, member: pb.Member) -> None:
+        if self._first is None:
+            self._first = member
+        if self._first.fingerprint != member.fingerprint:
+            raise errors.NumericMismatchError(difference(self._first, member))
+
     def _refuse_second_of_slot(self, member: pb.Member, now: float) -> None:
         for identity, candidate in self._candidates.items():
             other = candidate.member
@@ -244,3 +254,30 @@ class Membership:
                         "Give every worker a DISTFLOW_RANK of its own.",
                     )
                 )
+
+
+# What a difference in the fingerprint usually comes from, by the beginning of its name.
+_CAUSES = {
+    "version": "Install the same packages on all hosts (the same image, say).",
+    "machine": "Workers of one job need CPUs of one kind.",
+    "executor": "Set DISTFLOW_EXECUTOR to the same for all workers.",
+    "NumPy": "The hosts' CPUs have other vector units: use CPUs of one kind, or switch the newer "
+    "ones' features off for NumPy (NPY_DISABLE_CPU_FEATURES) on all hosts.",
+    "BLAS": "BLAS takes other kernels on the hosts' CPUs: set OPENBLAS_CORETYPE to the same for "
+    "all workers, Haswell say.",
+    "denormal": "A library has switched denormal numbers off in one of the processes.",
+    "kernel": "Set DISTFLOW_CPU to the same for all workers, avx2 say.",
+}
+
+
+def difference(one: pb.Member, other: pb.Member) -> str:
+    """Returns the message for two workers that compute different bits: where first, and why."""
+    where = f"join: {other.description} computes other bits than {one.description}"
+    try:
+        mine, theirs = (dict(json.loads(member.fingerprint)) for member in (one, other))
+        names = [*mine, *(name for name in theirs if name not in mine)]
+        name = next(name for name in names if mine.get(name) != theirs.get(name))
+    except (ValueError, TypeError, StopIteration):
+        return f"{where}: a fingerprint cannot be read."
+    cause = next((text for start, text in _CAUSES.items() if name.startswith(start)), "")
+    return f"{where}: {name} is {mine.get(name)} there, {theirs.get(name)} here.\n{cause}".rstrip()

@@ -21,6 +21,7 @@ from distflow.comm import Communicator, faults
 from distflow.core import context as core_context
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute import uncaught
+from distflow.distribute.elastic_fingerprint import fingerprint
 from distflow.distribute.elastic_group import GenerationChanged, Group, Settings
 from distflow.distribute.elastic_job import ElasticJob
 from distflow.distribute.mirrored import check_replicas
@@ -357,6 +358,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
                 timeout_seconds=timeout_seconds or flags.get("DISTFLOW_TIMEOUT"),
                 join_seconds=flags.get("DISTFLOW_ELASTIC_TIMEOUT"),
             ),
+            fingerprint(),
         )
         _job.handle_sigterm(flags.get("DISTFLOW_GRACE"))
     elif _job.settings.num_replicas != replicas:

@@ -1,5 +1,7 @@
 """The rules of `cluster.membership`, with a clock of our own and no network."""
 
+import json
+
 import pytest
 
 from distflow.base import errors
@@ -15,12 +17,15 @@ class Job:
         self.now = 100.0
         self.asked = 0
 
-    def ask(self, slot, *, generation=0, position=0, has_state=True, suspects=(), known=()):
+    def ask(
+        self, slot, *, generation=0, position=0, has_state=True, suspects=(), known=(), bits=()
+    ):
         """Lets a worker join with a new address; returns the answer it gets now, or None."""
         self.asked += 1
         member = pb.Member(
             id=bytes([slot]), slot=slot, description=f"worker {slot}", address=f"h:{self.asked}",
             donor=f"d:{slot}", position=position, has_state=has_state, generation=generation,
+            fingerprint=json.dumps(list(bits)),
         )  # fmt: skip
         self.rules.join(
             pb.JoinRequest(
@@ -219,3 +224,16 @@ def test_a_second_worker_in_a_slot_is_refused():
     other = pb.Member(id=b"x", slot=1, description="another", address="h:99")
     with pytest.raises(errors.AlreadyExistsError, match="slot 1 is held by worker 1"):
         job.rules.join(pb.JoinRequest(member=other), job.now)
+
+
+def test_a_host_that_computes_other_bits_is_refused_with_the_first_difference():
+    job = Job()
+    bits = [("version of numpy", "2.4"), ("NumPy's exp", "a"), ("NumPy's tanh", "b"), ("BLAS", "c")]
+    job.ask(0, bits=bits)
+    other = [*bits[:2], ("NumPy's tanh", "x"), ("BLAS", "y")]
+    with pytest.raises(errors.NumericMismatchError) as caught:
+        job.ask(1, bits=other)
+    text = str(caught.value)
+    assert "worker 1 computes other bits than worker 0: NumPy's tanh is b there, x here" in text
+    assert "NPY_DISABLE_CPU_FEATURES" in text
+    assert "BLAS" not in text

@@ -38,3 +38,15 @@ def test_a_newcomer_after_the_end_has_nothing_to_do(workers, golden):
         job.start(["fit", STEPS])
     assert job.end([0, 1]) == [(0, golden("fit", STEPS))] * 2, job.texts
     assert job.end([job.start(["fit", STEPS])]) == [(0, None)], job.texts
+
+
+def test_a_newcomer_that_computes_other_bits_is_refused(workers, golden):
+    job = workers(1, 4)
+    for _ in range(2):
+        job.start(["fit", STEPS, 0.05])
+    job.at_step(0, 1)
+    stranger = job.start(["fit", STEPS], DISTFLOW_EXECUTOR="numpy")
+    assert job.end([0, 1]) == [(0, golden("fit", STEPS))] * 2, job.texts
+    assert job.processes[stranger].wait(60) == 1, job.texts
+    assert "NumericMismatchError" in job.text(stranger)
+    assert "executor is cpu there, numpy here" in job.text(stranger)
