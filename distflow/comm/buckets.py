@@ -67,6 +67,29 @@ def specs_of(arrays: Iterable[np.ndarray]) -> tuple[Spec, ...]:
     return tuple(Spec(array.shape, reduction.DTYPES[array.dtype.name]) for array in arrays)
 
 
+def forms_of(arrays: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    """Returns the shapes and dtypes of arrays; None for other things, which must become arrays."""
+    if arrays is None:
+        return None
+    forms: list[Any] = []
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            return None
+        forms += (array.shape, array.dtype)
+    return tuple(forms)
+
+
+def check_out(where: str, out: Sequence[np.ndarray], specs: Sequence[Spec] | None) -> None:
+    if specs is not None and forms_of(out) != tuple(x for spec in specs for x in spec):
+        expected = f"out must have {describe(specs)}"
+        received = describe(specs_of(as_arrays(where, out)))
+        raise errors.invalid(where, expected, received)
+    for i, array in enumerate(out):
+        if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
+            expected = f"array {i} of out must be contiguous, writable and in native byte order"
+            raise errors.invalid(where, expected)
+
+
 def encode(specs: Sequence[Spec]) -> list[list[Any]]:
     """Returns the specs as JSON values: [[dtype name, [dim, ...]], ...]."""
     return [[spec.dtype.name, list(spec.shape)] for spec in specs]

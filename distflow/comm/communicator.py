@@ -19,15 +19,17 @@ import numpy as np
 from distflow.base import errors, flags
 from distflow.comm import buckets, movement, own_memory, reduction
 from distflow.comm.algorithms import partials
+from distflow.comm.algorithms.hierarchical import Hierarchy
 from distflow.comm.algorithms.shared import Call as SharedCall
 from distflow.comm.algorithms.shared import Shared
 from distflow.comm.group import Placement
 from distflow.comm.own_memory import SharedArrays
 from distflow.comm.round import Call, Round, SpecMemory
-from distflow.comm.select import ALGORITHMS, SHARED, select
+from distflow.comm.select import ALGORITHMS, HIERARCHICAL, SHARED, select
 from distflow.comm.transport import base
 from distflow.comm.transport.inprocess import InProcessHub
 from distflow.comm.transport.shm import ShmTransport
+from distflow.comm.transport.subgroup import HostsTransport
 from distflow.comm.tree import Accumulator, Arrays, Tree
 
 Leaves = Mapping[int, Sequence[Any] | None]
@@ -56,8 +58,8 @@ class Communicator:
       transport: connects the workers; closed by `close`.
       num_replicas: V; the number of workers if None.
       placement: which worker holds which replicas; contiguous if None.
-      algorithm: "auto", "naive", "gather", "direct" or "shared" (for workers of one host that share
-        memory): speed only, never bits.
+      algorithm: "auto", "naive", "gather", "direct", "shared" (for workers of one host that share
+        memory) or "hierarchical" (for several hosts with such workers): speed only, never bits.
       timeout_seconds: longest time without progress; DISTFLOW_TIMEOUT if None.
     """
 
@@ -102,6 +104,12 @@ class Communicator:
             self._shared = shared if shared.possible and self.world_size > 1 else None
         if algorithm == SHARED and self._shared is None:
             expected = "algorithm 'shared' needs several workers that share memory"
+            raise errors.invalid("Communicator", expected, type(transport).__name__)
+        self._hierarchy: Hierarchy | None = None
+        if isinstance(transport, HostsTransport):
+            self._hierarchy = Hierarchy(transport, self.timeout_seconds)
+        elif algorithm == HIERARCHICAL:
+            expected = "algorithm 'hierarchical' needs several hosts with workers that share memory"
             raise errors.invalid("Communicator", expected, type(transport).__name__)
 
     @classmethod
@@ -173,14 +181,17 @@ class Communicator:
         local, specs = self._local(where, leaves, like)
         reduction.check(where, op, {spec.dtype for spec in specs or ()})
         if out is not None:
-            _check_out(where, out, specs)
+            buckets.check_out(where, out, specs)
         with self._round("all_reduce", specs, name, op, self._choose(specs)) as round_:
             if self.world_size == 1:
                 arrays, num_present = self._reduce_alone(local, op)
             else:
                 if specs is None:
                     round_.introduce(partials.announce_absent(local))
-                run = ALGORITHMS[round_.algorithm or "direct"]
+                run = ALGORITHMS.get(round_.algorithm or "direct")
+                if run is None:
+                    assert self._hierarchy is not None
+                    run = self._hierarchy.all_reduce
                 arrays, num_present = run(round_, self._tree, op, local)
             if arrays is None:
                 arrays = _identities(round_.specs, op)
@@ -214,7 +225,7 @@ class Communicator:
         call, local = prepared
         targets = None
         if out is not None:
-            _check_out(f"all_reduce {name!r}", out, call.specs)
+            buckets.check_out(f"all_reduce {name!r}", out, call.specs)
             if len(call.specs) == len(call.layout.dtypes):
                 targets = [out[0].reshape(-1)] if len(out) == 1 else call.layout.pack(out)
         found = self._in_shared_memory(
@@ -248,7 +259,7 @@ class Communicator:
         """Returns what `shared.all_reduce` needs; quickly for arrays of forms seen before."""
         local = [leaves.get(replica) for replica in self.local_replicas]
         if local and len(leaves) == len(local):
-            forms = [_forms(values) for values in local]
+            forms = [buckets.forms_of(values) for values in local]
             if forms[0] and forms.count(forms[0]) == len(local):
                 known = self._calls.get((op, name, forms[0]))
                 if known is not None:
@@ -262,7 +273,7 @@ class Communicator:
             self._calls.clear()
         arrays = [checked[replica] for replica in self.local_replicas]
         if arrays and arrays[0]:
-            self._calls[(op, name, _forms(arrays[0]))] = call
+            self._calls[(op, name, buckets.forms_of(arrays[0]))] = call
         return call, list(arrays)
 
     def allocate(self, like: Sequence[Any], *, name: str = "") -> SharedArrays:
@@ -447,7 +458,8 @@ class Communicator:
         if specs is None:
             return ""
         num_bytes = sum(spec.num_bytes for spec in specs)
-        return select(self._algorithm, num_bytes, self.world_size)
+        has_hosts = self._hierarchy is not None
+        return select(self._algorithm, num_bytes, self.world_size, has_hosts=has_hosts)
 
     def _reduce_alone(self, local: Mapping[int, Arrays | None], op: str) -> tuple[Any, int]:
         total = Accumulator(self._tree, op)
@@ -464,29 +476,6 @@ class Communicator:
 def _identities(specs: Sequence[buckets.Spec] | None, op: str) -> list[np.ndarray]:
     identity = reduction.REDUCTIONS[op].identity
     return [np.full(spec.shape, identity(spec.dtype), spec.dtype) for spec in specs or ()]
-
-
-def _forms(arrays: Sequence[Any] | None) -> tuple[Any, ...] | None:
-    """Returns the shapes and dtypes of arrays; None for other things, which must become arrays."""
-    if arrays is None:
-        return None
-    forms: list[Any] = []
-    for array in arrays:
-        if type(array) is not np.ndarray:
-            return None
-        forms += (array.shape, array.dtype)
-    return tuple(forms)
-
-
-def _check_out(where: str, out: Sequence[np.ndarray], specs: Sequence[buckets.Spec] | None) -> None:
-    if specs is not None and _forms(out) != tuple(x for spec in specs for x in spec):
-        expected = f"out must have {buckets.describe(specs)}"
-        received = buckets.describe(buckets.specs_of(buckets.as_arrays(where, out)))
-        raise errors.invalid(where, expected, received)
-    for i, array in enumerate(out):
-        if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
-            expected = f"array {i} of out must be contiguous, writable and in native byte order"
-            raise errors.invalid(where, expected)
 
 
 def _copied(arrays: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> list[np.ndarray]:

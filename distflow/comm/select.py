@@ -32,18 +32,25 @@ _TABLE: tuple[tuple[float, float, str], ...] = (
 )
 
 
-SHARED = "shared"
+# These two need memory that workers share, so they are no rows of the table.
+SHARED, HIERARCHICAL = "shared", "hierarchical"
+NAMES = sorted([*ALGORITHMS, SHARED, HIERARCHICAL])
 
 
-def select(algorithm: str, num_bytes: int, world_size: int) -> str:
+_HIERARCHICAL_BYTES = 64 << 10  # below, its additional rounds cost more than bytes do (estimate)
+
+
+def select(algorithm: str, num_bytes: int, world_size: int, *, has_hosts: bool = False) -> str:
     """Returns the algorithm with frames that is meant; "auto" and "shared" are in the table.
 
     Raises:
       InvalidArgumentError: if there is no such algorithm.
     """
     if algorithm in ("auto", SHARED):
+        if has_hosts and num_bytes > _HIERARCHICAL_BYTES:
+            return HIERARCHICAL
         return next(name for w, b, name in _TABLE if world_size <= w and num_bytes <= b)
-    if algorithm not in ALGORITHMS:
-        expected = f"algorithm must be 'auto' or one of {sorted([*ALGORITHMS, SHARED])}"
+    if algorithm not in NAMES:
+        expected = f"algorithm must be 'auto' or one of {NAMES}"
         raise errors.invalid("Communicator", expected, repr(algorithm))
     return algorithm

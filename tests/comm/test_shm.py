@@ -75,7 +75,7 @@ def test_workers_of_one_host_find_each_other():
     assert values(run_inprocess(3, sum_over_memory)) == [(ShmTransport, [3.0] * 5)] * 3
 
 
-def test_workers_of_several_hosts_keep_the_network(monkeypatch):
+def test_workers_of_several_hosts_do_not_share_memory_alone(monkeypatch):
     identities = iter(["a", "b", "a"])
     monkeypatch.setattr(host, "identity", lambda: next(identities))
     kinds = run_inprocess(3, lambda t: type(host.share_memory(t, timeout_seconds=10)).__name__)

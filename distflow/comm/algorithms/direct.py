@@ -35,7 +35,7 @@ def all_reduce(
     if chunk is None:  # nobody has data, and everybody knows
         return None, 0
     layout, cuts = plan()
-    return layout.unpack(_gather_chunks(round_, layout, cuts, chunk)), num_present
+    return layout.unpack(gather_chunks(round_, layout, cuts, chunk)), num_present
 
 
 def reduce_chunk(
@@ -55,6 +55,23 @@ def reduce_chunk(
       plan: gives layout and cuts; called again after the exchange, when a worker without data has
         learnt the shapes from the others.
     """
+    count = sum(leaf is not None for leaf in leaves.values())
+    total, num_present = collect_chunk(round_, tree, op, flats, count, plan)
+    return total.root(), num_present
+
+
+def collect_chunk(
+    round_: Round,
+    tree: Tree,
+    op: str,
+    flats: Mapping[Key, partials.Flats | None],
+    count: int,
+    plan: Callable[[], tuple[Layout, Cuts]],
+) -> tuple[Accumulator, int]:
+    """Returns what the group has of this worker's chunk: the root if the group has all leaves.
+
+    Arguments as for `reduce_chunk`; `count` is how many of this worker's replicas have data.
+    """
 
     def parts_for(peer: int) -> list[np.ndarray]:
         present = [flat for flat in flats.values() if flat is not None]
@@ -63,21 +80,22 @@ def reduce_chunk(
         _, cuts = plan()
         return partials.ordered_parts([_chunk_of(flat, cuts, peer) for flat in present])
 
-    arrivals = round_.exchange(parts_for, partials.announce(flats, leaves))
+    arrivals = round_.exchange(parts_for, partials.announce_nodes(flats, count))
     layout, cuts = plan()
     total = Accumulator(tree, op)
     for key, flat in flats.items():
         total.insert(key, None if flat is None else _chunk_of(flat, cuts, round_.rank))
-    num_present = sum(leaf is not None for leaf in leaves.values())
+    num_present = count
     sizes = [cut[round_.rank + 1] - cut[round_.rank] for cut in cuts]
     for peer, arrival in arrivals.items():
         num_present += partials.insert_all(round_, tree, total, peer, arrival, layout, sizes)
-    return total.root(), num_present
+    return total, num_present
 
 
-def _gather_chunks(
+def gather_chunks(
     round_: Round, layout: Layout, cuts: Cuts, chunk: partials.Flats
 ) -> partials.Flats:
+    """Returns whole flat buffers from the chunks of all ranks, this one's first given."""
     arrivals = round_.exchange(lambda peer: chunk)
     result = [
         np.empty(size, dtype) for size, dtype in zip(layout.sizes, layout.dtypes, strict=True)

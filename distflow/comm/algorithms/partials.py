@@ -31,8 +31,12 @@ def local_flats(
 
 def announce(flats: Mapping[Key, Flats | None], leaves: Mapping[int, Arrays | None]) -> Any:
     """Returns what the header tells about the body: [number of replicas with data, nodes]."""
-    nodes = [[level, index, int(flat is not None)] for (level, index), flat in flats.items()]
-    return [sum(leaf is not None for leaf in leaves.values()), nodes]
+    return announce_nodes(flats, sum(leaf is not None for leaf in leaves.values()))
+
+
+def announce_nodes(flats: Mapping[Key, Flats | None], num_present: int) -> Any:
+    """Returns the announcement of nodes that stand for so many replicas with data."""
+    return [num_present, [[*key, int(flat is not None)] for key, flat in flats.items()]]
 
 
 def announce_absent(leaves: Mapping[int, Arrays | None]) -> Any:

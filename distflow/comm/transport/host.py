@@ -1,4 +1,4 @@
-"""Finds the workers that share a host, and gives them shared memory in place of a network.
+"""Finds the workers that share a host, and gives them shared memory beside or instead of a network.
 
 Who shares a host is not guessed from names or addresses: workers of one boot of one kernel, one
 process namespace and one user make a candidate, and each must then open the memory that the first
@@ -20,6 +20,7 @@ from distflow.base import errors, log
 from distflow.comm.transport import base, segment
 from distflow.comm.transport.segment import Segment
 from distflow.comm.transport.shm import ShmTransport
+from distflow.comm.transport.subgroup import HostsTransport
 
 _TAG = 0x686F7374
 
@@ -45,17 +46,23 @@ def groups_of(identities: Mapping[int, str]) -> list[list[int]]:
 
 
 def share_memory(
-    transport: base.Transport, *, required: bool = False, timeout_seconds: float = 60.0
+    transport: base.Transport,
+    *,
+    required: bool = False,
+    timeout_seconds: float = 60.0,
+    host: str | None = None,
 ) -> base.Transport:
-    """Returns a transport over shared memory if all workers are on one host, else the given one.
+    """Returns a transport that uses shared memory as far as workers share hosts.
 
-    All ranks call it together, on a transport that has not been used. The given transport is closed
-    if it is not needed any more.
+    All ranks call it together, on a transport that has not been used. With all workers on one host
+    the result needs no network, and the given transport is closed. With several hosts, some of
+    which have several workers, it is a `HostsTransport` on top of the given one, else the latter.
 
     Args:
       transport: connects the workers.
-      required: whether workers that cannot share memory are an error.
+      required: whether workers that cannot all share memory are an error.
       timeout_seconds: longest wait for another worker.
+      host: what names this one's host; `identity()` if None.
 
     Raises:
       UnavailableError: if memory is required and cannot be shared; says who has which trouble.
@@ -63,38 +70,48 @@ def share_memory(
     if transport.world_size == 1:
         return transport
     talk = _Talk(transport, timeout_seconds)
-    hosts = groups_of(talk.all_to_all(identity()))
-    if len(hosts) > 1:
-        if required:
-            raise _unshared(f"the workers are on {len(hosts)} hosts (or containers): {hosts}")
+    hosts = groups_of(talk.all_to_all(identity() if host is None else host))
+    if len(hosts) > 1 and required:
+        raise _unshared(f"the workers are on {len(hosts)} hosts (or containers): {hosts}")
+    if len(hosts) == transport.world_size:
         return transport
-    made = None
-    trouble = ""
-    if transport.rank == 0:
-        try:
-            made = Segment.make(segment.Plan.for_workers(transport.world_size))
-        except (errors.OpError, OSError) as error:
-            trouble = str(error)
-    tickets = talk.all_to_all({"ticket": made.ticket if made else None, "trouble": trouble})
-    if made is None and tickets[0]["ticket"]:
-        try:
-            made = Segment.join(tickets[0]["ticket"])
-        except (errors.OpError, OSError) as error:
-            trouble = str(error)
-    troubles = talk.all_to_all(trouble)
-    failed = {rank: text for rank, text in troubles.items() if text}
-    if failed:
-        if made is not None:
-            made.close()
-        rank, text = min(failed.items())
+    mine = next(ranks for ranks in hosts if transport.rank in ranks)
+    shared, trouble = _open_segment(talk, mine, transport.rank)
+    troubles = {rank: text for rank, text in talk.all_to_all(trouble).items() if text}
+    if troubles:
+        if shared is not None:
+            shared.close()
+        rank, text = min(troubles.items())
         if required:
             raise _unshared(f"rank {rank} says: {text}")
         log.get_logger().info("no shared memory: rank %d says: %s", rank, text)
         return transport
-    assert made is not None
-    shared = ShmTransport(made, transport.rank, join_timeout_seconds=timeout_seconds)
+    within = None
+    if shared is not None:
+        index = mine.index(transport.rank)
+        within = ShmTransport(shared, index, join_timeout_seconds=timeout_seconds, names=mine)
+    if len(hosts) > 1:
+        return HostsTransport(transport, hosts, within)
+    assert within is not None
     transport.close()
-    return shared
+    return within
+
+
+def _open_segment(talk: _Talk, mine: list[int], rank: int) -> tuple[Segment | None, str]:
+    """Returns the segment of this host (None for a worker alone), and what went wrong or ""."""
+    made, trouble = None, ""
+    if rank == mine[0] and len(mine) > 1:
+        try:
+            made = Segment.make(segment.Plan.for_workers(len(mine)))
+        except (errors.OpError, OSError) as error:
+            trouble = str(error)
+    ticket = talk.all_to_all(made.ticket if made else None)[mine[0]]
+    if made is None and ticket is not None:
+        try:
+            made = Segment.join(ticket)
+        except (errors.OpError, OSError) as error:
+            trouble = str(error)
+    return made, trouble
 
 
 def _unshared(detail: str) -> errors.UnavailableError:

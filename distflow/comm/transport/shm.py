@@ -37,16 +37,21 @@ class ShmTransport(base.Transport):
       shared: the segment; one of its ranks has created it, the others opened it.
       rank: this worker's rank in it.
       join_timeout_seconds: how long to wait until all ranks have joined.
+      names: what errors call the ranks, where the segment's are some of a larger group.
 
     Raises:
       WorkerLateError: if a rank does not join in time.
     """
 
-    def __init__(self, shared: Segment, rank: int, *, join_timeout_seconds: float = 60.0):
+    def __init__(
+        self, shared: Segment, rank: int, *, join_timeout_seconds: float = 60.0,
+        names: Sequence[int] | None = None,
+    ):  # fmt: skip
         self.rank = rank
         self.world_size = shared.plan.world_size
         self.segment = shared
         self.words = shared.words
+        self._names = list(range(self.world_size) if names is None else names)
         self._control = [shared.plan.control_word(r) for r in range(self.world_size)]
         self._writers = {p: Writer(shared, rank, p) for p in self.peers}
         self._readers = {p: Reader(shared, p, rank) for p in self.peers}
@@ -152,24 +157,25 @@ class ShmTransport(base.Transport):
         if self._closed:
             raise errors.FailedPreconditionError(f"{what}: the transport is closed")
         for kind, peer in causes:
+            rank, name = self._names[self.rank], self._names[peer]
             if kind == "aborted":
-                raise base.decode_error(self.segment.read_error(peer), peer, what)
+                raise base.decode_error(self.segment.read_error(peer), name, what)
             if kind == "left":
-                raise base.left(what, self.rank, peer, elapsed)
+                raise base.left(what, rank, name, elapsed)
             cause = f"its process {self._processes[peer].pid} has ended without a goodbye"
-            raise base.lost(what, self.rank, peer, cause, elapsed)
+            raise base.lost(what, rank, name, cause, elapsed)
 
     def _late(self, what: str, peer: int | None, deadline: base.Deadline) -> errors.OpError:
         if peer is None:
             return errors.DeadlineExceededError(f"{what}: no end after {deadline.elapsed:.1f} s")
         control = self._control[peer]
-        error = base.late(what, self.rank, peer, deadline)
+        error = base.late(what, self._names[self.rank], self._names[peer], deadline)
         silent = (time.monotonic_ns() - self.words[control + segment.BEAT]) / 1e9
         pid, call = self.words[control + segment.PID], self.words[control + segment.CALL]
         if not pid:
             return error
         text = f"Its process {pid} was last heard of {silent:.1f} s ago, in call {call}."
-        return errors.WorkerLateError(f"{error}\n{text}", peer)
+        return errors.WorkerLateError(f"{error}\n{text}", error.rank)
 
     def send(
         self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
