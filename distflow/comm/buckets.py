@@ -80,6 +80,7 @@ def forms_of(arrays: Sequence[Any] | None) -> tuple[Any, ...] | None:
 
 
 def check_out(where: str, out: Sequence[np.ndarray], specs: Sequence[Spec] | None) -> None:
+    """Raises InvalidArgumentError unless `out` can take results of these specs (if known)."""
     if specs is not None and forms_of(out) != tuple(x for spec in specs for x in spec):
         expected = f"out must have {describe(specs)}"
         received = describe(specs_of(as_arrays(where, out)))
