@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from distflow.checkpoint import folder, layout, storages, trackable
+from distflow.checkpoint import containers, folder, layout, storages, trackable
 from distflow.checkpoint.background import Background
 from distflow.checkpoint.options import CheckpointOptions, checked
 from distflow.checkpoint.restore import LoadStatus, NothingRestored, Restoration
-from distflow.core.late import LateRestored
+from distflow.core.late import WAITING, LateRestored
 from distflow.core.variable import Storage, Variable
 from distflow.random.global_state import get_seed
 
+# Attributes of a Checkpoint itself.
+_OWN = frozenset({"_root", "_save_counter", "_background", "_copies", WAITING})
 # What callers add to a manifest's facts: "replicas", for instance (see `tell`).
 _FACTS: dict[str, Callable[[], Any]] = {"seed": get_seed}
 
@@ -53,6 +55,11 @@ class Checkpoint(LateRestored):
             if not trackable.is_trackable(value):
                 raise ValueError(_untrackable(name, value))
             setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _OWN:
+            value = containers.watched(value, self)
+        super().__setattr__(name, value)
 
     @property
     def save_counter(self) -> Variable:
@@ -125,7 +132,7 @@ class Checkpoint(LateRestored):
         return self if self._root is None else self._root
 
     def _checkpoint_children(self) -> dict[str, Any]:
-        named = {n: v for n, v in vars(self).items() if not n.startswith("_")}
+        named = {name: value for name, value in vars(self).items() if name not in _OWN}
         if self._save_counter is not None:
             named["save_counter"] = self._save_counter
         if self._root is not None:

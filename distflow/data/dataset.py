@@ -370,7 +370,7 @@ class Dataset:
         return EagerTensor(np.asarray(self._node.cardinality, np.int64))
 
     def __iter__(self) -> Iterator:
-        return Iterator(iter(self._node.elements(Run(self.options()))), self)
+        return Iterator(lambda: iter(self._node.elements(Run(self.options()))), self)
 
     def as_numpy_iterator(self) -> NumpyIterator:
         """Returns an iterator whose elements have NumPy leaves."""

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator as PythonIterator
 from typing import Any
 
 from distflow.base import errors, nest
+from distflow.data import position
 
 
 class Iterator:
-    """What `iter(dataset)` returns; dropping it frees its threads and files."""
+    """What `iter(dataset)` returns; dropping it frees its threads and files.
 
-    def __init__(self, elements: PythonIterator[Any], dataset: Any):
-        self._elements = elements
+    `tf.train.Checkpoint(iterator=iterator)` keeps its position: restoring starts the same pass and
+    drops as many elements.
+    """
+
+    def __init__(self, start: Callable[[], PythonIterator[Any]], dataset: Any):
+        self._start = start
         self._dataset = dataset
+        self._begin()
+
+    def _begin(self) -> None:
+        self._before = position.state(self._dataset.node)
+        self._taken = 0
+        self._elements = self._start()
 
     @property
     def element_spec(self) -> Any:
@@ -24,7 +36,9 @@ class Iterator:
         return self
 
     def __next__(self) -> Any:
-        return next(self._elements)
+        element = next(self._elements)
+        self._taken += 1
+        return element
 
     def get_next(self) -> Any:
         """Returns the next element.
@@ -33,7 +47,7 @@ class Iterator:
           OutOfRangeError: at the end, where `next` raises StopIteration.
         """
         try:
-            return next(self._elements)
+            return next(self)
         except StopIteration as end:
             raise errors.OutOfRangeError("Iterator: end of sequence.") from end
 
@@ -43,6 +57,16 @@ class Iterator:
         self._elements = iter(())
         if close is not None:
             close()
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        return {"steps": self._before, "taken": self._taken}
+
+    def _restore_checkpoint_state(self, state: dict[str, Any]) -> None:
+        self.close()
+        position.set_state(self._dataset.node, state["steps"])
+        self._begin()
+        while self._taken < state["taken"]:
+            next(self)
 
 
 class NumpyIterator:

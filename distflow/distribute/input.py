@@ -124,7 +124,34 @@ class DistributedIterator:
 
     def __init__(self, dataset: DistributedDataset):
         self._dataset = dataset
-        self._parts = dataset.parts()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._before: Any = None
+        self._taken = 0
+        self._parts = self._dataset.parts()
+
+    def _next_parts(self) -> list[Any]:
+        if self._before is None:
+            self._before = self._state_of_dataset()
+        parts = next(self._parts)
+        self._taken += 1
+        return parts
+
+    def _state_of_dataset(self) -> Any:
+        return self._dataset.state() if hasattr(self._dataset, "state") else {}
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        """The position, for `tf.train.Checkpoint(iterator=...)`."""
+        before = self._state_of_dataset() if self._before is None else self._before
+        return {"before": before, "taken": self._taken}
+
+    def _restore_checkpoint_state(self, state: dict[str, Any]) -> None:
+        if state["before"]:
+            self._dataset.set_state(state["before"])  # type: ignore[attr-defined]
+        self._begin()
+        while self._taken < state["taken"]:
+            self._next_parts()
 
     @property
     def element_spec(self) -> Any:
@@ -136,7 +163,7 @@ class DistributedIterator:
 
     def __next__(self) -> Any:
         if context.executing_eagerly():
-            return values.regroup(next(self._parts))
+            return values.regroup(self._next_parts())
         return self._traced_next()
 
     def get_next(self) -> Any:
@@ -152,7 +179,7 @@ class DistributedIterator:
 
         def fetch() -> tuple[Any, ...]:
             try:
-                element = values.regroup(next(self._parts))
+                element = values.regroup(self._next_parts())
             except StopIteration:
                 raise errors.OutOfRangeError("DistributedIterator: end of sequence.") from None
             return tuple(leaf.array for leaf in nest.flatten(element))
