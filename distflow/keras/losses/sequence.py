@@ -9,6 +9,7 @@ from distflow.core.convert import convert_to_tensor
 from distflow.function.map_fn import run_rows
 from distflow.keras.losses.base import LossFunctionWrapper
 from distflow.ops import activations, array, dims, math
+from distflow.ops.matmul import matmul
 from distflow.ops.prims.elementwise import select
 from distflow.ops.reduce import reduce_max, reduce_sum
 
@@ -77,8 +78,10 @@ def _twice(size: Any) -> Any:
 
 def _emitted(chances: Any, states: Any) -> Any:
     """Returns the log probability of each state's class at each step: [time, batch, states]."""
-    by_class = array.transpose(chances, [0, 2, 1])
-    return array.transpose(array.gather(by_class, states, axis=1, batch_dims=1), [2, 0, 1])
+    # A product with rows that have a single one: its gradient is a product, too.
+    chances = math.maximum(chances, _NEVER)
+    rows = array.one_hot(states, dims.size(chances, 2), dtype=chances.dtype)
+    return array.transpose(matmul(chances, rows, transpose_b=True), [1, 0, 2])
 
 
 def _may_skip(states: Any, at: Any) -> Any:

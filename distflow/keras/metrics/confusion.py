@@ -14,7 +14,7 @@ from distflow.keras import config
 from distflow.keras.losses.ranks import same_rank, to_tensors
 from distflow.keras.metrics.base import Metric
 from distflow.ops import math, shaping, sorting
-from distflow.ops.creation import ones_like
+from distflow.ops.creation import one_hot, ones_like
 from distflow.ops.prims.elementwise import select
 from distflow.ops.reduce import reduce_sum
 
@@ -64,9 +64,10 @@ def counts(names: Any, y_true: Any, y_pred: Any, thresholds: Any, *, sample_weig
 
 
 def _only_top(y_pred: Any, k: int) -> Any:
-    values, _ = sorting.top_k(y_pred, k)
-    lowest = values[..., k - 1 :]
-    return select(y_pred >= lowest, y_pred, y_pred * 0 + _LOWEST)
+    """Returns y_pred with all but the k largest of a row so low that they are never positive."""
+    _, best = sorting.top_k(y_pred, k)
+    chosen = reduce_sum(one_hot(best, y_pred.shape[-1], dtype=y_pred.dtype), axis=-2)
+    return select(chosen > 0, y_pred, y_pred * 0 + _LOWEST)
 
 
 def _thresholds(where: str, thresholds: Any, default: float) -> list[float]:

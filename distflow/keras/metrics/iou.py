@@ -70,13 +70,12 @@ class IoU(Metric):
                 )  # fmt: skip
             given = math.cast(given, self._dtype)
             weight = weight * (shaping.reshape(given, [-1]) if given.ndim > 1 else given)
-        zero = truth * 0
-        self.total_cm.assign_add(
-            segment.confusion_matrix(
-                select(counts, truth, zero), select(counts, guess, zero), self.num_classes,
-                weights=weight, dtype=self._dtype,
-            )
-        )  # fmt: skip
+        # A pair of classes is one number: a row of the matrix and a column.
+        pair = truth * self.num_classes + guess
+        cells = segment.unsorted_segment_sum(
+            weight, select(counts, pair, pair * 0), self.num_classes**2
+        )
+        self.total_cm.assign_add(shaping.reshape(cells, [self.num_classes] * 2))
 
     def _classes(self, values: Any, sparse: bool) -> Any:
         values = convert_to_tensor(values)

@@ -8,11 +8,11 @@ import numpy as np
 
 from distflow.base import errors
 from distflow.core.variable import VariableAggregation
-from distflow.function.control_flow import cond
 from distflow.keras import serialization
 from distflow.keras.optimizers import settings
 from distflow.keras.optimizers.base import Optimizer
-from distflow.ops import math
+from distflow.ops import dims, math
+from distflow.ops.prims.elementwise import select
 from distflow.ops.reduce import reduce_all
 
 
@@ -78,22 +78,31 @@ class LossScaleOptimizer(Optimizer):
         for gradient in grads[1:]:
             finite = math.logical_and(finite, reduce_all(math.is_finite(gradient)))
 
-        def good() -> None:
-            scale = self.dynamic_scale.value()
-            unscaled = [g / math.cast(scale, g.dtype) for g in grads]
-            self.inner_optimizer._apply_local(unscaled, variables)
-            grows = math.equal(self.step_counter, self.dynamic_growth_steps - 1)
-            cond(grows, lambda: self._set_scale(scale * 2.0),
-                 lambda: self._count(self.step_counter.value() + 1))  # fmt: skip
+        known = dims.known(finite)
+        if known is not None:
+            if known:
+                self._update_inner(grads, variables)
+        else:
+            # Choosing between new and old values keeps a compiled step in one piece, where a branch
+            # would leave and enter it again.
+            touched = [*variables, *self.inner_optimizer.variables]
+            before = [v.value() for v in touched]
+            self._update_inner(grads, variables)
+            for v, old in zip(touched, before):
+                v.assign(select(finite, v.value(), old))
+        self._move_scale(finite)
 
-        cond(finite, good, lambda: self._set_scale(self.dynamic_scale.value() * 0.5))
+    def _update_inner(self, grads: list[Any], variables: list[Any]) -> None:
+        scale = self.dynamic_scale.value()
+        self.inner_optimizer._apply_local([g / math.cast(scale, g.dtype) for g in grads], variables)
 
-    def _set_scale(self, scale: Any) -> None:
-        self.dynamic_scale.assign(scale)
-        self.step_counter.assign(self.step_counter.value() * 0)
-
-    def _count(self, steps: Any) -> None:
-        self.step_counter.assign(steps)
+    def _move_scale(self, finite: Any) -> None:
+        scale, steps = self.dynamic_scale.value(), self.step_counter.value()
+        grows = math.equal(steps, self.dynamic_growth_steps - 1)
+        after = select(grows, scale * 2.0, scale)
+        self.dynamic_scale.assign(select(finite, after, scale * 0.5))
+        counts = math.logical_and(finite, math.logical_not(grows))
+        self.step_counter.assign(select(counts, steps + 1, steps * 0))
 
     @property
     def learning_rate(self) -> Any:
