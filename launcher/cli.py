@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import doctor, verify
-from .elastic import ElasticStarter
 from .job import Job, Starter
-from .local import LocalStarter
-from .mpi import MpiStarter
 from .plan import BACKENDS, Plan, UsageError, make_plan, worker_command
+
+# Loaded when they are wanted: what starts workers should not first load what it does not need.
+_STARTERS = {
+    "local": ("local", "LocalStarter"),
+    "mpi": ("mpi", "MpiStarter"),
+    "elastic": ("elastic", "ElasticStarter"),
+}
 
 USAGE_ERROR = 64  # as in sysexits.h; 1 is left to the user's own errors
 
@@ -48,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("distflow: error: expected a COMMAND; received none.", file=sys.stderr)
         return USAGE_ERROR
     if options.command == "doctor":
-        return doctor.run()
+        return int(_load("doctor").run())
     if options.command == "verify":
-        return verify.run(options.first, options.second)
+        return int(_load("verify").run(options.first, options.second))
     return _run(options)
 
 
@@ -67,10 +71,16 @@ def _run(options: argparse.Namespace) -> int:
         return USAGE_ERROR
     if options.verbose:
         print(plan.describe(), file=sys.stderr)
-    starter: Starter = MpiStarter() if plan.backend == "mpi" else LocalStarter()
+    kind = "mpi" if plan.backend == "mpi" else "local"
     if plan.elastic is not None:
-        starter = ElasticStarter()
+        kind = "elastic"
+    module, name = _STARTERS[kind]
+    starter: Starter = getattr(_load(module), name)()
     return Job(plan, starter, verbose=options.verbose).run()
+
+
+def _load(module: str) -> Any:
+    return importlib.import_module(f".{module}", __package__)
 
 
 def _plan_of(options: argparse.Namespace) -> Plan:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-
-from distflow.cluster.rendezvous import RendezvousServer
+import socket
+from typing import Any
 
 from . import env, rank
 from .job import Job
+
+_HOST = "127.0.0.1"
 
 
 class LocalStarter:
     """One child for each rank, and the server where they meet."""
 
     def __init__(self) -> None:
-        self._server: RendezvousServer | None = None
+        self._server: Any = None
         self._ranks: dict[int, rank.Rank] = {}
 
     def start(self, job: Job) -> None:
-        """Starts the server, then the workers."""
+        """Starts the workers, then the server: while they load their modules, it loads its own."""
         plan = job.plan
-        self._server = RendezvousServer(plan.num_workers, token=plan.variables["DISTFLOW_TOKEN"])
-        common = {
-            **os.environ,
-            **plan.variables,
-            "DISTFLOW_COORDINATOR": self._server.address,
-        }
+        with _reserved_port() as place:
+            port = place.getsockname()[1]
+            self._start_workers(job, f"{_HOST}:{port}")
+            rendezvous = importlib.import_module("distflow.cluster.rendezvous")
+            self._server = rendezvous.RendezvousServer(
+                plan.num_workers, host=_HOST, port=port, token=plan.variables["DISTFLOW_TOKEN"]
+            )
+
+    def _start_workers(self, job: Job, coordinator: str) -> None:
+        plan = job.plan
+        common = {**os.environ, **plan.variables, "DISTFLOW_COORDINATOR": coordinator}
         for worker in job.ranks:
             process = job.launch(worker.number, {**common, **env.rank_variables(worker.number)})
             self._ranks[process] = worker
@@ -54,3 +62,14 @@ class LocalStarter:
         """Ends the server."""
         if self._server is not None:
             self._server.close(0.0)
+
+
+def _reserved_port() -> socket.socket:
+    """Returns a socket that keeps a free port from others until a server listens on it.
+
+    It never listens itself: a worker that comes too early is refused, and asks again.
+    """
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind((_HOST, 0))
+    return place

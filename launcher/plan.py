@@ -123,6 +123,8 @@ def make_plan(
         **env.host_variables(num_workers),
         "DISTFLOW_TOKEN": secrets.token_hex(16),
     }
+    if log_dir is not None:
+        job["DISTFLOW_FLIGHT_DIR"] = str(log_dir.absolute())
     if elastic is not None:
         job["DISTFLOW_ELASTIC"] = f"{elastic[0]}:{elastic[1]}"
         job["DISTFLOW_GRACE"] = f"{max(grace_seconds, 1.0):g}"
@@ -174,7 +176,8 @@ def _check_elastic(elastic: tuple[int, int], num_workers: int, backend: str) -> 
 
 
 def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:
-    if backend in ("grpc", "shm") or (backend == "auto" and num_workers == 1):
+    # Workers that will share memory need no mpirun to move their data, and start sooner without.
+    if backend in ("grpc", "shm") or (backend == "auto" and (num_workers == 1 or _shares_memory())):
         return "grpc", None
     mpirun = find_mpirun()
     has_mpi4py = importlib.util.find_spec("mpi4py") is not None
@@ -187,6 +190,11 @@ def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:
         f'--backend mpi needs {missing}, which was not found. Run: pip install "distflow[mpi]", '
         "or use --backend grpc."
     )
+
+
+def _shares_memory() -> bool:
+    """Whether this host lends processes memory to share (`distflow.comm.transport.segment`)."""
+    return os.access("/dev/shm", os.W_OK | os.X_OK)
 
 
 def _meaning(name: str) -> str:

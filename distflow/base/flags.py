@@ -115,6 +115,9 @@ FLAGS: dict[str, Flag] = {
         _positive, None, "steps between two digests of the weights, which workers compare"
     ),
     "DISTFLOW_DIGEST_DIR": Flag(str, None, "folder for digests, which distflow verify compares"),
+    "DISTFLOW_FLIGHT_DIR": Flag(
+        str, None, "folder for the last collective events before a distributed error"
+    ),
     "DISTFLOW_LOG_LEVEL": Flag(str, "WARNING", "level of the distflow logger"),
     "DISTFLOW_TEST_DATA": Flag(str, None, "folder of data files for tests"),
 }

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distflow.base import errors
-from distflow.comm import buckets
+from distflow.comm import buckets, flight
 from distflow.comm.buckets import Spec
 from distflow.comm.transport.base import Frame, Transport
 
@@ -132,16 +132,17 @@ class Round:
         what = f"{self.call}, phase {phase}"
         tag = self.call.sequence << 8 | phase
         meta = self._header(extra) if phase == 0 else b""
-        for peer in self.peers:
-            self._transport.send(peer, tag, meta, parts_for(peer))
-        arrivals = {}
-        for peer in self.peers:
-            frame = self._receive(peer, what, [p for p in self.peers if p not in arrivals])
-            if frame.tag != tag and (frame.tag & 0xFF or phase):
-                raise self._out_of_step(peer, frame)
-            arrivals[peer] = Arrival(
-                self._compare(peer, frame.meta) if phase == 0 else None, frame.body
-            )
+        with flight.Event(self.rank, what):
+            for peer in self.peers:
+                self._transport.send(peer, tag, meta, parts_for(peer))
+            arrivals: dict[int, Arrival] = {}
+            for peer in self.peers:
+                frame = self._receive(peer, what, [p for p in self.peers if p not in arrivals])
+                if frame.tag != tag and (frame.tag & 0xFF or phase):
+                    raise self._out_of_step(peer, frame)
+                arrivals[peer] = Arrival(
+                    self._compare(peer, frame.meta) if phase == 0 else None, frame.body
+                )
         return arrivals
 
     def finish(self) -> None:

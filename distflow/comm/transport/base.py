@@ -167,11 +167,14 @@ def left(what: str, rank: int, peer: int, elapsed: float) -> errors.WorkerLostEr
     )
 
 
-def late(what: str, rank: int, peer: int, deadline: Deadline) -> errors.WorkerLateError:
-    """Returns the error for a peer that stays silent."""
+def late(
+    what: str, rank: int, peer: int, deadline: Deadline, stack: str = ""
+) -> errors.WorkerLateError:
+    """Returns the error for a peer that stays silent; `stack` says where its program is."""
+    where = f"\nThe program of rank {peer} is at:\n{stack}" if stack else ""
     return errors.WorkerLateError(
         f"{what}: rank {rank} has waited {deadline.elapsed:.1f} s for rank {peer}, which is "
         f"silent; the limit is {deadline.seconds:g} s.\n"
-        f"Look at what rank {peer} is doing, or set DISTFLOW_TIMEOUT to more seconds.",
+        f"Look at what rank {peer} is doing, or set DISTFLOW_TIMEOUT to more seconds.{where}",
         peer,
     )

@@ -23,7 +23,8 @@ CHUNK_BYTES = 1 << 20  # 1 MiB: fastest of 64 KiB .. 16 MiB on one loopback gRPC
 MAX_META_BYTES = 4 << 20
 MAX_BODY_BYTES = 64 << 30
 
-DATA, GOODBYE, ABORT, HEARTBEAT = 1, 2, 3, 4
+DATA, GOODBYE, ABORT, HEARTBEAT, ASK, STACK = 1, 2, 3, 4, 5, 6
+_SIGNALS = (ABORT, HEARTBEAT, ASK, STACK)  # not counted; an abort may interrupt a frame
 
 # magic, version, kind, job, source, frame index, tag, meta bytes, body bytes, offset, payload bytes
 _HEADER = struct.Struct("<4sHHQIQQIQQI")
@@ -46,7 +47,8 @@ class Header(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A frame without data: goodbye, heartbeat, or the error that a peer gave up with."""
+    """A frame without data: goodbye, heartbeat, the error that a peer gave up with, or the question
+    where its program is, and the answer."""
 
     kind: int
     meta: bytes
@@ -76,7 +78,7 @@ def decode_header(message: bytes) -> Header:
     if version != VERSION:
         raise errors.DataLossError(f"wire version {version}, this side speaks {VERSION}")
     header = Header(*fields)
-    if header.kind not in (DATA, GOODBYE, ABORT, HEARTBEAT):
+    if header.kind not in (DATA, GOODBYE, *_SIGNALS):
         raise errors.DataLossError(f"unknown kind of frame {header.kind}")
     if header.meta_bytes > MAX_META_BYTES or header.body_bytes > MAX_BODY_BYTES:
         raise errors.DataLossError(f"announced sizes are over the limits: {header}")
@@ -153,7 +155,7 @@ class Assembler:
                 f"a chunk of job {header.job:#x}, rank {header.source}; this stream belongs to job "
                 f"{self._job:#x}, rank {self._source}"
             )
-        if header.kind in (ABORT, HEARTBEAT):  # not counted; an abort may interrupt a frame
+        if header.kind in _SIGNALS:
             return Signal(
                 header.kind, bytes(message[HEADER_BYTES : HEADER_BYTES + header.meta_bytes])
             )

@@ -20,7 +20,7 @@ import numpy as np
 
 from distflow.base import errors, flags, log
 from distflow.comm import faults
-from distflow.comm.transport import base, frames
+from distflow.comm.transport import base, frames, stall
 from distflow.comm.transport.grpc_channel import (
     DaemonThreads,
     bracketed,
@@ -231,7 +231,12 @@ class GrpcTransport(base.Transport):
         self._addresses = list(addresses)
         self._server = server
         self._job = frames.job_number(server.job or "")
-        self._inbox = Inbox(rank, self.world_size, silence_seconds=server.silence_seconds)
+        self._inbox = Inbox(
+            rank,
+            self.world_size,
+            silence_seconds=server.silence_seconds,
+            ask=lambda peer: self._outboxes[peer].signal(frames.ASK),
+        )
         self._condition = self._inbox.condition
         self._outboxes = {peer: self._new_outbox() for peer in self.peers}
         self._admitted: set[int] = set()
@@ -366,6 +371,10 @@ class GrpcTransport(base.Transport):
                     continue
                 elif item.kind == frames.ABORT:
                     self._inbox.mark_aborted(peer, item.meta)
+                elif item.kind == frames.ASK:
+                    self._outboxes[peer].signal(frames.STACK, stall.own_stack())
+                elif item.kind == frames.STACK:
+                    self._inbox.note_stack(peer, item.meta)
                 else:
                     self._inbox.mark_left(peer)
                     return

@@ -12,14 +12,19 @@ from collections import deque
 from collections.abc import Callable
 
 from distflow.base import errors
-from distflow.comm.transport import base
+from distflow.comm.transport import base, stall
 
 
 class Inbox:
     """One rank's mailbox: a queue per peer, and the peers that are lost, left or gave up."""
 
     def __init__(
-        self, rank: int, world_size: int, max_frames: int = 64, silence_seconds: float = math.inf
+        self,
+        rank: int,
+        world_size: int,
+        max_frames: int = 64,
+        silence_seconds: float = math.inf,
+        ask: Callable[[int], None] = lambda peer: None,
     ):
         self.rank = rank
         self.world_size = world_size
@@ -28,6 +33,9 @@ class Inbox:
         self._frames: list[deque[base.Frame]] = [deque() for _ in range(world_size)]
         self._bytes_seen = [0] * world_size
         self._silence_seconds = silence_seconds
+        self._ask = ask  # a peer where its program is; the answer comes to `note_stack`
+        self._patience = stall.Patience()
+        self._stacks: dict[int, str] = {}
         self._heard = [time.monotonic()] * world_size
         self._looked = time.monotonic()
         self._lost: dict[int, str] = {}
@@ -74,6 +82,10 @@ class Inbox:
                 self._aborted = (by_rank, error)
             self.condition.notify_all()
 
+    def note_stack(self, rank: int, stack: bytes) -> None:
+        """Notes where a late peer's program is."""
+        self._stacks[rank] = stall.warn_with_stack(self.rank, rank, stack)
+
     def close(self) -> None:
         """Wakes everybody; nothing is accepted any more."""
         with self.condition:
@@ -94,7 +106,7 @@ class Inbox:
         """Waits for the next frame of a peer."""
         queue = self._frames[from_rank]
         deadline = base.Deadline(timeout_seconds)
-        seen = -1
+        seen, has_asked = -1, False
         with self.condition:
             while not queue:
                 self._raise_if_broken(what, {from_rank}, deadline.elapsed)
@@ -102,9 +114,17 @@ class Inbox:
                     seen = self._bytes_seen[from_rank]
                     deadline.progress()
                 if not deadline.remaining:
-                    raise base.late(what, self.rank, from_rank, deadline)
-                self._wait(deadline.remaining)
+                    stack = self._stacks.get(from_rank, "")
+                    raise base.late(what, self.rank, from_rank, deadline, stack)
+                patience = self._patience.seconds - deadline.elapsed
+                if patience <= 0 and not has_asked:
+                    has_asked = True
+                    self._stacks.pop(from_rank, None)
+                    stall.warn(self.rank, from_rank, what, deadline.elapsed)
+                    self._ask(from_rank)
+                self._wait(min(deadline.remaining, patience if patience > 0 else math.inf))
             frame = queue.popleft()
+            self._patience.note(deadline.elapsed)
             self.condition.notify_all()  # room for `put`
             return frame
 

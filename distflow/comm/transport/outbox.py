@@ -29,6 +29,7 @@ class Outbox:
         self._index = 0
         self._busy = False
         self._abort: bytes | None = None
+        self._signals: deque[tuple[int, bytes]] = deque()
         self._ended = False  # no more frames, say goodbye
         self._cut = False  # say nothing more
 
@@ -47,6 +48,12 @@ class Outbox:
         """Sends the error next, before anything that still waits."""
         with self._condition:
             self._abort = error
+            self._condition.notify_all()
+
+    def signal(self, kind: int, meta: bytes = b"") -> None:
+        """Sends a frame without data between two others."""
+        with self._condition:
+            self._signals.append((kind, meta))
             self._condition.notify_all()
 
     def end(self) -> None:
@@ -88,6 +95,8 @@ class Outbox:
                 continue
             if self._cut:
                 break
+            while self._signals:
+                yield from self._signal(*self._signals.popleft())
             if self._abort is not None:
                 error, self._abort = self._abort, None
                 yield from self._signal(frames.ABORT, error)
@@ -99,7 +108,7 @@ class Outbox:
         self.cut()
 
     def _has_work(self) -> bool:
-        return bool(self._queue or self._abort or self._ended or self._cut)
+        return bool(self._queue or self._signals or self._abort or self._ended or self._cut)
 
     def _set_free(self) -> None:
         with self._condition:
