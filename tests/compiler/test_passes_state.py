@@ -88,13 +88,42 @@ def test_updates_become_read_sum_and_assignment():
 
     graph, _ = trace(f, X)
     after = optimize(graph)
-    assert _modes(after) == ["assign", "assign"]
+    assert _modes(after) == ["assign"]
     assert _names(after).count("read_variable") == 1
     _run(after, [0.25, -0.5], v)
     start = np.float32([1.0, 2.0])
     x = np.float32([0.25, -0.5])
     wanted = combine(combine(start, x, "add"), x * np.float32(3), "sub")
     assert v.numpy().tobytes() == wanted.tobytes()
+
+
+def test_a_write_that_another_one_follows_unseen_is_left_out():
+    v = Variable([1.0, 2.0])
+
+    def f(x):
+        v.assign(x * 3.0)
+        v.assign_add(x)
+        return v * 2.0
+
+    graph, _ = trace(f, X)
+    optimized = optimize(graph)
+    assert _names(optimized).count("assign_variable") == 1
+    (result,) = _run(optimized, [1.0, 2.0], v)
+    np.testing.assert_array_equal(result, [8, 16])
+    np.testing.assert_array_equal(v.numpy(), [4, 8])
+
+
+def test_a_write_that_a_host_call_may_see_stays():
+    v = Variable([1.0, 2.0])
+
+    def f(x):
+        v.assign(x * 3.0)
+        seen = py_function(lambda y: y + v.numpy(), [x], TensorSpec([2], F32))
+        v.assign(x)
+        return seen
+
+    graph, _ = trace(f, X)
+    assert _names(optimize(graph)).count("assign_variable") == 2
 
 
 def test_an_update_of_unknown_shape_stays():

@@ -54,7 +54,32 @@ def forward_reads(graph: Graph, owned: Collection[Value] | None = None) -> Graph
                 for variable in written:
                     known.pop(variable, None)
         new.keep(node)
-    return new.finish()
+    return _drop_overwritten(new.finish(), owned)
+
+
+def _drop_overwritten(graph: Graph, owned: Collection[Value] | None) -> Graph:
+    """Drops writes of whole values that a later write follows before anything could see them.
+
+    A layer that draws twice counts its generator's state twice; the plan writes it once, in place.
+    """
+    latest: dict[Value, Node] = {}
+    dead: set[Node] = set()
+    for node in graph.nodes:
+        own = [v for v in node.inputs if v.resource and (owned is None or v in owned)]
+        if node.primitive is assign_variable and node.attributes["mode"] == "assign" and own:
+            variable, value = node.inputs
+            if is_static(value) and value.shape == variable.shape:
+                if variable in latest:
+                    dead.add(latest[variable])
+                latest[variable] = node
+                continue
+        for variable in own:
+            latest.pop(variable, None)
+        if node.effect in ("write", "order") and not own and not _leaves_variables(node):
+            latest.clear()
+    if not dead:
+        return graph
+    return graph.with_nodes([node for node in graph.nodes if node not in dead], graph.outputs)
 
 
 def _reads_or_writes(node: Node) -> bool:

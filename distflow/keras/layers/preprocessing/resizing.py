@@ -175,11 +175,10 @@ class RandomCrop(_Sized):
         rows, columns = _known("RandomCrop", x)
         if not training or rows < self.height or columns < self.width:
             return None
-        generator = seed or self.generator
-        return tuple(
-            random.randint((), 0, total - size + 1, "int32", generator)
-            for total, size in ((rows, self.height), (columns, self.width))
-        )
+        drawn = self._draw(2, 0.0, 1.0, seed)
+        ends = np.asarray([rows - self.height + 1, columns - self.width + 1], "float32")
+        places = math.cast(math.floor(drawn * ends), "int32")
+        return (places[0], places[1])
 
     def transform_images(self, images: Any, transformation: Any, training: Any = True) -> Any:
         """Returns the part of the images."""
