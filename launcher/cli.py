@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,6 +63,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as folders:
+        if options.tls == "auto" and not options.dry_run:
+            try:
+                options.tls = folders.enter_context(_certificates())
+            except ImportError as error:
+                print(f"distflow run: error: {error}", file=sys.stderr)
+                return USAGE_ERROR
+        return _run_with(options)
+
+
+@contextlib.contextmanager
+def _certificates() -> Iterator[str]:
+    """Makes certificates for one job; the launcher's own server takes them as the workers do."""
+    with tempfile.TemporaryDirectory(prefix="distflow-tls-") as folder:
+        _load("tls").make(Path(folder))
+        os.environ["DISTFLOW_TLS"] = folder
+        try:
+            yield folder
+        finally:
+            del os.environ["DISTFLOW_TLS"]
+
+
+def _run_with(options: argparse.Namespace) -> int:
     try:
         plan = _plan_of(options)
         if options.dry_run:
@@ -99,6 +126,7 @@ def _plan_of(options: argparse.Namespace) -> Plan:
         log_dir=options.log_dir,
         grace_seconds=options.grace,
         linger_seconds=options.linger,
+        tls=None if options.tls is None else Path(options.tls),
         elastic=options.elastic,
         max_restarts=options.max_restarts,
     )
@@ -181,6 +209,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="MIN:MAX",
         help="workers may be lost, leave or come while the job runs: it goes on with MIN to MAX of "
         "them and ends with the same bits; over gRPC. SIGUSR1 to distflow run adds a worker",
+    )
+    parser.add_argument(
+        "--tls",
+        metavar="auto|DIR",
+        help="encrypt what the workers send over gRPC: auto makes certificates for this job alone "
+        "(extra tls), DIR holds ca.pem, worker.pem and worker.key",
     )
     parser.add_argument(
         "--max-restarts",

@@ -13,7 +13,7 @@ import signal
 from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.membership import Membership
 
-from . import env, rank
+from . import env, guardian, rank
 from .job import Job
 
 RETRYABLE = 75  # "start me again": sysexits.h, EX_TEMPFAIL
@@ -49,6 +49,10 @@ class ElasticStarter:
         assert self._coordinator is not None
         self._has_finished = self._has_finished or code == 0
         self._coordinator.slot_ended(worker.number, is_finished=code == 0)
+        if code == 0:
+            # A worker that was stopped would be waited for; awake it finds that all is done.
+            others = [other.group for other in job.ranks if other.code is None and other.group]
+            guardian.signal_groups([g for g in others if g != worker.group], signal.SIGCONT)
         if code == 0 or job.is_ending or not _is_lost(code):
             job.ended(worker.number, code)
             return

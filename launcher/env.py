@@ -28,6 +28,7 @@ CONTRACT = {
     "DISTFLOW_LOCAL_CORES": Variable("cores of this host, which its workers share"),
     "DISTFLOW_COORDINATOR": Variable("host:port where gRPC workers meet"),
     "DISTFLOW_TOKEN": Variable("secret of the job, which gRPC peers must present", secret=True),
+    "DISTFLOW_TLS": Variable("folder of the job's certificates, with --tls"),
     "DISTFLOW_FLIGHT_DIR": Variable("folder of the flight recorder, with --log-dir"),
     "DISTFLOW_REPLICAS": Variable("logical replicas, with --replicas"),
 }

@@ -141,6 +141,8 @@ class Job:
         before = signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
         guard = _start_guardian(self.plan.job)
         self._guard = guard
+        if self.plan.tls is not None and self.plan.tls.name.startswith("distflow-tls-"):
+            self.guard_folder(self.plan.tls)  # made for this job: no key is to stay
         try:
             self._starter.start(self)
             while not self._starter.is_over(self):

@@ -33,6 +33,7 @@ class Plan:
       grace_seconds: from SIGTERM to SIGKILL.
       linger_seconds: from the first failure to SIGTERM, in which the others report it themselves.
       log_dir: where each worker's output is kept as well.
+      tls: folder with the job's certificates; gRPC is encrypted with them.
       elastic: the least and the most workers, for a job whose workers may come and go.
       max_restarts: how many lost workers of an elastic job are replaced.
     """
@@ -45,6 +46,7 @@ class Plan:
     grace_seconds: float = 25.0
     linger_seconds: float = 5.0
     log_dir: Path | None = None
+    tls: Path | None = None
     elastic: tuple[int, int] | None = None
     max_restarts: int = 3
 
@@ -72,6 +74,8 @@ class Plan:
             f"at end   {self.linger_seconds:g} s after a failure SIGTERM, "
             f"{self.grace_seconds:g} s later SIGKILL"
         )
+        if self.tls:
+            lines.append(f"tls      with the certificates in {self.tls}")
         if self.elastic:
             low, high = self.elastic
             lines.append(
@@ -92,6 +96,7 @@ def make_plan(
     log_dir: Path | None = None,
     grace_seconds: float = 25.0,
     linger_seconds: float = 5.0,
+    tls: Path | None = None,
     elastic: tuple[int, int] | None = None,
     max_restarts: int = 3,
 ) -> Plan:
@@ -113,6 +118,8 @@ def make_plan(
     for name in given:
         if name in env.CONTRACT and name != "DISTFLOW_REPLICAS":
             raise UsageError(f"--env {name} is set by distflow run itself: {_meaning(name)}.")
+    if tls is not None and backend == "auto":
+        backend = "grpc"
     chosen, mpirun = _choose(backend, num_workers)
     present = {**os.environ, **given}
     job = {
@@ -123,6 +130,10 @@ def make_plan(
         **env.host_variables(num_workers),
         "DISTFLOW_TOKEN": secrets.token_hex(16),
     }
+    if tls is not None:
+        if chosen == "mpi":
+            raise UsageError("--tls encrypts gRPC; MPI has no encryption. Use --backend grpc.")
+        job["DISTFLOW_TLS"] = str(tls.absolute())
     if log_dir is not None:
         job["DISTFLOW_FLIGHT_DIR"] = str(log_dir.absolute())
     if elastic is not None:
@@ -143,6 +154,7 @@ def make_plan(
         grace_seconds=grace_seconds,
         linger_seconds=linger_seconds,
         log_dir=log_dir,
+        tls=tls,
         elastic=elastic,
         max_restarts=max_restarts,
     )

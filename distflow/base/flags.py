@@ -115,6 +115,9 @@ FLAGS: dict[str, Flag] = {
         _positive, None, "steps between two digests of the weights, which workers compare"
     ),
     "DISTFLOW_DIGEST_DIR": Flag(str, None, "folder for digests, which distflow verify compares"),
+    "DISTFLOW_TLS": Flag(
+        str, None, "folder with ca.pem, worker.pem and worker.key: gRPC is encrypted with them"
+    ),
     "DISTFLOW_FLIGHT_DIR": Flag(
         str, None, "folder for the last collective events before a distributed error"
     ),

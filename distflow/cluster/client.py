@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from distflow.base import errors, flags
+from distflow.base import errors, flags, tls
 from distflow.cluster import rendezvous
 from distflow.cluster.spec import split_address
 from distflow.cluster.worker import WorkerEnvironment
@@ -131,9 +131,9 @@ class RendezvousClient:
             description=f"process {os.getpid()} on {socket.gethostname()}"[:200],
         )
         self._metadata = ((rendezvous.TOKEN_HEADER, environment.token or ""),)
-        self._channel = grpc.insecure_channel(
+        self._channel = tls.channel(
             self._server,
-            options=[
+            [
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 1000),

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from distflow.base import errors, log
+from distflow.base import errors, log, tls
 from distflow.cluster import coordinator, rendezvous
 from distflow.protos import cluster_pb2 as pb
 
@@ -43,9 +43,9 @@ class Member:
         self.is_awaited = False
         self._address = address
         self._metadata = ((rendezvous.TOKEN_HEADER, token or ""),)
-        self._channel = grpc.insecure_channel(
+        self._channel = tls.channel(
             address,
-            options=[
+            [
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.initial_reconnect_backoff_ms", 50),
                 ("grpc.min_reconnect_backoff_ms", 200),

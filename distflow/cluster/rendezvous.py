@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 
-from distflow.base import errors
+from distflow.base import errors, tls
 from distflow.cluster.spec import split_address
 from distflow.protos import cluster_pb2 as pb
 
@@ -337,7 +337,7 @@ def serve(
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
     _refuse_port_in_use(host, port)
     try:
-        bound = server.add_insecure_port(f"{bracketed(host)}:{port}")
+        bound = tls.listen(server, f"{bracketed(host)}:{port}")
     except RuntimeError as error:
         raise _port_error(host, port, str(error)) from error
     server.start()

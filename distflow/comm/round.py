@@ -135,15 +135,15 @@ class Round:
         with flight.Event(self.rank, what):
             for peer in self.peers:
                 self._transport.send(peer, tag, meta, parts_for(peer))
-            arrivals: dict[int, Arrival] = {}
+            found: dict[int, Arrival] = {}
             for peer in self.peers:
-                frame = self._receive(peer, what, [p for p in self.peers if p not in arrivals])
+                frame = self._receive(peer, what, [p for p in self.peers if p not in found])
                 if frame.tag != tag and (frame.tag & 0xFF or phase):
                     raise self._out_of_step(peer, frame)
-                arrivals[peer] = Arrival(
+                found[peer] = Arrival(
                     self._compare(peer, frame.meta) if phase == 0 else None, frame.body
                 )
-        return arrivals
+        return found
 
     def finish(self) -> None:
         """Waits until the memory of all sent parts is free."""

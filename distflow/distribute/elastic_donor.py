@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from distflow.base import errors
+from distflow.base import errors, tls
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
 
@@ -44,7 +44,7 @@ class Donor:
             (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
         )
         name = f"[{host}]" if ":" in host else host
-        port = self._server.add_insecure_port(f"{name}:0")
+        port = tls.listen(self._server, f"{name}:0")
         self._server.start()
         self.address = f"{name}:{port}"
 
@@ -73,7 +73,7 @@ def fetch(address: str, start: int, *, token: str | None) -> list[np.ndarray[Any
       UnavailableError: if the peer does not answer.
       DataLossError: if the answer is damaged.
     """
-    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+    with tls.channel(address, _OPTIONS) as channel:
         call = channel.unary_unary(f"/{_SERVICE}/{_METHOD}")
         try:
             reply = call(

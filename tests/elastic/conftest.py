@@ -1,6 +1,7 @@
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ class ElasticRun:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
         environment |= {"DISTFLOW_FAULT": faults} if faults else {}
         environment |= {"ELASTIC_HOLD": str(hold)} if hold else {}
+        self.mark = secrets.token_hex(8)
+        environment["ELASTIC_TEST"] = self.mark
         environment |= {"DISTFLOW_SILENCE": "2", "DISTFLOW_LOG_LEVEL": "INFO"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "launcher", "run", *map(str, options), str(JOB),
@@ -67,6 +70,16 @@ class ElasticRun:
     @property
     def text(self):
         return "\n".join(self.lines)
+
+    def left_behind(self):
+        """Returns the processes of this run that are still there."""
+        wanted = f"ELASTIC_TEST={self.mark}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if wanted in entry.read_bytes().split(b"\0"):
+                    found.append(int(entry.parent.name))
+        return found
 
     def close(self):
         if self.process.poll() is None:

@@ -14,7 +14,7 @@ import numpy as np
 import distflow as tf
 from distflow.keras import layers
 
-REPLICAS = 4
+REPLICAS = 5
 BATCH = 24
 
 

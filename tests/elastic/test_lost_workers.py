@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-pytestmark = [pytest.mark.spawn]
+pytestmark = [pytest.mark.spawn, pytest.mark.timeout(180)]
 
 KINDS = ["fit", "loop"]
 STEPS = 8  # of each of three epochs
@@ -20,6 +20,7 @@ def test_a_killed_worker_changes_nothing(elastic, golden, kind):
     assert hashes == [golden(kind, STEPS)] * 2, run.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_worker_that_is_started_again_ends_with_the_same_bits(elastic, golden, kind):
     run = elastic(["-n", 3, "--elastic", "2:4"], [kind, STEPS, 0.02], hold=15)
@@ -42,6 +43,7 @@ def test_a_stopped_worker_is_left_behind_and_comes_back(elastic, golden, kind):
     assert hashes == [golden(kind, STEPS)] * 3, run.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_that_is_asked_to_go_leaves_after_its_step(elastic, golden, kind):
     run = elastic(["-n", 3, "--elastic", "2:4", "-v"], [kind, STEPS, 0.05])
@@ -53,6 +55,7 @@ def test_a_worker_that_is_asked_to_go_leaves_after_its_step(elastic, golden, kin
     assert " is lost" not in run.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_that_is_added_takes_part(elastic, golden, kind):
     run = elastic(["-n", 2, "--elastic", "2:4"], [kind, STEPS], hold=15)
@@ -64,6 +67,7 @@ def test_a_worker_that_is_added_takes_part(elastic, golden, kind):
     run.wait_for(r"rank 2\].*generation \d+ .*rank 2 of 3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "phase",
     ["before-compute", "before-reduce", "mid-send", "mid-receive", "before-commit", "after-commit"],

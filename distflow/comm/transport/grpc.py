@@ -3,7 +3,8 @@
 Each rank serves one method and opens one stream to every other rank, on which its frames travel in
 the form of `frames.py`; the answer to a stream is one welcome. A stream is admitted by its
 metadata: job token (compared in constant time), job, ranks, world size. A broken stream means a
-lost peer. Without a token only loopback addresses are served. Traffic is not encrypted.
+lost peer. Without a token only loopback addresses are served. Traffic is encrypted
+where DISTFLOW_TLS says with what (`base.tls`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors, flags, log
+from distflow.base import errors, flags, log, tls
 from distflow.comm import faults
 from distflow.comm.transport import base, frames, stall
 from distflow.comm.transport.grpc_channel import (
@@ -95,7 +96,7 @@ class GrpcServer:
         # gRPC takes ::1 alone for "localhost" if another program has the port of 127.0.0.1.
         bound = "127.0.0.1" if host == "localhost" else bracketed(host)
         try:
-            self.port = self._server.add_insecure_port(f"{bound}:{port}")
+            self.port = tls.listen(self._server, f"{bound}:{port}")
         except RuntimeError as error:
             self.port = 0
             cause: Exception | None = error
@@ -276,7 +277,7 @@ class GrpcTransport(base.Transport):
 
     def _open(self, peer: int, deadline: base.Deadline) -> bool:
         """Opens the stream to a peer; False if it may be tried again."""
-        channel = grpc.insecure_channel(self._addresses[peer], options())
+        channel = tls.channel(self._addresses[peer], options())
         call = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")(
             self._outboxes[peer].messages(),
             metadata=(
