@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from distflow.base import flags
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_tests(tmp_path_factory):
@@ -13,3 +15,9 @@ def cache_of_tests(tmp_path_factory):
     os.environ.pop("DISTFLOW_CACHE_DIR")
     if before is not None:
         os.environ["DISTFLOW_CACHE_DIR"] = before
+
+
+@pytest.fixture
+def cpu_executor():
+    with flags.override(DISTFLOW_EXECUTOR="cpu"):
+        yield
