@@ -142,6 +142,7 @@ class Checkpoint(LateRestored):
     def write_as(
         self, prefix: str, options: CheckpointOptions, then: Callable[[], None] | None = None,
         facts: dict[str, Any] | None = None, writes: bool = True,
+        arrays: dict[str, Any] | None = None,
     ) -> str:  # fmt: skip
         """Writes a checkpoint with facts beside the values, for those who keep several.
 
@@ -151,10 +152,12 @@ class Checkpoint(LateRestored):
           then: called when it is written, in the thread that writes.
           facts: what JSON can hold, for the manifest.
           writes: False only takes the values, where that needs all workers and another one writes.
+          arrays: more values, by keys of their own.
         """
         self.sync()
         nodes = trackable.walk(self)
         values = {key: storages.take(v) for key, v in trackable.variables(nodes).items()}
+        values.update(arrays or {})
         if not writes:
             return prefix
         if options.is_async:

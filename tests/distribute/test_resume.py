@@ -21,6 +21,7 @@ class Interrupted(Exception):
 
 class Interrupt(K.callbacks.Callback):
     needs_batches = False
+    comes_last = True
 
     def __init__(self, at):
         super().__init__()

@@ -162,6 +162,7 @@ class Recording(K.Model):
 
 class Interrupt(K.callbacks.Callback):
     needs_batches = False
+    comes_last = True
 
     def __init__(self, at):
         super().__init__()

@@ -20,12 +20,12 @@ _SEED = f"training/seeds/state{VALUE}"
 class BackupAndRestore(Callback):
     """Keeps a backup of training, from which the same `fit` goes on after an interruption.
 
-    It holds weights, optimizer state, metrics, the states of seed generators, and the position:
-    epoch, step, and where the pass over the data stands. So the run that is started again ends with
-    the bits of one that was not interrupted, in the middle of an epoch, and on another number of
-    workers, as long as the logical replicas are as many. Batches before the position are read again
-    and dropped, so the data must come in the same order: arrays, data sets, and generators that
-    start anew do.
+    It holds weights, optimizer state, metrics, the states of seed generators, what callbacks keep
+    (`kept_attributes`), and the position: epoch, step, and where the pass over the data stands. So
+    the run that is started again ends with the bits of one that was not interrupted, in the middle
+    of an epoch, and on another number of workers, as long as the logical replicas are as many.
+    Batches before the position are read again and dropped, so the data must come in the same order:
+    arrays, data sets, and generators that start anew do.
 
     All workers of a job give it to `fit`; the chief alone reads and writes, in a thread.
 
@@ -40,6 +40,8 @@ class BackupAndRestore(Callback):
     """
 
     needs_batches = False
+    # The others have done by then what an epoch's results ask for.
+    comes_last = True
 
     def __init__(
         self, backup_dir: Any, save_freq: Any = "epoch", double_checkpoint: bool = False,
@@ -84,6 +86,7 @@ class BackupAndRestore(Callback):
             self.model._build_for(last, training=True)
         if _SEED in reader.manifest.entries:
             random.global_seed_generator()
+        _restore_callbacks(self.model.training_progress.callbacks, reader)
         if reader.has_values:
             self._checkpoint.read_from(reader).expect_partial()
 
@@ -117,10 +120,11 @@ class BackupAndRestore(Callback):
             "replicas": strategy.num_replicas_in_sync,
             "step": int(self.model.optimizer._iterations.numpy()),
         }
+        facts["callbacks"], arrays = _save_callbacks(self.model.training_progress.callbacks)
         options = CheckpointOptions(enable_async=True)
         with checkpointing.told_to_others(strategy):
             self._checkpoint.write_as(
-                path, options, lambda: self._rotate(path), facts, writes=strategy.is_chief
+                path, options, lambda: self._rotate(path), facts, strategy.is_chief, arrays
             )
 
     def _rotate(self, path: str) -> None:
@@ -146,6 +150,38 @@ class _Training:
             # Random numbers of those without a generator of their own.
             named["seeds"] = random.global_seed_generator()
         return named
+
+
+def _save_callbacks(callbacks: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Returns what callbacks keep: [class, attributes] of each, and arrays by key."""
+    rows: list[Any] = []
+    arrays: dict[str, Any] = {}
+    for callback in callbacks:
+        kept: dict[str, Any] = {}
+        for name in getattr(callback, "kept_attributes", ()):
+            value = getattr(callback, name)
+            if isinstance(value, list):
+                keys = [f"callbacks/{len(rows)}/{name}/{i}" for i in range(len(value))]
+                arrays.update(zip(keys, value))
+                value = {"arrays": keys}
+            kept[name] = value
+        rows.append([type(callback).__name__, kept])
+    return rows, arrays
+
+
+def _restore_callbacks(callbacks: list[Any], reader: Any) -> None:
+    """Gives callbacks what those of the same class, in order, have kept."""
+    saved = list(reader.manifest.facts["callbacks"])
+    for callback in callbacks:
+        cls = type(callback).__name__
+        kept = next((kept for name, kept in saved if name == cls), None)
+        if kept is None:
+            continue
+        saved.remove([cls, kept])
+        for name, value in kept.items():
+            if isinstance(value, dict):
+                value = [reader.read(key) for key in value["arrays"]] if reader.has_values else None
+            setattr(callback, name, value)
 
 
 def _backups(directory: str) -> list[str]:

@@ -30,6 +30,11 @@ class Callback:
 
     # Whether the callback sees each batch: if none does, batch logs are not computed.
     needs_batches = True
+    # Attributes that BackupAndRestore keeps, so that a resumed run decides as the one before it
+    # would have: numbers, text, None, or a list of arrays.
+    kept_attributes: tuple[str, ...] = ()
+    # Whether it is called after the others, whatever its place in the list.
+    comes_last = False
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
@@ -153,6 +158,7 @@ class CallbackList:
         if self.history is None and add_history:
             self.history = History()
             self.callbacks.append(self.history)
+        self.callbacks.sort(key=lambda callback: getattr(callback, "comes_last", False))
         if params:
             self.set_params(params)
         if model is not None:

@@ -37,6 +37,8 @@ class ModelCheckpoint(Callback):
     step, DISTFLOW_TIMEOUT seconds at most, and hear of an error.
     """
 
+    kept_attributes = ("best", "_batches")
+
     def __init__(
         self, filepath: Any, monitor: str = "val_loss", verbose: int = 0,
         save_best_only: bool = False, save_weights_only: bool = False, mode: str = "auto",

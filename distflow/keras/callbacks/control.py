@@ -26,6 +26,7 @@ class EarlyStopping(Callback):
       start_from_epoch: epochs that are not watched.
     """
 
+    kept_attributes = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
     needs_batches = False
 
     def __init__(
@@ -59,9 +60,13 @@ class EarlyStopping(Callback):
             self._direction = watch.direction("EarlyStopping", self.monitor, self.mode, self.model)
         return old is None or self._direction(new, old, self.min_delta)
 
+    def get_monitor_value(self, logs: Any) -> float | None:
+        """Returns the quantity that is watched; warns and returns None if it is not there."""
+        return watch.value("EarlyStopping", self.monitor, logs)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Compares the epoch with the best one."""
-        current = watch.value("EarlyStopping", self.monitor, logs)
+        current = self.get_monitor_value(logs)
         if current is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -89,12 +94,24 @@ class EarlyStopping(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Stops training as soon as a loss is NaN or infinite, without an error."""
+    """Stops training as soon as a loss is NaN or infinite.
+
+    Args:
+      raise_error: whether with a RuntimeError, or else as after the last epoch.
+    """
+
+    def __init__(self, raise_error: bool = False):
+        super().__init__()
+        self.raise_error = raise_error
 
     def on_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the loss of a step."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
+            if self.raise_error:
+                raise RuntimeError(
+                    f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}"
+                )
             watch.say(f"Batch {batch}: Invalid loss, terminating training")
             self.model.stop_training = True
 
@@ -147,6 +164,7 @@ class ReduceLROnPlateau(Callback):
       min_lr: lower bound of the rate.
     """
 
+    kept_attributes = ("wait", "cooldown_counter", "best")
     needs_batches = False
 
     def __init__(
@@ -175,6 +193,10 @@ class ReduceLROnPlateau(Callback):
             )
         return old is None or self._direction(new, old, self.min_delta)
 
+    def in_cooldown(self) -> bool:
+        """Whether a reduction was so recent that none follows."""
+        return self.cooldown_counter > 0
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reduces the rate if it is time."""
         optimizer = self.model.optimizer
@@ -184,12 +206,12 @@ class ReduceLROnPlateau(Callback):
         current = watch.value("ReduceLROnPlateau", self.monitor, logs)
         if current is None:
             return
-        if self.cooldown_counter > 0:
+        if self.in_cooldown():
             self.cooldown_counter -= 1
             self.wait = 0
         if self._better(current, self.best):
             self.best, self.wait = current, 0
-        elif self.cooldown_counter <= 0:
+        elif not self.in_cooldown():
             self.wait += 1
             if self.wait >= self.patience and rate > self.min_lr:
                 reduced = max(rate * self.factor, self.min_lr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from distflow.keras.training.loop import Batch, Epoch
@@ -14,10 +15,12 @@ class Progress:
       data: the batches.
       epoch: the epoch under way, or the next one.
       step: steps of it that are done.
+      callbacks: those that are called, in order.
     """
 
-    def __init__(self, data: Epoch, epoch: int):
+    def __init__(self, data: Epoch, epoch: int, callbacks: Sequence[Any] = ()):
         self.data = data
+        self.callbacks = list(callbacks)
         self.epoch = epoch
         self.step = 0
 

@@ -60,7 +60,7 @@ class Trainer(Evaluation):
         )  # fmt: skip
         self.check_numerics = not any(isinstance(c, TerminateOnNaN) for c in hooks.callbacks)
         self.training_progress = progress = Progress(
-            loop.Epoch(self, source, class_weight), initial_epoch
+            loop.Epoch(self, source, class_weight), initial_epoch, hooks.callbacks
         )
         self.stop_training = False
         batch_logs = self._batch_logs(hooks)

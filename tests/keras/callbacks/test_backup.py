@@ -23,6 +23,7 @@ class Interrupt(K.callbacks.Callback):
     """Raises when `at` steps of the run are done."""
 
     needs_batches = False
+    comes_last = True
 
     def __init__(self, at):
         super().__init__()
@@ -197,6 +198,32 @@ def test_eager_draws_from_the_shared_generator_go_on(tmp_path):
     backup._checkpoint.sync()
     found, _ = run(arrays, 2, [K.callbacks.BackupAndRestore(tmp_path)], noisy())
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_callbacks_decide_as_in_the_uninterrupted_run(tmp_path, first):
+    def fit(seed, more=()):
+        K.utils.set_random_seed(seed)
+        stop = K.callbacks.EarlyStopping(
+            monitor="loss", min_delta=0.02, patience=2, restore_best_weights=True
+        )
+        slow = K.callbacks.ReduceLROnPlateau(monitor="loss", min_delta=0.05, patience=1, factor=0.5)
+        model = make()
+        callbacks = [*more, stop, slow] if first else [stop, slow, *more]
+        model.fit(**arrays(), epochs=12, verbose=0, callbacks=callbacks)
+        return state(model), stop
+
+    expected, stop = fit(1)
+    assert 2 < stop.stopped_epoch < 11, "it must have something to decide"
+    for at in (1, 2, stop.best_epoch + 1):
+        folder = tmp_path / str(at)
+        backup = K.callbacks.BackupAndRestore(folder)
+        with pytest.raises(Interrupted):
+            fit(1, [backup, Interrupt(at * STEPS + 3)])
+        backup._checkpoint.sync()
+        found, again = fit(2, [K.callbacks.BackupAndRestore(folder)])
+        assert_same(found, expected)
+        assert (again.stopped_epoch, again.best) == (stop.stopped_epoch, stop.best)
 
 
 # -- files -----------------------------------------------------------------------------------------
