@@ -26,6 +26,7 @@ def main():
     arguments = parse()
     interpreters = {"distflow": sys.executable, **dict(arguments.peer)}
     print_host(arguments)
+    peers.byte_compile(sys.executable, "distflow")
     results = {}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as caches:

@@ -39,6 +39,8 @@ class Session:
     def __init__(self, python, contestant, model, *, threads=None, cache=None):
         threads = threads or len(os.sched_getaffinity(0))
         environment = {**os.environ, **QUIET}
+        # Bytecode is written by installations, or once (`peers.byte_compile`): all have it.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         environment.update((name, str(threads)) for name in THREAD_SETTINGS)
         if contestant.cache_setting and cache:
             environment[contestant.cache_setting] = str(cache)

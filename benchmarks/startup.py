@@ -3,6 +3,7 @@
 python benchmarks/startup.py --peer tensorflow=tf-venv/bin/python --peer torch=...
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,7 @@ BARS = "Bars: import at most 0.3 s, first trained step at most 1/3 of TensorFlow
 def main():
     contestants, rounds = peers.parse(__doc__.splitlines()[0])
     ways = {one.name: one for one in field.CONTESTANTS}
+    peers.byte_compile(sys.executable, "distflow")
     peers.table(
         peers.alternate(contestants, rounds, lambda name, python: measure(python, ways[WAYS[name]]))
     )
