@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 from typing import Any
 
-from . import env, rank
+from . import env, light, rank
 from .job import Job
 
 _HOST = "127.0.0.1"
@@ -26,7 +25,7 @@ class LocalStarter:
         with _reserved_port() as place:
             port = place.getsockname()[1]
             self._start_workers(job, f"{_HOST}:{port}")
-            rendezvous = importlib.import_module("distflow.cluster.rendezvous")
+            rendezvous = light.load("cluster.rendezvous")
             self._server = rendezvous.RendezvousServer(
                 plan.num_workers, host=_HOST, port=port, token=plan.variables["DISTFLOW_TOKEN"]
             )

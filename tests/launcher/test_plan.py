@@ -13,7 +13,8 @@ OPEN_MPI = Mpirun("/x/mpirun", "Open MPI", "5.0.11", ("--oversubscribe", "--bind
 def mpi(monkeypatch):
     """Says whether mpirun and mpi4py are there."""
 
-    def have(mpirun, mpi4py):
+    def have(mpirun, mpi4py, shares_memory=False):
+        monkeypatch.setattr(plan, "_shares_memory", lambda: shares_memory)
         monkeypatch.setattr(plan, "find_mpirun", lambda: mpirun)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: mpi4py or None)
 
@@ -29,11 +30,20 @@ def mpi(monkeypatch):
         (OPEN_MPI, True, 1, "grpc"),
     ],
 )
-def test_auto_takes_mpi_where_all_of_it_is_there(mpi, mpirun, mpi4py, workers, expected):
+def test_without_shared_memory_auto_takes_mpi_where_all_of_it_is_there(
+    mpi, mpirun, mpi4py, workers, expected
+):
     mpi(mpirun, mpi4py)
     chosen = plan.make_plan(["x"], num_workers=workers)
     assert chosen.backend == expected
     assert chosen.variables["DISTFLOW_BACKEND"] == "auto"  # so that workers may share memory
+
+
+def test_auto_needs_no_mpi_where_workers_share_memory(mpi):
+    mpi(OPEN_MPI, True, shares_memory=True)
+    chosen = plan.make_plan(["x"], num_workers=2)
+    assert (chosen.backend, chosen.mpirun) == ("grpc", None)
+    assert chosen.variables["DISTFLOW_BACKEND"] == "auto"
 
 
 @pytest.mark.parametrize(("backend", "meets"), [("mpi", "mpi"), ("grpc", "grpc"), ("shm", "grpc")])
