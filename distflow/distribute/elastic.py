@@ -175,6 +175,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         head = {
             "r": structures, "n": num_results, "c": indices,
             "leave": job.is_leaving, "more": job.member.is_awaited,
+            "counts": global_state.counts(),
         }  # fmt: skip
         try:
             faults.reach("before-commit", job.position)
@@ -196,10 +197,11 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                 for r, structure in theirs["r"]:
                     everything[r] = codec.restore(structure, values)
                 job.state.set_copies(theirs["c"], replicas, values[theirs["n"] :])
+                global_state.add_counts(global_state.Counts(*theirs["counts"]), replicas)
             is_awaited = is_awaited or theirs["more"]
             if theirs["leave"]:
                 leaving.add(group.members[group.communicator.placement.owners[replica]].id.hex())
-        self._complete(everything, here[0])
+        self._complete(everything)
         faults.reach("after-commit", job.position)
         if leaving or is_awaited:
             job.leave_if_asked(leaving)
@@ -207,18 +209,16 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             job.without(leaving)
         return [everything[r] for r in range(self.num_replicas_in_sync)]
 
-    def _complete(self, everything: dict[int, Any], here: int) -> None:
+    def _complete(self, everything: dict[int, Any]) -> None:
         """Records the step, with what a newcomer has to know of it."""
         job = self._job
-        global_state.level_counts(here, everything)
         arrays: list[Any] = []
         structures = [codec.describe(everything[r], arrays) for r in sorted(everything)]
         num_results = len(arrays)
         changes, values = job.state.small_changes()
-        counts = global_state.counts()
         head = {
             "k": "step", "r": structures, "n": num_results, "s": changes,
-            "eager": counts.eager, "traced": len(counts.traced),
+            "counts": global_state.counts(),
         }  # fmt: skip
         job.complete(head, [*arrays, *values])
 
@@ -239,7 +239,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         assert job.position == position
         head, arrays = job.expect(found, "step")
         job.state.apply_changes(head["s"], arrays[head["n"] :])
-        global_state.level_counts(next(iter(results)), range(self.num_replicas_in_sync))
+        others = set(self.local_replicas) - set(results)
+        global_state.add_counts(global_state.Counts(*head["counts"]), others)
         job.state.small_changes()
         job.pass_recorded()
         return [codec.restore(structure, arrays) for structure in head["r"]]
@@ -252,14 +253,14 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         """
         job = self._job
         head, _ = job.recorded()
-        is_new = head["k"] != "step" or head["traced"] > len(global_state.counts().traced)
+        made = len(global_state.counts().traced)
+        is_new = head["k"] != "step" or len(global_state.Counts(*head["counts"]).traced) > made
         if is_new:
             log.get_logger().debug("event %d is tried out", job.position)
             self._run_some(Communicator.local(1), bodies, absent, allow_mean_loss)
         head, arrays = job.expect(job.recorded(), "step")
         job.state.apply_changes(head["s"], arrays[head["n"] :])
-        traced = global_state.counts().traced
-        global_state.set_counts(global_state.Counts(head["eager"], traced))
+        global_state.set_counts(global_state.Counts(*head["counts"]))
         job.pass_recorded()
         return [codec.restore(structure, arrays) for structure in head["r"]]
 

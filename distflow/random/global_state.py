@@ -120,20 +120,18 @@ def set_counts(to: Counts) -> None:
             counter.restore(dict(pairs))
 
 
-def level_counts(like: int, replicas: Iterable[int]) -> None:
-    """Lets `replicas`, which have run elsewhere, go on from where replica `like` is here.
-
-    All replicas run the same program, so that their counts are equal after each step.
-    """
-    others = [replica for replica in replicas if replica != like]
+def add_counts(of: Counts, replicas: Iterable[int]) -> None:
+    """Takes over how far these replicas have gone in the process that `counts` saw."""
+    wanted = set(replicas)
     with _state.lock:
-        for (seed, replica), count in list(_state.counts.items()):
-            if replica == like:
-                _state.counts.update({(seed, other): count for other in others})
-    for reference in _counters:
+        _state.counts.update(
+            {(seed, replica): count for seed, replica, count in of.eager if replica in wanted}
+        )
+    for reference, pairs in zip(_counters, of.traced):
         counter = reference()
-        if counter is not None and like in (runs := counter.save()):
-            counter.restore({**runs, **dict.fromkeys(others, runs[like])})
+        theirs = {replica: runs for replica, runs in pairs or () if replica in wanted}
+        if counter is not None and theirs:
+            counter.restore({**counter.save(), **theirs})
 
 
 def _counting_for() -> Any:

@@ -169,7 +169,11 @@ class Assembler:
             start += header.meta_bytes
             self._first = header
             self._meta = bytes(message[HEADER_BYTES:start])
-            self._body = np.empty(header.body_bytes, np.uint8)  # sizes were checked
+            try:
+                # The system gives the memory when it is written to: as much as really comes.
+                self._body = np.empty(header.body_bytes, np.uint8)
+            except MemoryError as error:
+                raise errors.DataLossError(f"no memory for {header}") from error
         elif (header.kind, header.tag, header.meta_bytes, header.body_bytes) != (
             self._first.kind,
             self._first.tag,
@@ -180,6 +184,8 @@ class Assembler:
         if header.payload_bytes == 0 and header.body_bytes:
             raise errors.DataLossError(f"an empty chunk in a frame with a body: {header}")
         stop = self._offset + header.payload_bytes
+        if stop < header.body_bytes and header.payload_bytes != CHUNK_BYTES:
+            raise errors.DataLossError(f"a chunk that is not full inside of a frame: {header}")
         self._body[self._offset : stop] = np.frombuffer(message, np.uint8, offset=start)
         self._offset = stop
         if stop < header.body_bytes:
