@@ -129,6 +129,7 @@ def _plan_of(options: argparse.Namespace) -> Plan:
         tls=None if options.tls is None else Path(options.tls),
         elastic=options.elastic,
         max_restarts=options.max_restarts,
+        state_dir=options.state_dir,
     )
 
 
@@ -222,6 +223,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default=3,
         metavar="K",
         help="how many lost workers of an elastic job are replaced (default: 3)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where an elastic job that must end (too few workers, SIGTERM) is kept; started again "
+        "with the same DIR it goes on from there",
     )
     parser.add_argument(
         "--env",

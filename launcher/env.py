@@ -21,6 +21,7 @@ CONTRACT = {
     "DISTFLOW_BACKEND": Variable("transport between the workers: auto, mpi, grpc or shm"),
     "DISTFLOW_WORLD_SIZE": Variable("number of workers, the most there may be with --elastic"),
     "DISTFLOW_ELASTIC": Variable("least and most workers, with --elastic min:max"),
+    "DISTFLOW_ELASTIC_DIR": Variable("folder where a job that must end is kept, with --state-dir"),
     "DISTFLOW_GRACE": Variable("seconds from SIGTERM to SIGKILL"),
     "DISTFLOW_RANK": Variable("rank of the worker", per_rank=True),
     "DISTFLOW_LOCAL_RANK": Variable("its rank among those of its host", per_rank=True),

@@ -99,6 +99,7 @@ def make_plan(
     tls: Path | None = None,
     elastic: tuple[int, int] | None = None,
     max_restarts: int = 3,
+    state_dir: Path | None = None,
 ) -> Plan:
     """Returns the plan of a job; chooses the backend if it is "auto".
 
@@ -138,6 +139,8 @@ def make_plan(
         job["DISTFLOW_FLIGHT_DIR"] = str(log_dir.absolute())
     if elastic is not None:
         job["DISTFLOW_ELASTIC"] = f"{elastic[0]}:{elastic[1]}"
+        if state_dir is not None:
+            job["DISTFLOW_ELASTIC_DIR"] = str(state_dir.absolute())
         job["DISTFLOW_GRACE"] = f"{max(grace_seconds, 1.0):g}"
     if replicas is not None:
         job["DISTFLOW_REPLICAS"] = str(replicas)

@@ -104,6 +104,9 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_ELASTIC_TIMEOUT": Flag(
         _seconds, 600.0, "seconds an elastic job waits for its least number of workers"
     ),
+    "DISTFLOW_ELASTIC_DIR": Flag(
+        str, None, "folder where an elastic job that must end is kept, to go on from there"
+    ),
     "DISTFLOW_SILENCE": Flag(
         _seconds,
         5.0,

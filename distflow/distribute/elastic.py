@@ -10,6 +10,7 @@ workers make this so simple; see the determinism of `comm.tree`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -360,6 +361,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
                 join_seconds=flags.get("DISTFLOW_ELASTIC_TIMEOUT"),
             ),
             fingerprint(),
+            Path(folder) if (folder := flags.get("DISTFLOW_ELASTIC_DIR")) else None,
         )
         _job.handle_sigterm(flags.get("DISTFLOW_GRACE"))
     elif _job.settings.num_replicas != replicas:

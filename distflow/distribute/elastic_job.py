@@ -14,12 +14,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from distflow.base import errors, log
 from distflow.cluster.member import Member
 from distflow.comm import Communicator, faults
 from distflow.distribute import elastic_codec as codec
+from distflow.distribute import elastic_rescue as rescue
 from distflow.distribute.elastic_donor import Donor, fetch_from_any
 from distflow.distribute.elastic_group import (
     GenerationChanged,
@@ -42,13 +44,20 @@ class ElasticJob:
       member: connection to the coordinator; beats are started here.
       settings: what stays the same.
       fingerprint: JSON of the numeric fingerprint of this host.
+      folder: where the job is kept if it must end, and looked for at its start; or None.
 
     Attributes:
       position: number of events this worker's program has come through.
       group: the generation it is in, None between two.
     """
 
-    def __init__(self, member: Member, settings: Settings, fingerprint: str = ""):
+    def __init__(
+        self,
+        member: Member,
+        settings: Settings,
+        fingerprint: str = "",
+        folder: Path | None = None,
+    ):
         self.member, self.settings = member, settings
         self.state = State()
         self.record = Record()
@@ -61,6 +70,11 @@ class ElasticJob:
         self._is_in_commit = False
         self._incoming: Any = None
         self._suspects: list[bytes] = []
+        self._folder = folder
+        kept = None if folder is None else rescue.load(folder)
+        if kept is not None:
+            self.record.extend(kept[0])
+            self._has_state, self._incoming = False, kept[1]
         self._donor = Donor(self.record, host=settings.host, token=settings.token)
         member.start_beating()
         atexit.register(self._end)
@@ -164,6 +178,8 @@ class ElasticJob:
         """Ends this process if it is to leave, between two steps: the others have its results."""
         if self.member.id.hex() not in leaving:
             return
+        if self.group is None or leaving >= {m.id.hex() for m in self.group.members}:
+            self._keep()  # nobody else does
         if self.group is not None:
             self.group.close()
             self.group = None
@@ -191,6 +207,9 @@ class ElasticJob:
                 give_state=self.state.all_values,
                 check=self._check,
             )
+        except errors.WorkerLateError:
+            self._keep()
+            raise
         except JobFinished:
             log.get_logger().info("%s is not needed any more", self.member.description)
             atexit.unregister(self._end)
@@ -211,6 +230,10 @@ class ElasticJob:
             "generation %d at event %d: rank %d of %d, replicas %s", formed.group.number,
             self.position, formed.group.rank, len(formed.group.members), formed.group.replicas,
         )  # fmt: skip
+
+    def _keep(self) -> None:
+        if self._folder is not None and self._has_state and self.position == len(self.record):
+            rescue.save(self._folder, self.record.messages(0), self.state.all_values())
 
     def _tell(self) -> None:
         number = self._last.number if self._last is not None else 0
@@ -244,6 +267,8 @@ class ElasticJob:
             self.group = None
         self.member.leave(is_finished=is_finished)
         self.member.close()
+        if is_finished and self._folder is not None:
+            rescue.remove(self._folder)
         self._donor.close()
 
     def _end(self) -> None:
