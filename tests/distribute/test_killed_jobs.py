@@ -87,6 +87,27 @@ def test_an_elastic_job_goes_on_from_the_backup_of_a_static_one(start, golden, t
     assert [digest for _, digest in found] == [golden] * 3
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_an_elastic_job_that_was_resumed_may_lose_workers(start, golden, tmp_path, rank):
+    """The chief among them: another one reads nothing anew, but writes the next backups."""
+    kill_at(start(["-n", "1", "--replicas", "4"], tmp_path, 0.2), 4)
+    job = start(["-n", "3", "--elastic", "2:4"], tmp_path, 0.3)
+    lines = []
+    for line in job.stdout:
+        lines.append(line)
+        found = re.search(rf"rank {rank}\] pid (\d+) step 7$", line.strip())
+        if found:
+            os.kill(int(found[1]), signal.SIGKILL)
+            break
+    rest, _ = job.communicate(timeout=DEADLINE)
+    text = "".join(lines) + rest
+    assert job.returncode == 0, text
+    found = re.findall(r"workers=\d sha256=(\w+)", text)
+    assert set(found) == {golden}, text
+    assert len(found) >= 2, text
+    assert not list(tmp_path.glob("*.index")), "the last chief removes the backups"
+
+
 def test_a_static_job_goes_on_from_the_backup_of_an_elastic_one(start, golden, tmp_path):
     kill_at(start(["-n", "3", "--elastic", "2:4"], tmp_path, 0.2), 5)
     found, _ = hashes(start(["-n", "1", "--replicas", "4"], tmp_path, 0))

@@ -4,8 +4,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from distflow_launcher import verify
 
 import distflow as tf
+from distflow.base import flags
 from distflow.distribute import MirroredStrategy
 from distflow.keras.training import adapters
 from tests.distribute import golden_job
@@ -141,3 +143,18 @@ def test_metrics_are_saved_for_each_replica_and_read_with_another_number(tmp_pat
             other = K.metrics.Mean(name="m")
         tf.train.Checkpoint(m=other).read(path).assert_consumed()
         np.testing.assert_allclose(float(other.result()), 1.0)
+
+
+def test_digests_of_a_run_and_its_continuation_are_those_of_one_run(tmp_path, capsys):
+    def digests(folder):
+        return flags.override(DISTFLOW_DIGEST_DIR=str(tmp_path / folder))
+
+    with digests("whole"):
+        uninterrupted()
+    with digests("parts"):
+        interrupt(3, tmp_path / "backup", 7)
+        resume(2, tmp_path / "backup")
+    assert verify.run(str(tmp_path / "whole"), str(tmp_path / "parts")) == 0
+    text = capsys.readouterr().out
+    assert f"equal: {STEPS * EPOCHS} steps" in text
+    assert "on 1 worker and 2/3 workers" in text
