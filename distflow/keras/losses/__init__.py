@@ -98,7 +98,10 @@ def serialize(loss: Any) -> Any:
     return serialization.serialize_keras_object(loss)
 
 
-deserialize = by_name.deserializer("loss", NAMES)
+def deserialize(name: Any, custom_objects: Any = None) -> Any:
+    """Returns the loss that a config or a name describes."""
+    return by_name.deserializer("loss", NAMES)(name, custom_objects)
+
 
 __all__ = [
     "CTC",

@@ -13,7 +13,7 @@ import numpy as np
 from distflow.base import dtypes, errors
 from distflow.core.convert import convert_to_tensor
 from distflow.core.variable import Variable, VariableAggregation, VariableSynchronization
-from distflow.keras import config, dtype_policy, initializers, serialization
+from distflow.keras import config, dtype_policy, initializers, serialization, stateless
 from distflow.keras.engine import naming
 from distflow.keras.losses.ranks import same_rank, to_tensors
 from distflow.ops import dims, math
@@ -117,6 +117,23 @@ class Metric:
                 )  # fmt: skip
             for own, theirs in zip(self.variables, other.variables):
                 own.assign_add(theirs.value())
+
+    def stateless_update_state(self, metric_variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns the values of `variables` after a batch, from those before; keeps its own."""
+        with stateless.holding(f"{self.name}.update", self.variables, metric_variables):
+            self.update_state(*args, **kwargs)
+            return stateless.values_of(self.variables)
+
+    def stateless_result(self, metric_variables: Any) -> Any:
+        """Returns the result for given values of `variables`."""
+        with stateless.holding(f"{self.name}.result", self.variables, metric_variables):
+            return self.result()
+
+    def stateless_reset_state(self) -> Any:
+        """Returns the values that `variables` have after a reset."""
+        with stateless.holding("reset", self.variables, stateless.values_of(self.variables)):
+            self.reset_state()
+            return stateless.values_of(self.variables)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Takes a batch in and returns the value so far."""

@@ -19,7 +19,7 @@ from distflow.core import context
 from distflow.core.convert import convert_to_tensor
 from distflow.core.late import LateRestored
 from distflow.core.variable import Variable, VariableAggregation
-from distflow.keras import serialization
+from distflow.keras import serialization, stateless
 from distflow.keras.engine import naming
 from distflow.keras.optimizers import compiled, settings, state
 from distflow.keras.optimizers.clipping import clip
@@ -287,6 +287,19 @@ class Optimizer(LateRestored):
             replica.apply_once(update, grads, variables)
         else:
             update(grads, variables)
+
+    def stateless_apply(self, optimizer_variables: Any, grads: Any,
+                        trainable_variables: Any) -> tuple[list[Any], list[Any]]:  # fmt: skip
+        """Returns values of the trainable and the own variables after a step; keeps its own.
+
+        Args:
+          optimizer_variables: values of `variables`.
+          grads, trainable_variables: of the variables it was built for.
+        """
+        if not self.built:
+            raise ValueError(f"To call `stateless_apply`, {type(self).__name__} must be built. "
+                             "Call `optimizer.build(trainable_variables)` first.")  # fmt: skip
+        return stateless.applied(self, optimizer_variables, grads, trainable_variables)
 
     def _check_variables(self, variables: list[Any]) -> None:
         if not self.built:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors
+from distflow.core.convert import convert_to_tensor
 from distflow.core.variable import VariableAggregation
 from distflow.keras import serialization
 from distflow.keras.optimizers import settings
@@ -73,11 +74,16 @@ class LossScaleOptimizer(Optimizer):
         """Own state, then that of the inner optimizer."""
         return [*self._variables, *self.inner_optimizer.variables]
 
-    def _apply_local(self, grads: list[Any], variables: list[Any]) -> None:
-        finite = reduce_all(math.is_finite(grads[0]))
-        for gradient in grads[1:]:
-            finite = math.logical_and(finite, reduce_all(math.is_finite(gradient)))
+    def check_finite(self, grads: Any) -> Any:
+        """Returns whether all gradients are finite, a bool scalar."""
+        finite = convert_to_tensor(True)
+        for gradient in grads:
+            if gradient is not None:
+                finite = math.logical_and(finite, reduce_all(math.is_finite(gradient)))
+        return finite
 
+    def _apply_local(self, grads: list[Any], variables: list[Any]) -> None:
+        finite = self.check_finite(grads)
         known = dims.known(finite)
         if known is not None:
             if known:

@@ -175,3 +175,9 @@ def test_the_time_of_a_step_is_without_validation(monkeypatch):
 
 def test_verbose_zero_is_silent(monkeypatch):
     assert fit_output(monkeypatch, True, 0) == ""
+
+
+def test_terminate_on_nan_may_raise():
+    callback = keras.callbacks.TerminateOnNaN(raise_error=True)
+    with pytest.raises(RuntimeError, match="NaN or Inf loss encountered at batch 3"):
+        callback.on_batch_end(3, {"loss": float("nan")})
