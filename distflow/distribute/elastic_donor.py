@@ -50,7 +50,7 @@ class Donor:
 
     def close(self) -> None:
         """Ends the server."""
-        self._server.stop(None)
+        self._server.stop(None).wait(1.0)
 
     def _serve(self, request: bytes, context: Any) -> bytes:
         given = str(dict(context.invocation_metadata()).get(_TOKEN, ""))

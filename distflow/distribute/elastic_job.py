@@ -270,6 +270,7 @@ class ElasticJob:
         if is_finished and self._folder is not None:
             rescue.remove(self._folder)
         self._donor.close()
+        self.record.close()
 
     def _end(self) -> None:
         failed = getattr(sys, "last_value", None) is not None

@@ -1,0 +1,187 @@
+"""Workers as threads of this process, disturbed at named phases: the fast elastic tests."""
+
+import hashlib
+import threading
+
+import numpy as np
+import pytest
+
+import distflow as tf
+from distflow.cluster.coordinator import Coordinator
+from distflow.cluster.member import Member
+from distflow.cluster.membership import Membership
+from distflow.comm import faults
+from distflow.distribute.elastic import ElasticStrategy
+from distflow.distribute.elastic_group import Settings
+from distflow.distribute.elastic_job import ElasticJob
+
+REPLICAS, STEPS, ROWS = 4, 6, 10
+TOKEN = "t" * 32
+
+
+def train(strategy, after_step=lambda step: None):
+    """Returns the digest of weights, slots and the history of a small fit."""
+    rng = np.random.default_rng(3)
+    x = (rng.normal(size=(STEPS * ROWS, 5)) * 10.0 ** rng.uniform(-3, 3, (1, 5))).astype("float32")
+    y = rng.normal(size=(STEPS * ROWS, 3)).astype("float32")
+    init = tf.keras.initializers.GlorotUniform(seed=4)
+    with strategy.scope():
+        model = tf.keras.Sequential(
+            [
+                tf.keras.Input((5,), name="in"),
+                tf.keras.layers.Dense(6, "tanh", kernel_initializer=init, name="first"),
+                tf.keras.layers.Dropout(0.3, seed=5, name="drop"),
+                tf.keras.layers.Dense(3, kernel_initializer=init, name="second"),
+            ],
+            name="small",
+        )
+        model.compile(tf.keras.optimizers.Adam(0.01, name="adam"), "mse", metrics=["mae"])
+    calls = tf.keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: after_step(b))
+    history = model.fit(
+        x, y, batch_size=ROWS, epochs=2, shuffle=False, verbose=0, callbacks=[calls]
+    )
+    sha = hashlib.sha256(repr(history.history).encode())
+    for array in [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)]:
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return train(tf.distribute.MirroredStrategy(logical_replicas=REPLICAS))
+
+
+class Killed(BaseException):
+    """A worker vanishes."""
+
+
+class Cluster:
+    """A coordinator, and workers as threads."""
+
+    def __init__(self, monkeypatch):
+        self.coordinator = Coordinator(Membership(1, 4), token=TOKEN)
+        self.jobs, self.threads, self.results, self.faults = {}, {}, {}, {}
+        monkeypatch.setattr(faults, "reach", self.reach)
+
+    def reach(self, phase, position=None):
+        slot = next((s for s, t in self.threads.items() if t is threading.current_thread()), None)
+        fault = self.faults.get(slot)
+        if fault is None or fault[0] != phase or self.jobs[slot].position < fault[1]:
+            return
+        del self.faults[slot]
+        self.jobs[slot].group.drop()
+        self.coordinator.slot_ended(slot)
+        raise Killed
+
+    def start(self, slots, after_step=lambda slot, step: None):
+        for slot in slots:
+            self.coordinator.slot_started(slot)
+        for slot in slots:
+            self.threads[slot] = threading.Thread(target=self.run, args=(slot, after_step))
+        for slot in slots:
+            self.threads[slot].start()
+
+    def run(self, slot, after_step):
+        settings = Settings(
+            job="threads", token=TOKEN, host="127.0.0.1", num_replicas=REPLICAS,
+            silence_seconds=20.0, timeout_seconds=20.0, join_seconds=30.0,
+        )  # fmt: skip
+        member = Member(self.coordinator.address, token=TOKEN, slot=slot)
+        job = self.jobs[slot] = ElasticJob(member, settings)
+        is_finished = False
+        try:
+            strategy = ElasticStrategy(job=job)
+            self.results[slot] = train(strategy, lambda step: after_step(slot, step))
+            is_finished = True
+        except BaseException as error:  # noqa: BLE001 - a result
+            self.results[slot] = error
+        finally:
+            job.close(is_finished=is_finished)
+
+    def end(self):
+        for thread in list(self.threads.values()):
+            thread.join(60)
+            assert not thread.is_alive()
+        self.coordinator.close(0.0)
+        return self.results
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    return Cluster(monkeypatch)
+
+
+def test_three_workers_give_the_golden_hash(cluster, golden):
+    cluster.start([0, 1, 2])
+    assert cluster.end() == {0: golden, 1: golden, 2: golden}
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(
+    ("phase", "position"),
+    [
+        ("before-compute", 18),
+        ("before-reduce", 19),
+        ("before-commit", 20),
+        ("after-commit", 21),
+    ],
+)
+def test_a_lost_worker_changes_nothing(cluster, golden, phase, position, victim):
+    cluster.faults[victim] = (phase, position)
+    cluster.start([0, 1, 2])
+    results = cluster.end()
+    assert isinstance(results.pop(victim), Killed), results
+    assert list(results.values()) == [golden] * 2
+    assert max(job.position for job in cluster.jobs.values()) == len(cluster.jobs[2].record)
+
+
+def test_two_of_three_lost_in_one_step_change_nothing(cluster, golden):
+    cluster.faults = {0: ("before-reduce", 19), 1: ("before-commit", 19)}
+    cluster.start([0, 1, 2])
+    assert cluster.end()[2] == golden
+
+
+def test_a_newcomer_takes_part_and_sees_the_same_history(cluster, golden):
+    inside = threading.Event()
+
+    def after_step(slot, step):
+        # The second step lets a newcomer in; the others go on when it stands at the door.
+        if slot == 0 and step == 1 and not inside.is_set():
+            inside.set()
+            cluster.start([2])
+            for _ in range(2000):
+                if cluster.jobs[0].member.is_awaited:
+                    break
+                threading.Event().wait(0.01)
+
+    cluster.start([0, 1], after_step)
+    results = cluster.end()
+    assert results == {0: golden, 1: golden, 2: golden}
+    assert cluster.jobs[2]._last.number >= 2
+
+
+def test_a_worker_that_leaves_has_done_its_step(cluster, golden):
+    def after_step(slot, step):
+        if slot == 1 and step == 2:
+            cluster.jobs[1].is_leaving = True
+
+    cluster.start([0, 1, 2], after_step)
+    results = cluster.end()
+    left = results.pop(1)
+    assert isinstance(left, SystemExit)
+    assert left.code == 143
+    assert results == {0: golden, 2: golden}
+
+
+def test_an_error_of_the_program_ends_all_workers(cluster):
+    def after_step(slot, step):
+        if slot == 1 and step == 2:
+            cluster.jobs[1].group.communicator.abort(ValueError("boom"))
+            raise ValueError("boom")
+
+    cluster.start([0, 1, 2], after_step)
+    results = cluster.end()
+    assert isinstance(results[1], ValueError)
+    for slot in (0, 2):
+        assert isinstance(results[slot], tf.errors.AbortedError)
+        assert "boom" in str(results[slot])
