@@ -12,6 +12,7 @@ from typing import Any
 from distflow.base import flags, log
 from distflow.cluster import EnvironmentClusterResolver, WorkerEnvironment
 from distflow.comm import Communicator, InProcessHub, Transport
+from distflow.comm.compression import Compressor
 from distflow.distribute import overlap, uncaught
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.options import CommunicationOptions, checked
@@ -72,6 +73,8 @@ class MultiWorkerMirroredStrategy(Strategy):
             log.get_logger().info("%s", environment)
         super().__init__(communicator)
         self.bucket_bytes = options.bytes_per_pack
+        if options.compression is not None:
+            self.compressor = Compressor(communicator, options.compression)
         self.overlaps = overlap.is_worth_it(communicator, options.overlap)
 
     @property

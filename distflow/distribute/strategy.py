@@ -15,6 +15,7 @@ import threadpoolctl
 
 from distflow.base import errors, nest
 from distflow.comm import Communicator
+from distflow.comm.compression import Compressor
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
@@ -28,6 +29,10 @@ from distflow.distribute.threads import ReplicaThreads, close_all
 
 # How long a replica may go on after another one has failed, before it is left behind.
 STOP_SECONDS = 1.0
+
+# How calls are named in which replicas sum something within a step: buckets of a compiled step,
+# and what replicas sum eagerly. All else that is reduced (metrics, rows) is never compressed.
+SUMS_OF_STEPS = ("bucket ", "sum of gradients", "all_reduce(")
 
 _UFUNCS: dict[str, Any] = {"sum": np.sum, "min": np.min, "max": np.max}
 
@@ -63,6 +68,8 @@ class Strategy:
         # still runs. Neither changes a bit of the result.
         self.bucket_bytes = 0
         self.overlaps = False
+        # Sums float32 arrays of a step in fewer bits, if that was asked for.
+        self.compressor: Compressor | None = None
         self._idle: list[ReplicaThreads] = []
         weakref.finalize(self, close_all, self._idle)
 
@@ -298,9 +305,13 @@ class Strategy:
             return list(rows[0])
         self.courier.settle()
         leaves = dict(zip(self.replicas_here(), rows))
-        result = self._communicator.all_reduce(
-            leaves, op=COLLECTIVE[op], name=what, like=like, out=out
-        )
+        is_sum = COLLECTIVE[op] == "sum" and what.startswith(SUMS_OF_STEPS)
+        if self.compressor is not None and is_sum:
+            result = self.compressor.all_reduce(leaves, name=what, like=like)
+        else:
+            result = self._communicator.all_reduce(
+                leaves, op=COLLECTIVE[op], name=what, like=like, out=out
+            )
         if op is ReduceOp.MEAN:
             return [divided(array, result.num_present) for array in result.arrays]
         return result.arrays
