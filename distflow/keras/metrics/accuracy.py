@@ -91,14 +91,12 @@ class Accuracy(MeanMetricWrapper):
 
 
 class BinaryAccuracy(MeanMetricWrapper):
-    """How often predictions are on the right side of the threshold."""
+    """How often predictions are on the right side of the threshold (0 for logits)."""
 
     _direction = "up"
 
     def __init__(self, name: str | None = "binary_accuracy", dtype: Any = None,
                  threshold: float = 0.5):  # fmt: skip
-        if threshold is not None and not 0 < threshold < 1:
-            raise errors.invalid("BinaryAccuracy", "threshold must be in (0, 1)", str(threshold))
         super().__init__(binary_accuracy, name, dtype, threshold=threshold)
         self.threshold = threshold
 

@@ -199,7 +199,6 @@ def test_own_metric_with_variables_of_its_own():
         (lambda: metrics.Precision(thresholds=1.5), "thresholds"),
         (lambda: metrics.AUC(curve="foo"), "curve"),
         (lambda: metrics.AUC(num_thresholds=1), "num_thresholds"),
-        (lambda: metrics.BinaryAccuracy(threshold=2), "threshold"),
         (lambda: metrics.Precision().update_state([1.0], [[0.1, 0.2]]), "y_true"),
         (
             lambda: metrics.SparseCategoricalAccuracy().update_state([1, 2], [[0.1, 0.2]]),
@@ -219,3 +218,9 @@ def test_own_metric_must_call_super():
 
     with pytest.raises(RuntimeError, match="super"):
         Careless()
+
+
+def test_logits_have_the_threshold_zero():
+    metric = metrics.BinaryAccuracy(threshold=0.0)
+    metric.update_state([[1.0], [0.0], [1.0]], [[0.5], [-3.0], [-0.1]])
+    assert float(metric.result()) == pytest.approx(2 / 3)
