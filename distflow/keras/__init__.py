@@ -10,11 +10,13 @@ from distflow.base.missing import NotThereYetError
 _ROOMS = (
     "activations", "applications", "callbacks", "constraints", "datasets", "initializers",
     "layers", "losses", "metrics", "models", "optimizers", "random", "regularizers", "saving",
-    "utils", "backend", "mixed_precision", "config", "ops",
+    "utils", "backend", "mixed_precision", "config", "ops", "tree", "dtype_policies",
+    "preprocessing",
 )  # fmt: skip
 # Public name -> the file that has it.
 _NAMES = {
     "DTypePolicy": "dtype_policy",
+    "FloatDTypePolicy": "dtype_policies",
     "Initializer": "initializers",
     "Input": "engine.input_layer",
     "InputSpec": "engine.input_spec",
@@ -27,13 +29,17 @@ _NAMES = {
     "Optimizer": "optimizers",
     "Regularizer": "regularizers",
     "Sequential": "models",
+    "Variable": "engine.keras_variable",
+    "device": "engine.keras_variable",
+    "name_scope": "engine.keras_variable",
+    "remat": "engine.keras_variable",
+    "version": "engine.keras_variable",
 }
 # Names of Keras that this version lacks: asking for one says so.
 _NOT_THERE = frozenset({
-    "FloatDTypePolicy", "Function", "Quantizer", "RematScope", "StatelessScope", "SymbolicScope",
-    "Variable", "device", "distillation", "distribution", "dtype_policies",
-    "estimator", "experimental", "export", "legacy", "name_scope", "preprocessing",
-    "quantizers", "remat", "tree", "version", "visualization", "wrappers",
+    "Function", "Quantizer", "RematScope", "StatelessScope", "SymbolicScope", "distillation",
+    "distribution", "estimator", "experimental", "export", "legacy", "quantizers",
+    "visualization", "wrappers",
 })  # fmt: skip
 __all__ = [*_ROOMS, *_NAMES]
 

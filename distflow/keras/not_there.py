@@ -16,11 +16,9 @@ def lookup(room: str) -> Callable[[str], Any]:
 # A name leaves its row when it arrives; tests/house/test_missing.py checks that none is in both.
 NAMES = {
     "layers": """
-        AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization
-        FlaxLayer JaxLayer MaxNumBoundingBoxes MelSpectrogram MixUp Pipeline RandAugment
-        RandomElasticTransform RandomErasing RandomGaussianBlur RandomPerspective
-        RandomPosterization RandomSharpness STFTSpectrogram Solarization TFSMLayer
-        TorchModuleWrapper deserialize serialize
+        AugMix ContrastLimitedAdaptiveHistogramEqualization FlaxLayer JaxLayer
+        MaxNumBoundingBoxes MelSpectrogram RandAugment RandomElasticTransform RandomGaussianBlur
+        RandomPerspective STFTSpectrogram TFSMLayer TorchModuleWrapper
     """,
     "callbacks": """
         BaseLogger OrbaxCheckpoint
@@ -29,6 +27,19 @@ NAMES = {
         legacy
     """,
     "utils": "FeatureSpace bounding_boxes legacy",
+    "backend": """
+        ctc_batch_cost ctc_decode ctc_label_dense_to_sparse learning_phase_scope local_conv1d
+        local_conv2d manual_variable_initialization rnn set_learning_phase
+    """,
+    "dtype_policies": """
+        AWQDTypePolicy DTypePolicyMap GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy
+        QuantizedFloat8DTypePolicy
+    """,
+    "preprocessing.image": """
+        DirectoryIterator ImageDataGenerator Iterator NumpyArrayIterator apply_affine_transform
+        apply_brightness_shift apply_channel_shift random_brightness random_channel_shift
+        random_rotation random_shear random_shift random_zoom
+    """,
     "config": """
         disable_flash_attention disable_traceback_filtering enable_flash_attention
         enable_traceback_filtering enable_unsafe_deserialization is_flash_attention_enabled

@@ -18,6 +18,7 @@ from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import config
 from distflow.keras.engine import naming
 from distflow.ops import dims, math, shaping
+from distflow.ops.prims import host
 from distflow.ops.prims.elementwise import select
 from distflow.random import (
     set_seed,
@@ -183,12 +184,48 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None)
     return select(kept, x / (1 - rate), x * 0)
 
 
+def _drawn(shape: Any, seed: Any, dtype: Any, draw: Any, *parameters: Any) -> Any:
+    """Numbers that NumPy draws on the host, a function of the key and the parameters."""
+    kind = dtypes.as_dtype(dtype or config.floatx())
+    values = [convert_to_tensor(p) for p in parameters]
+    target = tuple(int(d) for d in shape)
+
+    def run(key: Any, *arrays: Any) -> Any:
+        # Philox by the key: equal keys give equal numbers on every worker.
+        generator = np.random.Generator(np.random.Philox(key=np.asarray(key, np.uint64)))
+        return np.asarray(draw(generator, *arrays, size=target), kind.numpy)
+
+    (found,) = host.host_call(
+        key_of(seed), *values, fn=run, dtypes=(kind,), shapes=(target,), gradient=None
+    )
+    return found
+
+
+def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Any = None) -> Any:
+    """Returns numbers of the gamma distribution of shape `alpha` and rate 1."""
+    return _drawn(shape, seed, dtype, lambda g, a, size: g.gamma(a, size=size), alpha)
+
+
+def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None) -> Any:
+    """Returns numbers of the beta distribution of shapes `alpha` and `beta`."""
+    return _drawn(shape, seed, dtype, lambda g, a, b, size: g.beta(a, b, size=size), alpha, beta)
+
+
+def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None,
+             seed: Any = None) -> Any:  # fmt: skip
+    """Returns how many of `counts` trials succeed, each with its probability."""
+    return _drawn(
+        shape, seed, dtype,
+        lambda g, n, p, size: g.binomial(n.astype(np.int64), p, size=size), counts, probabilities,
+    )  # fmt: skip
+
+
 def shape_of(x: Any) -> list[Any]:
     """Returns a tensor's sizes: ints, or scalar int tensors where a trace does not know them."""
     return [dims.size(x, i) for i in range(x.ndim)]
 
 
 __all__ = [
-    "SeedGenerator", "categorical", "dropout", "normal", "randint", "shuffle",
-    "truncated_normal", "uniform",
+    "SeedGenerator", "beta", "binomial", "categorical", "dropout", "gamma", "normal", "randint",
+    "shuffle", "truncated_normal", "uniform",
 ]  # fmt: skip
