@@ -125,18 +125,23 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                 return self._replay(bodies, absent, allow_mean_loss)
             saved, group = job.state.save(), job.group
             assert group is not None
+            job.before_step = saved
             try:
                 results = self._compute(bodies, absent, allow_mean_loss)
+                committed = self._commit(group, results, saved)
             except GenerationChanged as change:
                 job.state.restore(saved)
                 job.break_up(group, change.__cause__)
                 continue
+            except SystemExit:
+                raise  # this worker leaves, after the step
             except BaseException as error:
                 job.state.restore(saved)
                 if job.group is not None:
                     job.group.communicator.abort(error)
                 raise
-            committed = self._commit(group, results, saved)
+            finally:
+                job.before_step = None
             if committed is not None:
                 return committed
 

@@ -49,6 +49,7 @@ class ElasticJob:
     Attributes:
       position: number of events this worker's program has come through.
       group: the generation it is in, None between two.
+      before_step: what `state.save` gave at the start of the step under way, else None.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ElasticJob:
         self.position = 0
         self.group: Group | None = None
         self.is_leaving = False
+        self.before_step: Any = None
         self._last: Group | None = None
         self._fingerprint = fingerprint
         self._has_state = True
@@ -113,9 +115,19 @@ class ElasticJob:
         return found
 
     def pass_recorded(self) -> None:
-        """Goes on behind an event of the record."""
+        """Goes on behind an event of the record.
+
+        A newcomer at its end gets more of it, or the state, before the program may read variables;
+        or it ends here, if the others have come to the end. The state is that of the next event's
+        start: it is set again there, as the program may change variables up to then.
+        """
         self.position += 1
         self._tell()
+        while not self._has_state and self.position == len(self.record):
+            if self._incoming is not None:
+                self.state.set_all_values(*self._incoming, partly=True)
+                return
+            self._join()
 
     def complete(self, head: Any, arrays: Any) -> None:
         """Adds an event that this worker has done to the record, and goes on behind it."""
@@ -194,6 +206,17 @@ class ElasticJob:
             self._suspects += [m.id for m in self._last.members if m.id.hex() in leaving]
 
     def _join(self) -> None:
+        # What others may get is the state at the position, without a step that is under way.
+        under_way = None if self.before_step is None else self.state.save()
+        if self.before_step is not None:
+            self.state.restore(self.before_step)
+        try:
+            self._form()
+        finally:
+            if under_way is not None:
+                self.state.restore(under_way)
+
+    def _form(self) -> None:
         try:
             formed = form(
                 self.member,

@@ -126,8 +126,14 @@ class State:
         head = {"variables": found, "counts": global_state.counts(), "digest": digest(arrays)}
         return head, arrays
 
-    def set_all_values(self, head: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> None:
+    def set_all_values(
+        self, head: Any, arrays: Sequence[np.ndarray[Any, Any]], *, partly: bool = False
+    ) -> None:
         """Sets everything to what another worker's `all_values` gave.
+
+        Args:
+          head, arrays: of `all_values`.
+          partly: leave out variables that this worker has not made yet.
 
         Raises:
           DataLossError: if the arrays are not those that were sent.
@@ -137,7 +143,7 @@ class State:
             raise errors.DataLossError("elastic job: the state that came has another digest.")
         start = 0
         for index, count, name in head["variables"]:
-            if index >= len(self._variables):
+            if index >= len(self._variables) and not partly:
                 raise errors.CollectiveMismatchError(
                     f"elastic job: the others have variable {index} ({name}); this worker has "
                     f"made {len(self._variables)}.\nDo all workers run the same program?"

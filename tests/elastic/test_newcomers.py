@@ -27,9 +27,10 @@ def test_a_newcomer_that_dies_on_the_way_stops_nobody(workers, golden, phase):
     job.at_step(0, 1)
     newcomer = job.start(["fit", STEPS], faults=f"kill@{phase}:*")
     assert job.processes[newcomer].wait(60) == KILLED, job.texts
-    another = job.start(["fit", STEPS])
+    another = job.start(["fit", STEPS])  # may come too late to be needed
     ended = job.end([0, 1, another])
-    assert ended == [(0, golden("fit", STEPS))] * 3, job.texts
+    assert ended[:2] == [(0, golden("fit", STEPS))] * 2, job.texts
+    assert ended[2] in ((0, golden("fit", STEPS)), (0, None)), job.texts
 
 
 def test_a_newcomer_after_the_end_has_nothing_to_do(workers, golden):
