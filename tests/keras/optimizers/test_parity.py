@@ -61,6 +61,9 @@ def test_config_equals_that_of_keras(keras, sample):
                                              sample.make(optimizers)))  # fmt: skip
     theirs["name"] = ours["name"]
     assert list(theirs.items()) == list(ours.items())
+    assert getattr(optimizers, sample.name).from_config(theirs).get_config() == ours
+    again = getattr(keras.optimizers, sample.name).from_config(ours).get_config()
+    assert again == theirs
 
 
 def test_steps_with_a_schedule_equal_those_of_keras(keras):
@@ -78,7 +81,10 @@ def test_schedule_equals_that_of_keras(keras, sample):
     theirs, ours = sample.make(keras.optimizers.schedules), sample.make(optimizers.schedules)
     for step in range(25):
         assert float(ours(step)) == pytest.approx(float(theirs(step)), rel=1e-6, abs=1e-8)
-    assert list(theirs.get_config().items()) == list(ours.get_config().items())
+    config = ours.get_config()
+    assert list(theirs.get_config().items()) == list(config.items())
+    assert type(theirs).from_config(config).get_config() == config
+    assert type(ours).from_config(theirs.get_config()).get_config() == config
 
 
 @each_optimizer
