@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, flags
-from distflow.comm import buckets, movement, own_memory, reduction
+from distflow.comm import buckets, flight, movement, own_memory, reduction
 from distflow.comm.algorithms import partials
 from distflow.comm.algorithms.hierarchical import Hierarchy
 from distflow.comm.algorithms.shared import Call as SharedCall
@@ -246,7 +246,8 @@ class Communicator:
             if self._failure is not None:
                 raise self._unusable(self._call("all_reduce", call.name, call.op))
             try:
-                found = run()
+                with flight.Event(self.rank, f"all_reduce {call.name!r} (call {self._sequence})"):
+                    found = run()
             except BaseException as error:
                 self._fail(str(self._call("all_reduce", call.name, call.op)), error)
                 raise

@@ -3,19 +3,20 @@
 import itertools
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
 
-from distflow.base import errors
-from distflow.comm import Communicator
-from distflow.comm.transport import host, segment, shared_file
+from distflow.base import errors, log
+from distflow.comm import Communicator, flight
+from distflow.comm.transport import host, segment, shared_file, stall
 from distflow.comm.transport.liveness import Process
 from distflow.comm.transport.rings import Reader, Writer
 from distflow.comm.transport.segment import Plan, Segment
 from distflow.comm.transport.shared_file import SharedFile
 from distflow.comm.transport.shm import ShmTransport
-from tests.comm.groups import run_inprocess, run_shm, values
+from tests.comm.groups import RUNNERS, run_inprocess, run_shm, values
 
 
 def test_two_mappings_of_a_file_show_the_same_bytes():
@@ -234,15 +235,16 @@ def test_if_nobody_has_data_the_identity_is_the_result():
     assert values(run_shm(2, fn)) == [(0, [np.inf] * 2)] * 2
 
 
-@pytest.mark.parametrize("count", [3, 5000])
-def test_the_result_may_take_the_place_of_the_leaf(count):
+@pytest.mark.parametrize("run", RUNNERS.values())
+@pytest.mark.parametrize("count", [3, 5000, 300_000])
+def test_the_result_may_take_the_place_of_the_leaf(run, count):
     def fn(transport):
         c = Communicator(transport, timeout_seconds=10)
         x = np.full(count, c.rank + 1.0)
         result = c.all_reduce({c.rank: [x]}, out=[x])
         return result.arrays[0] is x and bool((x == 6).all())
 
-    assert values(run_shm(3, fn)) == [True] * 3
+    assert values(run(3, fn)) == [True] * 3
 
 
 @pytest.mark.parametrize("out", [[np.zeros(4)], [np.zeros(3, np.float32)], [], [np.zeros(6)[::2]]])
@@ -276,3 +278,38 @@ def test_shared_as_an_algorithm_needs_shared_memory():
 
     for outcome in run_inprocess(2, fn):
         assert isinstance(outcome, errors.InvalidArgumentError)
+
+
+def test_a_file_cannot_be_cut_under_those_who_use_it():
+    file = SharedFile.create(8192)
+    path = f"/proc/{os.getpid()}/fd/{file.ticket['file']}"
+    with pytest.raises(PermissionError):
+        os.truncate(path, 0)
+
+
+def test_a_long_wait_is_said_with_what_is_known_of_the_late_rank(monkeypatch):
+    monkeypatch.setattr(stall, "WARN_SECONDS", 0.05)
+    released = threading.Event()
+
+    def fn(transport):
+        c = Communicator(transport, timeout_seconds=10)
+        if c.rank == 1:
+            released.wait(10)
+        c.all_reduce({c.rank: [np.ones(3)]}, name="late")
+
+    logger = log.get_logger()
+    heard = []
+    monkeypatch.setattr(logger, "warning", lambda *a: (heard.append(a[0] % a[1:]), released.set()))
+    values(run_shm(2, fn))
+    assert any("all_reduce 'late'" in text and "was last heard of" in text for text in heard)
+
+
+def test_the_flight_recorder_knows_reductions_in_memory():
+    def fn(transport):
+        c = Communicator(transport, timeout_seconds=10)
+        c.all_reduce({c.rank: [np.ones(3)]}, name="recorded")
+
+    values(run_shm(2, fn))
+    found = [e for e in flight.events() if e["what"] == "all_reduce 'recorded' (call 0)"]
+    assert {e["rank"] for e in found} == {0, 1}
+    assert all("seconds" in e for e in found)

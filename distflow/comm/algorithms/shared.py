@@ -27,6 +27,8 @@ the shapes, all of them go back to frames (`Round`), which find out what is the 
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,6 +48,7 @@ from distflow.comm.tree import Arrays, Key, Tree
 _TOGETHER_BYTES = ((2, 256 << 10), (4, 64 << 10), (8, 16 << 10), (float("inf"), 4 << 10))
 _COPIED_BYTES = 8 << 10
 _BLOCK_BYTES = 256 << 10  # of an array added in place: that of each replica stays in the cache
+_MAIN = threading.main_thread().ident
 _BITS = 62  # of a word that tells which replicas have data
 _MASK = (1 << _BITS) - 1
 _MAX_REMEMBERED = 256
@@ -295,6 +298,8 @@ class Shared:
     ) -> bool:  # fmt: skip
         """Waits for a peer's counter; returns False if the peer does this call with frames."""
         words, spin = self._words, self._transport.spin
+        if threading.get_ident() != _MAIN:
+            spin = os.sched_yield  # spinning would keep Python's lock from the program
         for _ in range(self._transport.spins):
             if words[control] >= goal:
                 return True

@@ -9,6 +9,7 @@ there is the right file.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import secrets
@@ -48,9 +49,11 @@ class SharedFile:
         if not hasattr(os, "memfd_create"):
             raise errors.UnavailableError("shared memory: expected Linux, which has memfd_create")
         check_memory(num_bytes)
-        file = os.memfd_create("distflow", os.MFD_CLOEXEC)
+        file = os.memfd_create("distflow", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(file, num_bytes)
+            # Nobody can cut the file, which would kill whoever touches what is gone.
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             made = cls(file, num_bytes, secrets.token_bytes(_COOKIE_BYTES), *arguments)
         except BaseException:
             os.close(file)

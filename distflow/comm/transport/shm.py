@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from distflow.base import errors
-from distflow.comm.transport import base, segment
+from distflow.comm.transport import base, segment, stall
 from distflow.comm.transport.liveness import Process
 from distflow.comm.transport.rings import Reader, Writer
 from distflow.comm.transport.segment import Segment
@@ -56,6 +56,7 @@ class ShmTransport(base.Transport):
         self._writers = {p: Writer(shared, rank, p) for p in self.peers}
         self._readers = {p: Reader(shared, p, rank) for p in self.peers}
         self._processes: dict[int, Process] = {}
+        self._patience = stall.Patience()
         self._closed = False
         crowded = self.world_size > len(os.sched_getaffinity(0))
         # How a short wait goes: so many looks, with a call between them where the ranks are more
@@ -114,12 +115,13 @@ class ShmTransport(base.Transport):
                 return
         deadline = base.Deadline(timeout_seconds)
         start = looked = time.monotonic()
-        pause = _FIRST_SLEEP
+        pause, has_warned = _FIRST_SLEEP, False
         while True:
             moved = progress is not None and progress()
             if moved:
                 deadline.progress()
             if ready():
+                self._patience.note(deadline.elapsed)
                 return
             now = time.monotonic()
             if now - looked > _LOOK_SECONDS or now - start > 5 * _YIELD_SECONDS:
@@ -133,6 +135,10 @@ class ShmTransport(base.Transport):
                 self._raise_first(causes, what, deadline.elapsed)
             if not deadline.remaining:
                 raise self._late(what, peer, deadline)
+            if not has_warned and peer is not None and now - start > self._patience.seconds:
+                has_warned = True
+                rank, name = self._names[self.rank], self._names[peer]
+                stall.warn(rank, name, f"{what} ({self._last_seen(peer)})", now - start)
             if moved or now - start < _YIELD_SECONDS:
                 self._yield()
             else:
@@ -168,14 +174,17 @@ class ShmTransport(base.Transport):
     def _late(self, what: str, peer: int | None, deadline: base.Deadline) -> errors.OpError:
         if peer is None:
             return errors.DeadlineExceededError(f"{what}: no end after {deadline.elapsed:.1f} s")
-        control = self._control[peer]
         error = base.late(what, self._names[self.rank], self._names[peer], deadline)
+        return errors.WorkerLateError(f"{error}\nThere: {self._last_seen(peer)}.", error.rank)
+
+    def _last_seen(self, peer: int) -> str:
+        """What is known of a peer that lets others wait, for people."""
+        control = self._control[peer]
         silent = (time.monotonic_ns() - self.words[control + segment.BEAT]) / 1e9
         pid, call = self.words[control + segment.PID], self.words[control + segment.CALL]
         if not pid:
-            return error
-        text = f"Its process {pid} was last heard of {silent:.1f} s ago, in call {call}."
-        return errors.WorkerLateError(f"{error}\n{text}", error.rank)
+            return "it has not joined"
+        return f"its process {pid} was last heard of {silent:.1f} s ago, in call {call}"
 
     def send(
         self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
