@@ -13,7 +13,7 @@ from typing import Any
 from distflow.base import errors, log
 from distflow.checkpoint import storages, trackable
 from distflow.checkpoint.layout import Reader, Received
-from distflow.core.late import WAITING, LateRestored
+from distflow.core.late import BUILDING, WAITING, LateRestored
 from distflow.core.variable import Variable
 
 _SHOWN = 10
@@ -101,6 +101,9 @@ class Restoration:
             if isinstance(holder, LateRestored):
                 above = (holder, item, place)
                 walk.holders[id(holder)] = above
+            if BUILDING in getattr(holder, "__dict__", ()):
+                walk.lacking.add(id(holder))
+                continue
             living = trackable.children(item)
             for name, below in self._saved[place].get("children", {}).items():
                 if name in living:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distflow.core.late import WAITING
+from distflow.core.late import BUILDING, WAITING
 from distflow.core.module import Module
 from distflow.core.variable import Variable
 from distflow.random import Generator
@@ -20,9 +20,9 @@ from distflow.random import Generator
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # Books of Keras's objects: what is in them is found elsewhere, or belongs to one run only.
 _BOOKS = frozenset({
-    WAITING, "_inbound_nodes", "_outbound_nodes", "_auto_config", "_build_shapes", "_runners",
-    "_compile_config", "_names_to_search", "loss_tracker", "compile_metrics", "compile_loss",
-    "_trainable_variables", "_index", "_undecayed", "history", "_strategy", "_inputs", "_outputs",
+    WAITING, BUILDING, "_inbound_nodes", "_outbound_nodes", "_auto_config", "_build_shapes",
+    "_runners", "_compile_config", "_names_to_search", "loss_tracker", "compile_metrics",
+    "compile_loss", "_trainable_variables", "_index", "_undecayed", "history", "_strategy", "_inputs", "_outputs",
 })  # fmt: skip
 _CHILDREN: dict[type, Callable[[Any], dict[str, Any]]] = {
     Generator: lambda generator: {"_state_var": generator.state},
@@ -46,9 +46,10 @@ def children(item: Any) -> dict[str, Any]:
     skipped = _BOOKS | getattr(item, "_TF_MODULE_IGNORED_PROPERTIES", frozenset())
     attributes = dict(getattr(item, "__dict__", {}))
     if getattr(item, "_keras_kind", "") == "optimizer":
-        # All state is in `_variables`; lists of slots have other names in each optimizer.
+        # All state is in `_variables`, or in optimizers inside; lists of slots have other names in
+        # each optimizer.
         for name, value in list(attributes.items()):
-            if is_container(value) and name != "_variables":
+            if is_container(value) and name != "_variables" and not _holds_optimizers(value):
                 del attributes[name]
     if hasattr(item, "_layers_to_save"):
         # A stack or graph of layers, whose own lists differ before and after it is built.
@@ -137,6 +138,12 @@ def _holds_something(container: Any, seen: set[int]) -> bool:
     return any(
         not is_container(child) or _holds_something(child, seen)
         for child in children(container).values()
+    )
+
+
+def _holds_optimizers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(
+        getattr(child, "_keras_kind", "") == "optimizer" for child in value
     )
 
 

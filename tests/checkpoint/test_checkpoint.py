@@ -151,6 +151,26 @@ def test_a_subclass_gets_its_weights_when_it_is_built(tmp_path):
     status.assert_consumed()
 
 
+def test_a_layer_gets_its_values_when_its_build_is_done(tmp_path):
+    class Scale(K.layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="zeros", name="scale")
+            self.scale.assign(np.full(shape[-1], 7.0))  # what it begins with
+            self.offset = self.add_weight(shape=(), initializer="zeros", name="offset")
+
+        def call(self, x):
+            return x * self.scale + self.offset
+
+    layer = Scale()
+    layer(X)
+    layer.scale.assign([1.0, 2.0, 3.0, 4.0])
+    path = tf.train.Checkpoint(layer=layer).write(tmp_path / "c")
+    other = Scale()
+    status = tf.train.Checkpoint(layer=other).read(path)
+    np.testing.assert_array_equal(other(X).numpy(), X * np.arange(1, 5, dtype="f"))
+    status.assert_consumed()
+
+
 def test_a_module_gets_its_variable_in_the_moment_it_is_set(tmp_path):
     path = tf.train.Checkpoint(net=Net(5.0)).write(tmp_path / "c")
 

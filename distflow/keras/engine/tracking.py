@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distflow.base import shapes
-from distflow.core.late import LateRestored
+from distflow.core.late import RestoredWhenBuilt
 from distflow.core.variable import Variable
 
 _CONTAINERS = (list, tuple, set, frozenset, Mapping)
@@ -43,7 +43,7 @@ def _names(holder: Any, attributes: dict[str, Any]) -> list[str]:
     return names
 
 
-class Forgetting(LateRestored):
+class Forgetting(RestoredWhenBuilt):
     """Mixin of holders: setting or deleting an attribute forgets which ones to search."""
 
     def __setattr__(self, name: str, value: Any) -> None:

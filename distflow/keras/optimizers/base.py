@@ -17,7 +17,7 @@ from distflow.autodiff.tape import GradientTape
 from distflow.base import dtypes, errors, shapes
 from distflow.core import context
 from distflow.core.convert import convert_to_tensor
-from distflow.core.late import LateRestored
+from distflow.core.late import RestoredWhenBuilt
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization, stateless
 from distflow.keras.engine import naming
@@ -28,7 +28,7 @@ from distflow.ops import math
 from distflow.ops.prims.elementwise import select
 
 
-class Optimizer(LateRestored):
+class Optimizer(RestoredWhenBuilt):
     """Changes variables so that a loss falls (Keras 3's optimizer).
 
     Args:
