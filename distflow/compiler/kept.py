@@ -99,11 +99,12 @@ def place_for(*decided_by: Any) -> Place | None:
 
 
 def _place(*decided_by: Any) -> Place | None:
-    return place_for(_sources(), np.__version__, *decided_by)
+    return place_for(sources(), np.__version__, *decided_by)
 
 
 @functools.cache
-def _sources() -> str:
+def sources() -> str:
+    """Returns the digest of the sources that decide what becomes of a graph."""
     digest = hashlib.sha256()
     root = Path(__file__).parent.parent
     for name in _DECIDING:

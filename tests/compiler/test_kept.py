@@ -146,7 +146,7 @@ def test_what_decides_is_in_the_name(change, again, work):
 def test_sources_and_the_form_are_in_the_name(work, monkeypatch):
     kept.optimized(step()[0])
     kept.optimized(step()[0], False)
-    monkeypatch.setattr(kept, "_sources", lambda: "others")
+    monkeypatch.setattr(kept, "sources", lambda: "others")
     kept.optimized(step()[0])
     assert work == ["optimised"] * 3
 
