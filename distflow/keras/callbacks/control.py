@@ -213,7 +213,8 @@ class ReduceLROnPlateau(Callback):
             self.best, self.wait = current, 0
         elif not self.in_cooldown():
             self.wait += 1
-            if self.wait >= self.patience and rate > self.min_lr:
+            # The rate is a float32: compared with the bound as one.
+            if self.wait >= self.patience and rate > float(np.float32(self.min_lr)):
                 reduced = max(rate * self.factor, self.min_lr)
                 optimizer.learning_rate = reduced
                 if self.verbose > 0:
