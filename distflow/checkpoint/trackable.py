@@ -22,7 +22,8 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _BOOKS = frozenset({
     WAITING, BUILDING, "_inbound_nodes", "_outbound_nodes", "_auto_config", "_build_shapes",
     "_runners", "_compile_config", "_names_to_search", "loss_tracker", "compile_metrics",
-    "compile_loss", "_trainable_variables", "_index", "_undecayed", "history", "_strategy", "_inputs", "_outputs",
+    "compile_loss", "_trainable_variables", "_index", "_undecayed", "history", "_strategy",
+    "_inputs", "_outputs",
 })  # fmt: skip
 _CHILDREN: dict[type, Callable[[Any], dict[str, Any]]] = {
     Generator: lambda generator: {"_state_var": generator.state},
