@@ -94,6 +94,11 @@ from distflow.keras.layers.normalization import (
     RMSNormalization,
     UnitNormalization,
 )
+from distflow.keras.layers.pipeline import (
+    Pipeline,
+    deserialize,
+    serialize,
+)
 from distflow.keras.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -130,6 +135,10 @@ from distflow.keras.layers.preprocessing.hashing import (
     HashedCrossing,
     Hashing,
 )
+from distflow.keras.layers.preprocessing.mixing import (
+    CutMix,
+    MixUp,
+)
 from distflow.keras.layers.preprocessing.normalization import (
     Normalization,
 )
@@ -142,6 +151,14 @@ from distflow.keras.layers.preprocessing.random_color import (
     RandomHue,
     RandomInvert,
     RandomSaturation,
+)
+from distflow.keras.layers.preprocessing.random_filter import (
+    AutoContrast,
+    Equalization,
+    RandomErasing,
+    RandomPosterization,
+    RandomSharpness,
+    Solarization,
 )
 from distflow.keras.layers.preprocessing.random_geometry import (
     RandomFlip,
@@ -205,6 +222,17 @@ from distflow.keras.layers.wrapper import Wrapper
 from distflow.keras.not_there import lookup
 
 __all__ = [
+    "Pipeline",
+    "deserialize",
+    "serialize",
+    "CutMix",
+    "MixUp",
+    "AutoContrast",
+    "Equalization",
+    "RandomErasing",
+    "RandomPosterization",
+    "RandomSharpness",
+    "Solarization",
     "CenterCrop",
     "RandomCrop",
     "Resizing",

@@ -117,6 +117,11 @@ class PReLU(Layer):
         """Makes alpha."""
         shape = list(input_shape[1:])
         for axis in self.shared_axes or ():
+            if not 1 <= axis < len(input_shape):
+                raise errors.invalid(
+                    "PReLU", f"`shared_axes` in [1, {len(input_shape)})",
+                    f"shared_axes={self.shared_axes}",
+                )  # fmt: skip
             shape[axis - 1] = 1
         self.alpha = self.add_weight(
             name="alpha", shape=tuple(shape), initializer=self.alpha_initializer,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.keras.layers.table import Row, rows
+from tests.keras.layers.table import rows
 
 RNG = np.random.default_rng(9)
 IMAGES = RNG.uniform(0, 255, size=(3, 7, 10, 3)).astype("float32")
@@ -61,8 +61,22 @@ COLOUR = rows([
 ])  # fmt: skip
 
 
-def always(row: Row) -> bool:
-    return row in FIXED
+FILTERS = rows([
+    ("RandomSharpness", {"factor": 0.5}, IMAGES),
+    ("RandomPosterization", {"factor": 4}, IMAGES),
+    ("RandomPosterization", {"factor": (2, 7), "value_range": [0, 1]}, IMAGES / 255),
+    ("Solarization", {"addition_factor": 0.2, "threshold_factor": 0.7}, IMAGES),
+    ("Solarization", {"threshold_factor": (0.3, 0.5), "value_range": (0, 1)}, IMAGES / 255),
+    ("RandomErasing", {}, IMAGES),
+    ("RandomErasing", {"scale": (0.2, 0.5), "fill_value": 3.0}, IMAGES),
+])  # fmt: skip
+REMAPS = rows([
+    ("AutoContrast", {}, IMAGES),
+    ("AutoContrast", {"value_range": (0, 1)}, IMAGES / 300),
+    # One image: Keras takes the histograms of a batch together.
+    ("Equalization", {}, IMAGES[:1]),
+    ("Equalization", {"value_range": (0, 1), "bins": 256}, IMAGES[1:2] / 255),
+])  # fmt: skip
+FIXED += REMAPS
 
-
-IMAGE_LAYERS: list[Any] = [*FIXED, *GEOMETRY, *COLOUR]
+IMAGE_LAYERS: list[Any] = [*FIXED, *GEOMETRY, *COLOUR, *FILTERS]

@@ -20,6 +20,7 @@ ON_THE_HOST = {
     "StringLookup": "a vocabulary of strings is a table of Python",
     "IntegerLookup": "a vocabulary is a table of Python",
     "TextVectorization": "strings have no native form",
+    "Equalization": "histograms are made on the host",
 }
 
 
@@ -53,7 +54,8 @@ def host_operations(text):
 def test_training_step_runs_wholly_native(row):
     pytest.importorskip("llvmlite")
     layer = row.ready(layers) if row in NUMBERS else row.make(layers)
-    assert host_operations(explanation(row, layer)) == []
+    found = host_operations(explanation(row, layer))
+    assert bool(found) == (row.name in ON_THE_HOST), found
 
 
 NUMERIC = [row for row in [*CATEGORIES, *LOOKUPS, *TEXT] if not row.settings.get("invert")]
@@ -71,4 +73,4 @@ def test_only_the_layers_of_the_list_call_the_host(row):
 
 
 def test_every_layer_of_the_list_is_tested():
-    assert {row.name for row in NUMERIC} >= set(ON_THE_HOST)
+    assert {row.name for row in [*NUMERIC, *IMAGE_LAYERS]} >= set(ON_THE_HOST)

@@ -29,11 +29,6 @@ class Normalization(DataLayer):
                  invert: bool = False, **kwargs: Any):  # fmt: skip
         super().__init__(**kwargs)
         kept = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-        if any(a == 0 for a in kept):
-            raise errors.invalid(
-                "Normalization", "`axis` must not be 0: the batch has no statistics of its own",
-                f"axis={axis}",
-            )  # fmt: skip
         if (mean is None) != (variance is None):
             raise errors.invalid(
                 "Normalization", "When setting values directly, both `mean` and `variance` must "
