@@ -153,6 +153,9 @@ class Functional(Model):
             if all(id(x) in known for x in node.outputs):
                 continue
             args, kwargs = node.fill(known)
+            if training is not None and kwargs.get("training") is not None:
+                # The caller's word counts, not that of when the model was made (Keras 3.15).
+                kwargs = {**kwargs, "training": training}
             results = nest.flatten(node.operation(*args, **kwargs))
             known.update({id(x): result for x, result in zip(node.outputs, results)})
         return nest.map_structure(lambda x: known[id(x)], self._outputs_struct)

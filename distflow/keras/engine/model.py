@@ -164,6 +164,17 @@ class Model(Trainer, Layer):
         """
         loading.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Refuses: there is no format here that another program could run."""
+        raise errors.UnimplementedError(
+            f"Model.export: expected a format that is there; received {format!r}. SavedModel "
+            "and ONNX are not there yet.\nSave a `.keras` file by `model.save`, which Keras reads."
+        )
+
+    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
+        """Refuses: quantisation is not there."""
+        raise errors.UnimplementedError(f"Model.quantize: quantisation is not there yet: {mode}.")
+
     def _serialized_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile` for a file; None where one cannot be written."""
         given = {**self._compile_config, "optimizer": self.optimizer}

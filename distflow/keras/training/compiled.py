@@ -103,6 +103,16 @@ class Compiled(Steps):
         self._runners = {}
 
     @property
+    def jit_compile(self) -> bool:
+        """Whether steps are compiled, which all are that do not run eagerly."""
+        return self.compiled and not self._run_eagerly
+
+    @property
+    def steps_per_execution(self) -> int:
+        """The number given to compile; each step is one execution here."""
+        return self._compile_config.get("steps_per_execution", 1)
+
+    @property
     def loss(self) -> Any:
         """The loss as given to compile."""
         return self._compile_config.get("loss")
