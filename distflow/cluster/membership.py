@@ -52,7 +52,7 @@ class Membership:
     _heard_at: dict[bytes, float] = field(default_factory=dict)
     _positions: dict[bytes, int] = field(default_factory=dict)
     _gone: set[bytes] = field(default_factory=set)
-    _suspects: set[bytes] = field(default_factory=set)
+    _suspects: dict[bytes, float] = field(default_factory=dict)  # since when
     _changed_at: float = 0.0
     _is_rebuilding: bool = False
     _started_slots: set[int] = field(default_factory=set)
@@ -75,8 +75,9 @@ class Membership:
             self._learn(member.generation, request.known)
         if member.generation == self.number:
             self._order(request.known)
-            self._suspects |= set(request.suspects) & {m.id for m in self._current}
-        self._suspects.discard(member.id)
+            for identity in set(request.suspects) & {m.id for m in self._current}:
+                self._suspects.setdefault(identity, now)
+        self._suspects.pop(member.id, None)
         if self._is_unneeded(member.id):
             return
         before = self._candidates.get(member.id)
@@ -127,7 +128,9 @@ class Membership:
             return pb.JoinReply(generation=self._generation())
         if mine is not None and self._is_far_behind(mine.member):
             donors = [
-                m for m in self._current if m.donor and m.id not in self._gone | self._suspects
+                m
+                for m in self._current
+                if m.donor and m.id not in self._gone | self._suspects.keys()
             ]
             return pb.JoinReply(donors=donors) if donors else None
         if self._try_to_form(now):
@@ -166,7 +169,7 @@ class Membership:
         self._current = sorted(chosen, key=lambda m: (ranks.get(m.id, len(ranks)), m.slot, m.id))
         self._candidates = {m.id: self._candidates[m.id] for m in ready}
         self._positions = {m.id: m.position for m in chosen}
-        self._suspects = set()
+        self._suspects = {}
         self._is_rebuilding = False
         for member in chosen:
             self._heard_at[member.id] = now
@@ -192,14 +195,22 @@ class Membership:
         return [
             member.description or "a member"
             for member in self._current
-            if member.id not in ready | self._gone | self._suspects
+            if member.id not in ready | self._gone
+            and not self._is_given_up(member.id, now)
             and now - self._heard_at.setdefault(member.id, now) < self.silence_seconds
         ]
+
+    def _is_given_up(self, identity: bytes, now: float) -> bool:
+        """Whether a suspect is not waited for: one that has beaten since may be on its way here."""
+        since = self._suspects.get(identity)
+        if since is None:
+            return False
+        return self._heard_at.get(identity, 0.0) <= since or now - since > 2 * self.settle_seconds
 
     def _admissible(self, now: float) -> list[pb.Member]:
         """Newcomers that a new generation would let in."""
         current = {m.id for m in self._current}
-        alive = len(current - self._gone - self._suspects)
+        alive = len(current - self._gone - self._suspects.keys())
         if alive >= self.max_workers:
             return []
         return [m for m in self._ready(now) if m.id not in current]
@@ -222,7 +233,7 @@ class Membership:
         """Takes over the generation that a member knows, after this coordinator was restarted."""
         self.number = number
         self._current = [pb.Member(id=identity) for identity in known]
-        self._suspects = set()
+        self._suspects = {}
         self._is_rebuilding = True
 
     def _order(self, known: Sequence[bytes]) -> None:

@@ -111,6 +111,10 @@ class Group:
             return []
         return [self.members[rank].id]
 
+    def end(self) -> None:
+        """Lets no collective begin any more."""
+        self.communicator.is_over = True
+
     def drop(self) -> None:
         """Disconnects without a goodbye."""
         self.communicator.is_over = True

@@ -67,6 +67,7 @@ class ElasticJob:
         self.is_leaving = False
         self.before_step: Any = None
         self._last: Group | None = None
+        self._old: list[Group] = []
         self._fingerprint = fingerprint
         self._has_state = True
         self._is_in_commit = False
@@ -181,7 +182,10 @@ class ElasticJob:
             log.get_logger().info(
                 "generation %d ends at event %d: %s", group.number, self.position, cause
             )
-            group.drop()
+            # Connected until there is another: the others must hear who is lost, and not take this
+            # worker for it.
+            group.end()
+            self._old.append(group)
         else:
             group.close()
         self._last, self.group = group, None
@@ -238,11 +242,13 @@ class ElasticJob:
             atexit.unregister(self._end)
             raise SystemExit(0) from None
         if formed.group is None:
+            self._drop_old()
             # Its variables are of no use any more: they are those of a step long ago.
             self._has_state = False
             found = fetch_from_any(formed.donors, len(self.record), token=self.settings.token)
             self.record.extend(found)
             return
+        self._drop_old()
         self.group = self._last = formed.group
         self._suspects, self._is_in_commit = [], False
         self.record.extend(formed.messages)
@@ -253,6 +259,10 @@ class ElasticJob:
             "generation %d at event %d: rank %d of %d, replicas %s", formed.group.number,
             self.position, formed.group.rank, len(formed.group.members), formed.group.replicas,
         )  # fmt: skip
+
+    def _drop_old(self) -> None:
+        while self._old:
+            self._old.pop().drop()
 
     def _keep(self) -> None:
         if self._folder is not None and self._has_state and self.position == len(self.record):
@@ -285,6 +295,7 @@ class ElasticJob:
     def close(self, *, is_finished: bool) -> None:
         """Leaves the job. The others need not wait for this worker."""
         atexit.unregister(self._end)
+        self._drop_old()
         if self.group is not None:
             self.group.close()
             self.group = None

@@ -237,3 +237,22 @@ def test_a_host_that_computes_other_bits_is_refused_with_the_first_difference():
     assert "worker 1 computes other bits than worker 0: NumPy's tanh is b there, x here" in text
     assert "NPY_DISABLE_CPU_FEATURES" in text
     assert "BLAS" not in text
+
+
+def test_a_suspect_that_gives_signs_of_life_is_waited_for_a_while():
+    job = Job().start(3)
+    job.ask(0, generation=1, suspects=[1])
+    job.now += 0.1
+    job.beat(1)
+    assert job.ask(2, generation=1) is None
+    job.now += 0.1
+    assert slots(job.ask(1, generation=1)) == [0, 1, 2]
+
+
+def test_a_suspect_that_lives_but_does_not_ask_is_given_up():
+    job = Job().start(3)
+    job.ask(0, generation=1, suspects=[1])
+    for _ in range(5):
+        job.now += 0.5
+        job.beat(1)
+    assert slots(job.ask(2, generation=1)) == [0, 2]
