@@ -18,12 +18,12 @@ from distflow.base import errors
 from distflow.comm.transport.base import Frame
 
 MAGIC = b"dfcm"
-VERSION = 1
+VERSION = 2
 CHUNK_BYTES = 1 << 20  # 1 MiB: fastest of 64 KiB .. 16 MiB on one loopback gRPC stream
 MAX_META_BYTES = 4 << 20
 MAX_BODY_BYTES = 64 << 30
 
-DATA, GOODBYE, ABORT, HEARTBEAT, ASK, STACK = 1, 2, 3, 4, 5, 6
+DATA, GOODBYE, ABORT, HEARTBEAT, ASK, STACK, BULK = 1, 2, 3, 4, 5, 6, 7
 _SIGNALS = (ABORT, HEARTBEAT, ASK, STACK)  # not counted; an abort may interrupt a frame
 
 # magic, version, kind, job, source, frame index, tag, meta bytes, body bytes, offset, payload bytes
@@ -54,6 +54,14 @@ class Signal(NamedTuple):
     meta: bytes
 
 
+class Announced(NamedTuple):
+    """The head of a frame whose body comes over the bulk connection."""
+
+    tag: int
+    meta: bytes
+    body_bytes: int
+
+
 def job_number(job: str) -> int:
     """Returns the 64-bit number that stands for a job (and its generation) in headers."""
     return int.from_bytes(hashlib.blake2b(job.encode(), digest_size=8).digest(), "little")
@@ -78,7 +86,7 @@ def decode_header(message: bytes) -> Header:
     if version != VERSION:
         raise errors.DataLossError(f"wire version {version}, this side speaks {VERSION}")
     header = Header(*fields)
-    if header.kind not in (DATA, GOODBYE, *_SIGNALS):
+    if header.kind not in (DATA, GOODBYE, BULK, *_SIGNALS):
         raise errors.DataLossError(f"unknown kind of frame {header.kind}")
     if header.meta_bytes > MAX_META_BYTES or header.body_bytes > MAX_BODY_BYTES:
         raise errors.DataLossError(f"announced sizes are over the limits: {header}")
@@ -117,6 +125,14 @@ def chunks(
             return
 
 
+def announcement(
+    job: int, source: int, index: int, tag: int, meta: bytes, body_bytes: int
+) -> bytes:
+    """Returns the message for a frame whose body goes over the bulk connection."""
+    header = Header(BULK, job, source, index, tag, len(meta), body_bytes, 0, 0)
+    return encode_header(header) + meta
+
+
 def _take(views: list[np.ndarray], limit: int) -> tuple[list[Any], int]:
     pieces: list[Any] = []
     size = 0
@@ -143,7 +159,7 @@ class Assembler:
         self._body = np.empty(0, np.uint8)
         self._offset = 0
 
-    def feed(self, message: bytes) -> Frame | Signal | None:
+    def feed(self, message: bytes) -> Frame | Signal | Announced | None:
         """Takes the next message; returns a frame when it is whole.
 
         Raises:
@@ -164,6 +180,12 @@ class Assembler:
                 f"frame {header.number} offset {header.offset} came, "
                 f"frame {self._index} offset {self._offset} was due"
             )
+        if header.kind == BULK:
+            if header.payload_bytes or self._first is not None:
+                raise errors.DataLossError(f"a bulk frame with a payload: {header}")
+            self._index += 1
+            meta = bytes(message[HEADER_BYTES : HEADER_BYTES + header.meta_bytes])
+            return Announced(header.tag, meta, header.body_bytes)
         start = HEADER_BYTES
         if self._first is None:
             start += header.meta_bytes

@@ -21,7 +21,8 @@ import numpy as np
 
 from distflow.base import errors, flags, log, tls
 from distflow.comm import faults
-from distflow.comm.transport import base, frames, stall
+from distflow.comm.transport import base, bulk, frames, stall
+from distflow.comm.transport.bulk import BulkServer
 from distflow.comm.transport.grpc_channel import (
     DaemonThreads,
     bracketed,
@@ -34,7 +35,7 @@ from distflow.comm.transport.inbox import Inbox
 from distflow.comm.transport.outbox import Outbox
 
 _SERVICE, _METHOD = "distflow.Comm", "Stream"
-_WELCOME = b"distflow-welcome-1"
+_WELCOME = b"distflow-welcome-2"
 _MAX_STREAMS = 1024
 _CLOSE_SECONDS = 2.0
 _NOTICE_SECONDS = 5.0  # waiting longer for peers at the start is said: somebody may start them
@@ -107,6 +108,8 @@ class GrpcServer:
                 f"GrpcServer: cannot listen on {host}:{port}; the port is in use or the address is "
                 "not this host's.\nEnd the other process, choose another port, or port 0 for any."
             ) from cause
+        # Encrypted jobs send everything over gRPC.
+        self.bulk = None if tls.material() else BulkServer(bound.strip("[]"), self.token)
         self._server.start()
 
     @property
@@ -142,6 +145,8 @@ class GrpcServer:
 
     def close(self) -> None:
         """Stops listening and drops all streams."""
+        if self.bulk is not None:
+            self.bulk.close()
         self._server.stop(None)
         self._attached.set()
 
@@ -152,7 +157,7 @@ class GrpcServer:
 
     def _serve(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
         transport, peer = self._admit(context)
-        yield _WELCOME
+        yield _WELCOME + (b"" if self.bulk is None else self.bulk.welcome)
         transport.receive(peer, requests, context)
 
     def _admit(self, context: Any) -> tuple[GrpcTransport, int]:
@@ -245,6 +250,8 @@ class GrpcTransport(base.Transport):
         self._streams: dict[int, tuple[Any, Any]] = {}
         self._closed = False
         timeout = connect_timeout_seconds or flags.get("DISTFLOW_JOIN_TIMEOUT")
+        if server.bulk is not None:
+            server.bulk.admit(self._job, rank, self.peers)
         server.attach(self)
         deadline = base.Deadline(timeout)
         notice = threading.Timer(_NOTICE_SECONDS, self._say_who_is_missing, (deadline,))
@@ -295,8 +302,9 @@ class GrpcTransport(base.Transport):
         timer.start()
         try:
             welcome = next(call)
-            if welcome != _WELCOME:
+            if not welcome.startswith(_WELCOME):
                 raise errors.FailedPreconditionError(f"rank {peer} answered {welcome[:32]!r}")
+            self._open_bulk(peer, welcome[len(_WELCOME) :])
         except (grpc.RpcError, StopIteration) as error:
             refusal: Any = error if isinstance(error, grpc.RpcError) else None
             code = refusal and refusal.code()
@@ -314,6 +322,15 @@ class GrpcTransport(base.Transport):
         self._streams[peer] = (channel, call)
         call.add_callback(lambda: self._stream_ended(peer, call))
         return True
+
+    def _open_bulk(self, peer: int, welcome: bytes) -> None:
+        """Connects for large bodies, where the peer listens for that."""
+        if self._server.bulk is None or len(welcome) != len(self._server.bulk.welcome):
+            return
+        self._outboxes[peer].bulk = bulk.connect(
+            split_address(self._addresses[peer])[0], welcome, token=self._server.token,
+            job=self._job, rank=self.rank, to=peer,
+        )  # fmt: skip
 
     def _stream_ended(self, peer: int, call: Any) -> None:
         code = call.code()
@@ -364,6 +381,8 @@ class GrpcTransport(base.Transport):
             for message in requests:
                 item = assembler.feed(message)
                 self._inbox.heard(peer, len(message) if item is None else 0)
+                if isinstance(item, frames.Announced):
+                    item = self._receive_bulk(peer, item)
                 if isinstance(item, base.Frame):
                     faults.reach("mid-receive")
                     if not self._inbox.put(peer, item, wait=True):
@@ -382,9 +401,20 @@ class GrpcTransport(base.Transport):
         except (errors.DataLossError, MemoryError) as error:
             self._inbox.mark_lost(peer, f"it sent a malformed frame: {error}")
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"malformed frame: {error}"[:500])
-        except grpc.RpcError:
+        except (grpc.RpcError, OSError):
             pass  # the stream broke: below
         self._inbox.mark_lost(peer, "its stream broke")
+
+    def _receive_bulk(self, peer: int, head: frames.Announced) -> base.Frame:
+        if self._server.bulk is None:
+            raise errors.DataLossError("a bulk frame, which nobody listens for")
+        connection = self._server.bulk.socket_of(peer)
+        body = np.empty(head.body_bytes, np.uint8)
+        bulk.receive(
+            connection, body, lambda count: self._inbox.heard(peer, count),
+            lambda: not (self._closed or self._inbox.gone(peer)),
+        )  # fmt: skip
+        return base.Frame(head.tag, head.meta, body)
 
     def send(
         self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
@@ -451,6 +481,8 @@ class GrpcTransport(base.Transport):
         self._inbox.close()
         for outbox in self._outboxes.values():
             outbox.cut()
+            if outbox.bulk is not None:
+                bulk.close(outbox.bulk)
         for channel, call in self._streams.values():
             call.cancel()
             channel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from distflow.comm import faults
-from distflow.comm.transport import frames
+from distflow.comm.transport import bulk, frames
 
 
 class Outbox:
@@ -27,6 +28,7 @@ class Outbox:
         self._heartbeat_seconds = heartbeat_seconds
         self._queue: deque[tuple[int, bytes, Sequence[np.ndarray]]] = deque()
         self._index = 0
+        self.bulk: socket.socket | None = None  # for large bodies, once the stream is open
         self._busy = False
         self._abort: bytes | None = None
         self._signals: deque[tuple[int, bytes]] = deque()
@@ -76,7 +78,10 @@ class Outbox:
                 idle = not self._condition.wait_for(self._has_work, self._heartbeat_seconds)
                 item = self._queue.popleft() if self._queue and not self._abort else None
                 self._busy = item is not None
-            if item is not None and not self._cut:
+            if item is not None and self._is_bulk(item[2]) and not self._cut:
+                yield from self._bulk_frame(*item)
+                del item
+            elif item is not None and not self._cut:
                 tag, meta, parts = item
                 chunks = frames.chunks(
                     frames.DATA, self._job, self._source, self._index, tag, meta, parts
@@ -106,6 +111,19 @@ class Outbox:
                 yield from self._signal(frames.GOODBYE, b"")
                 break
         self.cut()
+
+    def _is_bulk(self, parts: Sequence[np.ndarray]) -> bool:
+        return self.bulk is not None and sum(p.nbytes for p in parts) >= bulk.BULK_BYTES
+
+    def _bulk_frame(self, tag: int, meta: bytes, parts: Sequence[np.ndarray]) -> Iterator[bytes]:
+        """Yields a frame's head; when the next message is asked for the head has been sent."""
+        size = sum(part.nbytes for part in parts)
+        yield frames.announcement(self._job, self._source, self._index, tag, meta, size)
+        self._index += 1
+        faults.reach("mid-send")
+        assert self.bulk is not None
+        bulk.send(self.bulk, parts, lambda: not (self._abort or self._cut))
+        self._set_free()
 
     def _has_work(self) -> bool:
         return bool(self._queue or self._signals or self._abort or self._ended or self._cut)
