@@ -169,7 +169,7 @@ class Communicator:
         Raises:
           CollectiveMismatchError, WorkerLateError, WorkerLostError: see the class.
         """
-        if isinstance(leaves, SharedArrays):
+        if type(leaves) is SharedArrays:  # isinstance takes long for a Mapping
             if out is None and leaves.flats is not None and self._reduce_in_place(leaves, op, name):
                 return Reduced(list(leaves.result), self.num_replicas)
             out = (leaves.result or None) if out is None else out

@@ -25,7 +25,6 @@ _NAMES = (
 DTYPES: dict[str, np.dtype] = {name: np.dtype(name) for name in _NAMES.split()}
 DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
 
-_FLOATING = frozenset({"float16", "float32", "float64", "bfloat16"})
 _COMPLEX = frozenset({"complex64", "complex128"})
 
 
@@ -86,13 +85,14 @@ def combine(
 def settle_nans(arrays: list[np.ndarray]) -> None:
     """Sets every NaN of the arrays, in place, to its dtype's one canonical quiet NaN."""
     for array in arrays:
-        if array.dtype.name in _COMPLEX:
+        if array.dtype.char in "FD":
             array = array.reshape(-1).view(np.dtype(f"float{array.itemsize * 4}"))
-        if array.dtype.char in "fd" and array.size:
+        kind = array.dtype.char
+        if kind in "fd" and array.size:
             largest = np.maximum.reduce(array, axis=None)  # NaN if there is one; twice as fast
             if largest == largest:
                 continue
-        if array.dtype.name in _FLOATING:
+        if kind in "fde" or array.dtype == DTYPES["bfloat16"]:
             nans = np.isnan(array)
             if nans.any():
                 array[nans] = np.nan

@@ -427,6 +427,8 @@ class Shared:
 
 
 def _flat(array: np.ndarray) -> np.ndarray:
+    if array.flags.c_contiguous:
+        return array if array.ndim == 1 else array.reshape(-1)
     return np.ascontiguousarray(array).reshape(-1)
 
 
