@@ -16,6 +16,7 @@ import threadpoolctl
 from distflow.base import errors, nest
 from distflow.comm import Communicator
 from distflow.comm.compression import Compressor
+from distflow.comm.tree import Accumulator, Tree
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
@@ -324,6 +325,18 @@ class Strategy:
         what: str,
     ) -> None:
         """Replaces the local replicas' arrays by their reduction over all replicas."""
+        plain = self.compressor is None and self._digests is None
+        if (
+            plain
+            and len(flats) == self.num_replicas_in_sync
+            and op is ReduceOp.SUM
+            and any(present)
+        ):
+            total = _sum_in_place(Tree(self.num_replicas_in_sync), flats, present)
+            for flat in flats:
+                if flat is not total:
+                    flat[...] = total
+            return
         rows = [[flat] if counts else None for flat, counts in zip(flats, present)]
         (total,) = self.reduce_rows(rows, op, what, like=[flats[0]], out=[flats[0]])
         for flat in flats:
@@ -414,6 +427,18 @@ class Strategy:
             f"<{type(self).__name__}: {_count(self.num_replicas_in_sync, 'replica')} on "
             f"{_count(self.num_workers, 'worker')}, this one holds {list(self.local_replicas)}>"
         )
+
+
+def _sum_in_place(
+    tree: Tree, flats: Sequence[np.ndarray[Any, Any]], present: Sequence[bool]
+) -> np.ndarray[Any, Any]:
+    """Returns the sum of the replicas' arrays in the order of the tree, in one of them."""
+    total = Accumulator(tree, COLLECTIVE[ReduceOp.SUM])
+    for replica, (flat, counts) in enumerate(zip(flats, present)):
+        total.insert((0, replica), [flat] if counts else None, owned=True)
+    root = total.root()
+    assert root is not None
+    return root[0]
 
 
 def _count(number: int, what: str) -> str:

@@ -80,9 +80,10 @@ class Host(Operation):
 
     @property
     def undoes_itself(self) -> bool:
-        """Whether it leaves variables as they were when it fails: the program of a lone replica."""
+        """Whether it leaves variables as they were when it fails: it runs one program."""
         graphs = self.node.attributes.get("graphs", ())
-        return self.node.primitive.name == "replica_run" and len(graphs) == 1
+        name = self.node.primitive.name
+        return name == "once" or (name == "replica_run" and len(graphs) == 1)
 
     @property
     def has_order(self) -> bool:

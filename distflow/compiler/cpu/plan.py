@@ -16,7 +16,7 @@ from distflow.compiler.cpu import buckets, cluster, loop_code, loops, memory, pa
 from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
-from distflow.compiler.cpu.state import KEEPING, Variables, resources_of
+from distflow.compiler.cpu.state import KEEPING, Variables, resources_of, settled_by
 from distflow.compiler.cpu.task import Call, Kernel, Scratch, contiguous
 from distflow.compiler.cpu.views import Views
 from distflow.graph.ir import Graph, Node, Value
@@ -71,6 +71,7 @@ class Plan:
         found, early = schedule(self.operations, written)
         self.segments, self._spans = found.segments, found.spans
         hosts = [host for segment in self.segments for host in segment.host]
+        settled = {v for h in hosts if h.checks is None for v in settled_by(h.node)}
         self.undone: list[Value] = resources_of([h.node for h in hosts if h.checks is None])
         writing = [i for i, h in enumerate(hosts) if resources_of([h.node])]
         # A loop whose body writes may fail in a later turn.
@@ -79,6 +80,8 @@ class Plan:
             after = hosts[first + 1 if hosts[first].undoes_itself else first :]
         if not (writing and any(h.can_fail for h in after)):
             self.undone = []
+        if len([h for h in hosts if h.can_fail]) == 1:
+            self.undone = [v for v in self.undone if v not in settled]
         self.undone = list(dict.fromkeys([*self.undone, *(v for v in graph.inputs if v in early)]))
         self.fresh = self._fresh()
         self.offsets, self.arena_bytes = self._lay_out()

@@ -336,6 +336,7 @@ class Program:
         node = host.node
         readers = [self._reader(v, host.keeps) for v in node.inputs]
         call = reference(node)
+        is_read = node.primitive is variable.read_variable
         expected = [
             (v, self.plan.shapes.of(v), v.dtype.numpy, self._patches.get(v, []))
             for v in node.outputs
@@ -347,8 +348,9 @@ class Program:
             results = result if isinstance(result, tuple) else (result,)
             for (value, shape, dtype, patches), array in zip(expected, results):
                 array = np.asarray(array)
-                if array.base is not None or any(array is x for x in operands):
-                    # Views of the arena would change when it is used again.
+                if not is_read and (array.base is not None or any(array is x for x in operands)):
+                    # Views of the arena would change when it is used again; a variable's array,
+                    # while somebody holds it, does not (`Storage.claim`).
                     array = array.copy()
                 if patches:
                     if array.shape != shape or array.dtype != dtype:

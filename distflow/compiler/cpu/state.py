@@ -99,3 +99,41 @@ def resources_of(nodes: Sequence[Node]) -> list[Value]:
     """Returns the variables that nodes may write."""
     found = [v for n in nodes if n.effect in ("write", "order") for v in n.inputs if v.resource]
     return list(dict.fromkeys(found))
+
+
+def settled_by(node: Node) -> set[Value]:
+    """Returns the variables that the replicas of a node write last of all, all or nothing.
+
+    They are written by what runs one time between the replicas (`once`), which undoes itself if it
+    fails, and nothing that can fail comes after it in any replica.
+    """
+    if node.primitive.name != "replica_run":
+        return set()
+    settled: set[Value] = set()
+    others: set[Value] = set()
+    start = 0
+    for graph in node.attributes["graphs"]:
+        operands = dict(zip(graph.inputs, node.inputs[start:]))
+        start += len(graph.inputs)
+        is_over = False
+        for inner in graph.nodes:
+            if inner.primitive.name == "once" and not is_over:
+                is_over = True
+                settled.update(operands[v] for v in inner.inputs if v.resource)
+            elif inner.effect in ("write", "order"):
+                others.update(operands[v] for v in inner.inputs if v.resource)
+            if is_over and inner.primitive.name != "once" and _may_fail(inner):
+                return set()
+            if is_over and inner.primitive.name == "once" and inner is not _first_once(graph):
+                return set()
+    return settled - others
+
+
+def _first_once(graph: Graph) -> Node:
+    return next(node for node in graph.nodes if node.primitive.name == "once")
+
+
+def _may_fail(node: Node) -> bool:
+    if node.primitive.name == "read_variable":
+        return False
+    return bool(node.effect) or node.primitive.family in (*KEEPING, "indexing", "sorting")
