@@ -20,6 +20,10 @@ from distflow.keras.training.steps import Steps
 from distflow.ops import array
 
 
+class NotCompiledError(errors.FailedPreconditionError, ValueError):
+    """A model was to be trained or evaluated before `compile`; Keras's class is ValueError."""
+
+
 class Compiled(Steps):
     """A Model with an optimizer, losses and metrics, bound to the strategy of its scope."""
 
@@ -174,9 +178,7 @@ class Compiled(Steps):
 
     def _require_compiled(self, where: str) -> None:
         if not self.compiled:
-            raise errors.FailedPreconditionError(
-                f"{where}: you must call `compile()` before using the model."
-            )
+            raise NotCompiledError(f"{where}: you must call `compile()` before using the model.")
 
     def _require_mirrored_weights(self) -> None:
         model: Any = self
