@@ -1,6 +1,9 @@
 """Strategies: one program on many logical replicas, with the same bits on any number of workers."""
 
 from distflow.base import missing
+
+# Says to checkpoints how the variables of strategies are saved.
+from distflow.distribute import checkpointing as _checkpointing  # noqa: F401
 from distflow.distribute import cluster_resolver, experimental
 from distflow.distribute.context import (
     experimental_set_strategy,

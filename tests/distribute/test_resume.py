@@ -1,5 +1,7 @@
 """A run that was interrupted in mid-epoch goes on with another number of workers: the same bits."""
 
+import subprocess
+import sys
 from unittest import mock
 
 import numpy as np
@@ -158,3 +160,25 @@ def test_digests_of_a_run_and_its_continuation_are_those_of_one_run(tmp_path, ca
     text = capsys.readouterr().out
     assert f"equal: {STEPS * EPOCHS} steps" in text
     assert "on 1 worker and 2/3 workers" in text
+
+
+@pytest.mark.spawn
+def test_a_program_without_keras_can_save_what_replicas_keep_apart(tmp_path):
+    code = f"""
+import distflow as tf
+strategy = tf.distribute.MirroredStrategy(3)
+def make():
+    with strategy.scope():
+        return tf.Variable(0.0, synchronization=tf.VariableSynchronization.ON_READ,
+                           aggregation=tf.VariableAggregation.SUM)
+v = make()
+strategy.run(lambda: v.assign_add(
+    tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group + 1, tf.float32)))
+path = tf.train.Checkpoint(v=v).write({str(tmp_path / "c")!r})
+other = make()
+tf.train.Checkpoint(v=other).read(path).assert_consumed()
+assert tf.train.list_variables(path) == [("v/.ATTRIBUTES/VARIABLE_VALUE", [3])]
+assert float(other) == 6, other
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
