@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -86,12 +87,17 @@ class Vectors:
 
     def mask(self, n: int) -> Any:
         """Returns the mask of the first n lanes."""
-        flags = [i < n for i in range(self.lanes)]
-        return ir.Constant(ir.VectorType(ir.IntType(1), self.lanes), flags)
+        return _constant(1, tuple([i < n for i in range(self.lanes)]))
 
     def lane_numbers(self, lanes: list[int]) -> Any:
         """Returns the mask of a shuffle."""
-        return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        return _constant(32, tuple(lanes))
+
+
+@functools.cache
+def _constant(bits: int, numbers: tuple[int, ...]) -> Any:
+    """Returns a vector of numbers; kept, as constants are, with their text, which is long."""
+    return ir.Constant(ir.VectorType(ir.IntType(bits), len(numbers)), list(numbers))
 
 
 def ranged(module: Any, name: str, count: int) -> tuple[Any, list[Any], Any, Any]:
