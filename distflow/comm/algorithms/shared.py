@@ -97,6 +97,7 @@ class Shared:
         leaves = [tree.settle((0, leaf)) for leaf in range(tree.num_leaves)]
         everything = range(tree.num_leaves)
         self._replica_program = program.program_for(tree, leaves, everything, tree.root)
+        self._first = sum(map(len, self._nodes[: transport.rank]))  # number of its first node
         plan = self._segment.plan
         most = max(map(len, self._nodes))
         self._capacity = plan.slot_bytes // most & -segment.LINE * 8
@@ -203,7 +204,7 @@ class Shared:
                         return None
                     sums = self._sum_program(bits)
                 if i <= count:
-                    self._add(base + i - 1, call, i - 1, sums, ufunc, targets)
+                    self._add(base + i - 1, call, i - 1, sums, writes, flats, ufunc, targets)
                 if i >= lag > 1:
                     self._copy_out(base + i - lag, call, i - lag, targets)
         self._base = base + count + lag
@@ -325,6 +326,12 @@ class Shared:
                 if local.source is not None:
                     arrays = flats[local.source]
                     assert arrays is not None
+                    if self._reads_leaf(call, stretch, writes):
+                        array, start, stop, _ = stretch.pieces[0]
+                        low, high = self._share_of(stretch)
+                        np.copyto(lane[:low], arrays[array][start : start + low])
+                        np.copyto(lane[high:], arrays[array][start + high : stop])
+                        continue
                     for array, start, stop, at in stretch.pieces:
                         np.copyto(lane[at : at + stop - start], arrays[array][start:stop])
                     continue
@@ -334,8 +341,9 @@ class Shared:
                     program.run(local, ufunc, inputs, lane[at : at + stop - start], scratch)
 
     def _add(
-        self, number: int, call: Call, i: int, sums: program.Program, ufunc: np.ufunc,
-        targets: Arrays,
+        self, number: int, call: Call, i: int, sums: program.Program,
+        writes: list[tuple[int, program.Program]], flats: Sequence[Sequence[np.ndarray] | None],
+        ufunc: np.ufunc, targets: Arrays,
     ) -> None:  # fmt: skip
         """Adds a step, or this rank's share of it."""
         step, views = call.steps[i], self._views_of(number, call, i)
@@ -345,8 +353,29 @@ class Shared:
             else:
                 target = views.share[k]
             scratch = self._scratch(stretch.dtype, sums)
-            program.run(sums, ufunc, views.inputs[k], target, scratch)
+            inputs = views.inputs[k]
+            if self._reads_leaf(call, stretch, writes):
+                node, local = writes[0]
+                leaf = flats[local.source or 0]
+                assert leaf is not None
+                array, start, _, _ = stretch.pieces[0]
+                low, high = self._share_of(stretch)
+                inputs = list(inputs)
+                inputs[self._first + node] = leaf[array][start + low : start + high]
+            program.run(sums, ufunc, inputs, target, scratch)
             reduction.settle_nans([target])
+
+    def _reads_leaf(
+        self, call: Call, stretch: pieces.Stretch, writes: list[tuple[int, program.Program]]
+    ) -> bool:
+        """Whether this rank's share need not go through its lane: only this rank reads it."""
+        if call.together or len(stretch.pieces) != 1 or len(writes) != 1:
+            return False
+        return writes[0][1].source is not None
+
+    def _share_of(self, stretch: pieces.Stretch) -> tuple[int, int]:
+        size, itemsize = stretch.stop - stretch.start, stretch.dtype.itemsize
+        return pieces.share(size, itemsize, self._transport.world_size, self._transport.rank)
 
     def _copy_out(self, number: int, call: Call, i: int, targets: Arrays) -> None:
         step, views = call.steps[i], self._views_of(number, call, i)
