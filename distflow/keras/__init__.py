@@ -17,6 +17,7 @@ _ROOMS = (
 _NAMES = {
     "DTypePolicy": "dtype_policy",
     "FloatDTypePolicy": "dtype_policies",
+    "Function": "engine.keras_function",
     "Initializer": "initializers",
     "Input": "engine.input_layer",
     "InputSpec": "engine.input_spec",
@@ -37,7 +38,7 @@ _NAMES = {
 }
 # Names of Keras that this version lacks: asking for one says so.
 _NOT_THERE = frozenset({
-    "Function", "Quantizer", "RematScope", "StatelessScope", "SymbolicScope", "distillation",
+    "Quantizer", "RematScope", "StatelessScope", "SymbolicScope", "distillation",
     "distribution", "estimator", "experimental", "export", "legacy", "quantizers",
     "visualization", "wrappers",
 })  # fmt: skip

@@ -37,7 +37,6 @@ NAMES = {
     """,
     "preprocessing.image": """
         DirectoryIterator ImageDataGenerator Iterator NumpyArrayIterator apply_affine_transform
-        apply_brightness_shift apply_channel_shift random_brightness random_channel_shift
         random_rotation random_shear random_shift random_zoom
     """,
     "config": """

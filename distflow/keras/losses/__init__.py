@@ -75,7 +75,8 @@ MSE = mse = mean_squared_error
 MAE = mae = mean_absolute_error
 MAPE = mape = mean_absolute_percentage_error
 MSLE = msle = mean_squared_logarithmic_error
-KLD = kld = kl_divergence
+KLD = kld = kullback_leibler_divergence = kl_divergence
+logcosh = log_cosh
 BCE = bce = binary_crossentropy
 NAMES: dict[str, Any] = (
     {f.__name__: f for f in _FUNCTIONS}
@@ -148,6 +149,8 @@ __all__ = [
     "hinge",
     "huber",
     "kld",
+    "kullback_leibler_divergence",
+    "logcosh",
     "mae",
     "mape",
     "mean_absolute_error",

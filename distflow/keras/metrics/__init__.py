@@ -20,7 +20,9 @@ from distflow.keras.losses import (
     huber,
     kl_divergence,  # noqa: F401
     kld,
+    kullback_leibler_divergence,
     log_cosh,  # noqa: F401
+    logcosh,
     mae,
     mape,
     mean_absolute_error,
@@ -192,6 +194,8 @@ __all__ = [
     "hinge",
     "huber",
     "kld",
+    "kullback_leibler_divergence",
+    "logcosh",
     "mae",
     "mape",
     "mean_absolute_error",

@@ -1,0 +1,115 @@
+"""Writes docs/keras.md: which public names of Keras are there, which are not, and why.
+
+`keras_names.json` holds the names of TF 2.21 with Keras 3.15 by area (`gone`: those of TF 2.0 that
+Keras 3 has no more; priority 1: what programs use). Run `python docs/keras_names.py` after adding
+names; a test says whether the page is fresh.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pathlib
+from typing import Any
+
+HERE = pathlib.Path(__file__).resolve().parent
+OTHER_BACKEND = "runs code of another framework"
+QUANTISATION = "quantisation is not there"
+GRAPHS = "Keras's own scope for backends without state; distflow's layers hold variables"
+LEGACY = "gone in Keras 3, which only names it to say so"
+LAYER = "a layer in Keras 3: `keras.layers.RandomRotation` and others"
+NOT_YET = "not there yet"
+# Why a name is not there: by "area.name", or by area.
+REASONS = {
+    "keras.layers.FlaxLayer": OTHER_BACKEND, "keras.layers.JaxLayer": OTHER_BACKEND,
+    "keras.layers.TorchModuleWrapper": OTHER_BACKEND,
+    "keras.layers.TFSMLayer": "SavedModel graphs of TensorFlow are not run",
+    "keras.callbacks.OrbaxCheckpoint": "JAX's checkpoints; `ModelCheckpoint` is there",
+    "keras.StatelessScope": GRAPHS, "keras.SymbolicScope": GRAPHS,
+    "keras.RematScope": "use `keras.remat` on a function",
+    "keras.Quantizer": QUANTISATION, "keras.quantizers": QUANTISATION,
+    "keras.optimizers.legacy": LEGACY, "keras.preprocessing.image": LAYER,
+    "keras.distribution": "sharding over devices; see `tf.distribute`",
+    "keras.distillation": NOT_YET, "keras.export": "SavedModel is not there; ONNX neither",
+    "keras.visualization": "drawing needs packages beyond the extras",
+    "keras.wrappers": NOT_YET, "keras.ops.image": "use the layers of pictures",
+    "keras.config.set_backend": "there is one backend",
+    "keras.config.is_nnx_enabled": "a setting of JAX's backend",
+    "keras.config.enable_unsafe_deserialization": "files never hold code here",
+    "keras.utils.FeatureSpace": "use `tf.feature_column` or the preprocessing layers",
+    "keras.backend.rnn": "use `keras.layers.RNN`",
+    "keras.backend.ctc_batch_cost": "use `keras.losses.CTC`",
+}  # fmt: skip
+for _name in ("DTypePolicyMap", "AWQDTypePolicy", "GPTQDTypePolicy", "Int4DTypePolicy",
+              "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"):  # fmt: skip
+    REASONS[f"keras.dtype_policies.{_name}"] = QUANTISATION
+for _name in ("flash_attention", "traceback_filtering"):
+    for _verb in ("enable", "disable"):
+        REASONS[f"keras.config.{_verb}_{_name}"] = "errors are shown whole; attention has one form"
+    REASONS[f"keras.config.is_{_name}_enabled"] = REASONS[f"keras.config.enable_{_name}"]
+
+
+def areas() -> dict[str, Any]:
+    """Returns Keras's areas by name."""
+    return json.loads((HERE / "keras_names.json").read_text())
+
+
+def is_there(area: str, name: str) -> bool:
+    """Whether distflow has a name."""
+    try:
+        space: Any = importlib.import_module("distflow")
+        for part in area.split("."):
+            space = getattr(space, part)
+        return hasattr(space, name)
+    except (AttributeError, ImportError):
+        return False
+
+
+def reason(area: str, name: str) -> str:
+    """Returns why a name is not there."""
+    return REASONS.get(f"{area}.{name}") or REASONS.get(area) or NOT_YET
+
+
+def share_there(priority: int = 1) -> float:
+    """Returns the part of the names of a priority that is there."""
+    rows = [(a, n) for a, v in areas().items() if v["priority"] == priority
+            for n in v["names"].split()]  # fmt: skip
+    return sum(is_there(a, n) for a, n in rows) / len(rows)
+
+
+def page() -> str:
+    """Returns the page."""
+    lines = [
+        "# Names of Keras", "",
+        "Made by `python docs/keras_names.py` from the public names of TensorFlow 2.21 with Keras "
+        "3.15. Priority 1 is what programs use.", "",
+        f"There: {share_there(1):.1%} of the names of priority 1, {share_there(2):.1%} of those "
+        "of priority 2.", "",
+        "| area | priority | names | there | not there, and why |",
+        "| --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for area, row in areas().items():
+        names = row["names"].split()
+        if not names:
+            continue
+        missing: dict[str, list[str]] = {}
+        for name in names:
+            if not is_there(area, name):
+                missing.setdefault(reason(area, name), []).append(f"`{name}`")
+        count = len(names) - sum(map(len, missing.values()))
+        text = "; ".join(f"{', '.join(found)}: {why}" for why, found in missing.items())
+        lines.append(f"| `{area}` | {row['priority']} | {len(names)} | {count} | {text} |")
+    lines += ["", "## Gone since TF 2.0", "",
+              "Keras 3 has these no more; some are kept here for programs of TF 2.0.", "",
+              "| area | there | not there |", "| --- | --- | --- |"]  # fmt: skip
+    for area, row in areas().items():
+        gone = row.get("gone", "").split()
+        if gone:
+            there = [f"`{n}`" for n in gone if is_there(area, n)]
+            rest = [f"`{n}`" for n in gone if not is_there(area, n)]
+            lines.append(f"| `{area}` | {', '.join(there)} | {', '.join(rest)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (HERE / "keras.md").write_text(page())
