@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import buckets, cluster, loop_code, loops, memory, parts, table
+from distflow.compiler.cpu import again, buckets, cluster, loop_code, loops, memory, parts, table
 from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
@@ -61,6 +61,11 @@ class Plan:
         self.units, self.reasons = cluster.gather(
             self._without_views(nodes), self.shapes, self.views, self.variables.writes
         )
+        # Nodes that loops have besides those of the graph.
+        self.copies: set[Node] = set()
+        self.units, self.copies = again.computed_again(
+            self.units, self.shapes, self.views, graph.outputs, self.variables.writes
+        )
         self.units, self.parts = parts.join(self.units, self.shapes, self.views, self.graph.outputs)
         # Roots and scratch buffers, as in `offsets`, that keep their memory all the time.
         self.staying: set[Any] = set()
@@ -85,6 +90,9 @@ class Plan:
         self.undone = list(dict.fromkeys([*self.undone, *(v for v in graph.inputs if v in early)]))
         self.fresh = self._fresh()
         self.offsets, self.arena_bytes = self._lay_out()
+        for node in self.copies:
+            del self.shapes.shapes[node.outputs[0]]
+        self.copies = set()
 
     # -- nodes --
 
@@ -211,7 +219,8 @@ class Plan:
         names = ", ".join(n.primitive.name for n in unit.nodes)
         replaces = {} if region.loop.reductions else self._replaceable(region, inputs, outputs)
         return Native(
-            [*unit.nodes, *dict.fromkeys(joined)], _distinct(inputs), _distinct(outputs),
+            [*(n for n in unit.nodes if n not in self.copies), *dict.fromkeys(joined)],
+            _distinct(inputs), _distinct(outputs),
             f"loop {list(unit.shape)}: {names}",
             Kernel(calls, scratch), operands, replaces,
         )  # fmt: skip
