@@ -152,4 +152,5 @@ def _variant(where: str) -> Any:
 MobileNetV3Small = _variant("MobileNetV3Small")
 MobileNetV3Large = _variant("MobileNetV3Large")
 
-__all__ = ["MobileNetV3Large", "MobileNetV3Small", "decode_predictions", "preprocess_input"]
+# Keras has the models of this family in `applications` only.
+__all__ = ["decode_predictions", "preprocess_input"]

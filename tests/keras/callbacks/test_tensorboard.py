@@ -92,7 +92,7 @@ def test_pictures_of_weights(tmp_path):
     pytest.importorskip("PIL")
     model, _ = fit(TensorBoard(tmp_path, histogram_freq=1, write_images=True), epochs=1)
     ((_, value),) = events(tmp_path / "train")[f"{model.weights[0].path}/image/0"]
-    assert (value.image.height, value.image.width) == (1, 3)
+    assert (value.image.height, value.image.width) == (3, 1)
 
 
 def test_graph_of_layers_is_the_model_s_json(tmp_path):
