@@ -95,7 +95,7 @@ def test_custom_loop_gives_one_curve_on_one_and_two_workers():
 
 
 def test_the_readmes_program_runs(tmp_path):
-    (program,) = code_blocks((ROOT / "README.md").read_text())
+    program = code_blocks((ROOT / "README.md").read_text())[0]
     assert len(program.splitlines()) <= 12
     path = tmp_path / "train.py"
     path.write_text(program)
