@@ -96,7 +96,7 @@ def test_value_converts_to_a_dtype_that_is_asked_for(value, dtype, expected):
         (1, "string"),
         ([1.5], "int64"),
         (None, None),
-        (object(), None),
+        pytest.param(object(), None, id="object"),
         ([None], None),
         ({1}, None),
         (np.array(["2020"], "datetime64[D]"), None),
