@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -42,7 +43,15 @@ class Finding:
     advice: str = ""
 
 
-def run() -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Sets the texts; there are no options."""
+    parser.description = (
+        "Checks what a job needs on this machine. Exit code 1 if something is missing."
+    )
+    parser.epilog = "example:\n  distflow doctor"
+
+
+def run(options: argparse.Namespace | None = None) -> int:
     """Prints the report; returns 1 if something needed is missing, else 0."""
     findings = [finding for _, check in CHECKS for finding in check()]
     for finding in findings:

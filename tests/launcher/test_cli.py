@@ -63,7 +63,7 @@ def test_wrong_command_lines_end_with_64_and_one_line(capsys, arguments, words):
     assert words in error
 
 
-@pytest.mark.parametrize("command", ["run", "doctor"])
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
 def test_each_help_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])

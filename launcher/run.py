@@ -1,0 +1,218 @@
+"""`distflow run`: its options, and the job they make."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import arguments
+from .arguments import USAGE_ERROR
+from .job import Job, Starter
+from .plan import BACKENDS, Plan, UsageError, make_plan, worker_command
+
+# Loaded when they are wanted: what starts workers should not first load what it does not need.
+_STARTERS = {
+    "local": ("local", "LocalStarter"),
+    "mpi": ("mpi", "MpiStarter"),
+    "elastic": ("elastic", "ElasticStarter"),
+}
+
+EXAMPLES = """examples:
+  distflow run -n 4 train.py --epochs 10
+  distflow run -n 2 --backend grpc --replicas 8 --log-dir logs -m mypackage.train
+
+exit code: 0 if all workers finish well; else that of the worker that failed first (128 + n for
+signal n); 128 + n if distflow run itself was ended by signal n; 64 for a wrong command line."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distflow run`."""
+    parser.usage = "distflow run -n N [options] (train.py | -m module) [arguments ...]"
+    parser.description = (
+        "Starts N workers of a program, shows their output with the rank before each line, and\n"
+        "ends them all when one fails."
+    )
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "-n",
+        "--workers",
+        type=arguments.positive,
+        required=True,
+        metavar="N",
+        help="number of workers",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="how the workers exchange gradients; auto: mpi if mpi4py and an mpirun are found "
+        "(and N > 1), else grpc; then the memory of this host. mpi and grpc: that alone; shm: meet "
+        "over grpc, then memory (default: auto)",
+    )
+    parser.add_argument(
+        "--replicas",
+        type=arguments.positive,
+        metavar="V",
+        help="logical replicas, at least N: the same V gives the same bits in the weights for any "
+        "number of workers (default: N)",
+    )
+    parser.add_argument(
+        "--elastic",
+        type=arguments.bounds,
+        metavar="MIN:MAX",
+        help="workers may be lost, leave or come while the job runs: it goes on with MIN to MAX of "
+        "them and ends with the same bits; over gRPC. SIGUSR1 to distflow run adds a worker",
+    )
+    parser.add_argument(
+        "--tls",
+        metavar="auto|DIR",
+        help="encrypt what the workers send over gRPC: auto makes certificates for this job alone "
+        "(extra tls), DIR holds ca.pem, worker.pem and worker.key",
+    )
+    parser.add_argument(
+        "--max-restarts",
+        type=arguments.count,
+        default=3,
+        metavar="K",
+        help="how many lost workers of an elastic job are replaced (default: 3)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where an elastic job that must end (too few workers, SIGTERM) is kept; started again "
+        "with the same DIR it goes on from there",
+    )
+    parser.add_argument(
+        "--env",
+        type=arguments.assignment,
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="set a variable for the workers; may be given several times",
+    )
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep each worker's output in DIR/rank-0.out, DIR/rank-0.err and so on as well",
+    )
+    parser.add_argument(
+        "--grace",
+        type=arguments.seconds,
+        default=25.0,
+        metavar="SECONDS",
+        help="from SIGTERM to SIGKILL when workers are ended (default: 25)",
+    )
+    parser.add_argument(
+        "--linger",
+        type=arguments.seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long the others may go on after the first failure, to report it themselves "
+        "(default: 5)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print the plan, and how each worker ended"
+    )
+    parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        metavar="module ...",
+        help="run a module, as python -m does; all that follows are its arguments",
+    )
+    parser.add_argument(
+        "program",
+        nargs=argparse.REMAINDER,
+        metavar="train.py ...",
+        help="the Python file that each worker runs; all that follows are its arguments",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the job; returns its exit code."""
+    with contextlib.ExitStack() as folders:
+        if options.tls == "auto" and not options.dry_run:
+            try:
+                options.tls = folders.enter_context(_certificates())
+            except ImportError as error:
+                print(f"distflow run: error: {error}", file=sys.stderr)
+                return USAGE_ERROR
+        return _run_with(options)
+
+
+@contextlib.contextmanager
+def _certificates() -> Iterator[str]:
+    """Makes certificates for one job; the launcher's own server takes them as the workers do."""
+    with tempfile.TemporaryDirectory(prefix="distflow-tls-") as folder:
+        _load("tls").make(Path(folder))
+        os.environ["DISTFLOW_TLS"] = folder
+        try:
+            yield folder
+        finally:
+            del os.environ["DISTFLOW_TLS"]
+
+
+def _run_with(options: argparse.Namespace) -> int:
+    try:
+        plan = _plan_of(options)
+        if options.dry_run:
+            print(plan.describe())
+            return 0
+        if plan.log_dir is not None:
+            _make_folder(plan.log_dir)
+    except UsageError as error:
+        print(f"distflow run: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    if options.verbose:
+        print(plan.describe(), file=sys.stderr)
+    kind = "mpi" if plan.backend == "mpi" else "local"
+    if plan.elastic is not None:
+        kind = "elastic"
+    module, name = _STARTERS[kind]
+    starter: Starter = getattr(_load(module), name)()
+    return Job(plan, starter, verbose=options.verbose).run()
+
+
+def _load(module: str) -> Any:
+    return importlib.import_module(f".{module}", __package__)
+
+
+def _plan_of(options: argparse.Namespace) -> Plan:
+    words = list(options.module or options.program)
+    if words[:1] == ["--"]:
+        words = words[1:]
+    if not words:
+        raise UsageError("expected a Python file, or -m and a module; received neither.")
+    name, *following = words
+    return make_plan(
+        worker_command(name, following, is_module=options.module is not None),
+        num_workers=options.workers,
+        backend=options.backend,
+        replicas=options.replicas,
+        variables=dict(options.env),
+        log_dir=options.log_dir,
+        grace_seconds=options.grace,
+        linger_seconds=options.linger,
+        tls=None if options.tls is None else Path(options.tls),
+        elastic=options.elastic,
+        max_restarts=options.max_restarts,
+        state_dir=options.state_dir,
+    )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "rank-0.out").open("ab").close()
+    except OSError as error:
+        raise UsageError(f"--log-dir must be a folder to write to; {error}.") from error
