@@ -193,6 +193,7 @@ def form(
             transport = server.connect(
                 rank, [m.address for m in formed.members],
                 connect_timeout_seconds=CONNECT_SECONDS, job=f"{settings.job}/{formed.number}",
+                names=[m.description for m in formed.members],
             )  # fmt: skip
             group = Group(formed, rank, transport, settings)
             return _bring_level(group, standing, record, give_state, settings)

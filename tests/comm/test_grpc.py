@@ -143,7 +143,9 @@ def test_an_early_goodbye_is_told_apart_from_a_loss():
         c.barrier()
         if c.rank == 1:
             return None
-        with pytest.raises(errors.WorkerLostError, match="rank 1, which has finished") as caught:
+        with pytest.raises(
+            errors.WorkerLostError, match=r"rank 1 \(127.0.0.1:\d+\), which has finished"
+        ) as caught:
             c.barrier()
         return caught.value.rank
 

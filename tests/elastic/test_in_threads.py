@@ -1,12 +1,15 @@
 """Workers as threads of this process, disturbed at named phases: the fast elastic tests."""
 
 import hashlib
+import os
+import socket
 import threading
 
 import numpy as np
 import pytest
 
 import distflow as tf
+from distflow.base import log
 from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.member import Member
 from distflow.cluster.membership import Membership
@@ -185,3 +188,18 @@ def test_an_error_of_the_program_ends_all_workers(cluster):
     for slot in (0, 2):
         assert isinstance(results[slot], tf.errors.AbortedError)
         assert "boom" in str(results[slot])
+
+
+def test_a_loss_names_the_worker_its_process_and_its_host(cluster, golden, caplog):
+    cluster.faults[1] = ("before-reduce", 19)
+    with caplog.at_level("INFO", logger="distflow"):
+        logger = log.get_logger()
+        logger.addHandler(caplog.handler)
+        try:
+            cluster.start([0, 1])
+            assert cluster.end()[0] == golden
+        finally:
+            logger.removeHandler(caplog.handler)
+    (said,) = [r.getMessage() for r in caplog.records if "generation 1 ends" in r.getMessage()][:1]
+    assert f"worker 1 (process {os.getpid()} on {socket.gethostname()})" in said
+    assert "all_reduce" in said

@@ -148,19 +148,28 @@ def exit_code(error: BaseException) -> int:
     return RETRYABLE_EXIT_CODE if lost else 1
 
 
-def lost(what: str, rank: int, peer: int, cause: str, elapsed: float) -> errors.WorkerLostError:
+def called(rank: int, place: str = "") -> str:
+    """Returns how errors call a rank: its number, and where it is (host, process) if known."""
+    return f"rank {rank} ({place})" if place else f"rank {rank}"
+
+
+def lost(
+    what: str, rank: int, peer: int, cause: str, elapsed: float, place: str = ""
+) -> errors.WorkerLostError:
     """Returns the error for a peer that is gone."""
     return errors.WorkerLostError(
-        f"{what}: rank {rank} needs rank {peer}, which is lost ({cause}), "
+        f"{what}: rank {rank} needs {called(peer, place)}, which is lost ({cause}), "
         f"after waiting {elapsed:.1f} s",
         peer,
     )
 
 
-def left(what: str, rank: int, peer: int, elapsed: float) -> errors.WorkerLostError:
+def left(
+    what: str, rank: int, peer: int, elapsed: float, place: str = ""
+) -> errors.WorkerLostError:
     """Returns the error for a peer that closed its transport while it was still needed."""
     return errors.WorkerLostError(
-        f"{what}: rank {rank} needs rank {peer}, which has finished and left early, "
+        f"{what}: rank {rank} needs {called(peer, place)}, which has finished and left early, "
         f"after waiting {elapsed:.1f} s.\n"
         "Do all workers run the same number of steps?",
         peer,
@@ -168,13 +177,13 @@ def left(what: str, rank: int, peer: int, elapsed: float) -> errors.WorkerLostEr
 
 
 def late(
-    what: str, rank: int, peer: int, deadline: Deadline, stack: str = ""
+    what: str, rank: int, peer: int, deadline: Deadline, stack: str = "", place: str = ""
 ) -> errors.WorkerLateError:
     """Returns the error for a peer that stays silent; `stack` says where its program is."""
     where = f"\nThe program of rank {peer} is at:\n{stack}" if stack else ""
     return errors.WorkerLateError(
-        f"{what}: rank {rank} has waited {deadline.elapsed:.1f} s for rank {peer}, which is "
-        f"silent; the limit is {deadline.seconds:g} s.\n"
+        f"{what}: rank {rank} has waited {deadline.elapsed:.1f} s for {called(peer, place)}, which "
+        f"is silent; the limit is {deadline.seconds:g} s.\n"
         f"Look at what rank {peer} is doing, or set DISTFLOW_TIMEOUT to more seconds.{where}",
         peer,
     )

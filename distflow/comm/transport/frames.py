@@ -183,6 +183,8 @@ class Assembler:
         if header.kind == BULK:
             if header.payload_bytes or self._first is not None:
                 raise errors.DataLossError(f"a bulk frame with a payload: {header}")
+            if not header.body_bytes:
+                raise errors.DataLossError(f"a bulk frame without a body: {header}")
             self._index += 1
             meta = bytes(message[HEADER_BYTES : HEADER_BYTES + header.meta_bytes])
             return Announced(header.tag, meta, header.body_bytes)

@@ -124,6 +124,7 @@ class GrpcServer:
         *,
         connect_timeout_seconds: float | None = None,
         job: str | None = None,
+        names: Sequence[str] | None = None,
     ) -> GrpcTransport:
         """Returns this rank's transport when all peers are connected both ways.
 
@@ -132,6 +133,7 @@ class GrpcServer:
           addresses: "host:port" of every rank; the own entry is not used.
           connect_timeout_seconds: how long to wait for all; DISTFLOW_JOIN_TIMEOUT if None.
           job: name of the job and its generation, if it was not known before.
+          names: what errors call each rank; its address if None.
 
         Raises:
           WorkerLateError: if a peer does not come in time; names its rank and address.
@@ -140,7 +142,11 @@ class GrpcServer:
         if job is not None:
             self.job = job
         return GrpcTransport(
-            rank, addresses, server=self, connect_timeout_seconds=connect_timeout_seconds
+            rank,
+            addresses,
+            server=self,
+            connect_timeout_seconds=connect_timeout_seconds,
+            names=names,
         )
 
     def close(self) -> None:
@@ -212,6 +218,7 @@ class GrpcTransport(base.Transport):
       connect_timeout_seconds: how long to wait for all; DISTFLOW_JOIN_TIMEOUT if None.
       job: name of the job and its generation.
       server: a GrpcServer that listens already; then token, listen and job are its own.
+      names: what errors call each rank (host and process, say); its address if None.
     """
 
     def __init__(
@@ -224,6 +231,7 @@ class GrpcTransport(base.Transport):
         *,
         job: str = "",
         server: GrpcServer | None = None,
+        names: Sequence[str] | None = None,
     ):
         if not 0 <= rank < len(addresses):
             raise errors.invalid(
@@ -242,6 +250,7 @@ class GrpcTransport(base.Transport):
             self.world_size,
             silence_seconds=server.silence_seconds,
             ask=lambda peer: self._outboxes[peer].signal(frames.ASK),
+            names=names or addresses,
         )
         self._condition = self._inbox.condition
         self._outboxes = {peer: self._new_outbox() for peer in self.peers}
@@ -260,7 +269,7 @@ class GrpcTransport(base.Transport):
         try:
             self._connect(deadline)
         except BaseException:
-            self._drop()
+            self.drop()
             raise
         finally:
             notice.cancel()
@@ -449,10 +458,6 @@ class GrpcTransport(base.Transport):
         for outbox in self._outboxes.values():
             outbox.abort(base.encode_error(error))
 
-    def drop(self) -> None:
-        """Disconnects at once and without a goodbye. Idempotent."""
-        self._drop()
-
     def close(self) -> None:
         """Says goodbye to all peers, waits shortly until they have read it, and disconnects."""
         if self._closed:
@@ -466,16 +471,17 @@ class GrpcTransport(base.Transport):
                 peer in self._finished or self._inbox.gone(peer) for peer in self.peers
             ):
                 self._condition.wait(deadline.remaining)
-        self._drop()
+        self.drop()
 
     def _close_at_exit(self) -> None:
         # After an uncaught exception the peers must see a loss, not a goodbye.
         if getattr(sys, "last_value", None) is not None:
-            self._drop()
+            self.drop()
         else:
             self.close()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Disconnects at once and without a goodbye. Idempotent."""
         self._closed = True
         atexit.unregister(self._close_at_exit)
         self._inbox.close()

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from distflow.base import errors
 from distflow.comm.transport import base, stall
@@ -25,6 +25,7 @@ class Inbox:
         max_frames: int = 64,
         silence_seconds: float = math.inf,
         ask: Callable[[int], None] = lambda peer: None,
+        names: Sequence[str] = (),
     ):
         self.rank = rank
         self.world_size = world_size
@@ -34,6 +35,7 @@ class Inbox:
         self._bytes_seen = [0] * world_size
         self._silence_seconds = silence_seconds
         self._ask = ask  # a peer where its program is; the answer comes to `note_stack`
+        self._names = names  # where each rank is, for errors
         self._patience = stall.Patience()
         self._stacks: dict[int, str] = {}
         self._heard = [time.monotonic()] * world_size
@@ -115,12 +117,15 @@ class Inbox:
                     deadline.progress()
                 if not deadline.remaining:
                     stack = self._stacks.get(from_rank, "")
-                    raise base.late(what, self.rank, from_rank, deadline, stack)
+                    raise base.late(
+                        what, self.rank, from_rank, deadline, stack, self._place(from_rank)
+                    )
                 patience = self._patience.seconds - deadline.elapsed
                 if patience <= 0 and not has_asked:
                     has_asked = True
                     self._stacks.pop(from_rank, None)
-                    stall.warn(self.rank, from_rank, what, deadline.elapsed)
+                    place = self._place(from_rank)
+                    stall.warn(self.rank, from_rank, what, deadline.elapsed, place)
                     self._ask(from_rank)
                 self._wait(min(deadline.remaining, patience if patience > 0 else math.inf))
             frame = queue.popleft()
@@ -137,7 +142,7 @@ class Inbox:
             while (peer := waits_for()) is not None:
                 self._raise_if_broken(what, set(), deadline.elapsed)
                 if not deadline.remaining:
-                    raise base.late(what, self.rank, peer, deadline)
+                    raise base.late(what, self.rank, peer, deadline, place=self._place(peer))
                 self._wait(deadline.remaining)
 
     def _wait(self, seconds: float) -> None:
@@ -167,6 +172,9 @@ class Inbox:
         if self._aborted is not None:
             raise base.decode_error(self._aborted[1], self._aborted[0], what)
         for peer, cause in self._lost.items():
-            raise base.lost(what, self.rank, peer, cause, elapsed)
+            raise base.lost(what, self.rank, peer, cause, elapsed, self._place(peer))
         for peer in sorted(self._left & needed):
-            raise base.left(what, self.rank, peer, elapsed)
+            raise base.left(what, self.rank, peer, elapsed, self._place(peer))
+
+    def _place(self, rank: int) -> str:
+        return self._names[rank] if rank < len(self._names) else ""

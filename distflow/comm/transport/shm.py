@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -167,15 +168,20 @@ class ShmTransport(base.Transport):
             if kind == "aborted":
                 raise base.decode_error(self.segment.read_error(peer), name, what)
             if kind == "left":
-                raise base.left(what, rank, name, elapsed)
-            cause = f"its process {self._processes[peer].pid} has ended without a goodbye"
-            raise base.lost(what, rank, name, cause, elapsed)
+                raise base.left(what, rank, name, elapsed, self._place(peer))
+            cause = "it has ended without a goodbye"
+            raise base.lost(what, rank, name, cause, elapsed, self._place(peer))
 
     def _late(self, what: str, peer: int | None, deadline: base.Deadline) -> errors.OpError:
         if peer is None:
             return errors.DeadlineExceededError(f"{what}: no end after {deadline.elapsed:.1f} s")
-        error = base.late(what, self._names[self.rank], self._names[peer], deadline)
+        rank, name = self._names[self.rank], self._names[peer]
+        error = base.late(what, rank, name, deadline, place=self._place(peer))
         return errors.WorkerLateError(f"{error}\nThere: {self._last_seen(peer)}.", error.rank)
+
+    def _place(self, peer: int) -> str:
+        pid = self.words[self._control[peer] + segment.PID]
+        return f"process {pid} on {socket.gethostname()}" if pid else ""
 
     def _last_seen(self, peer: int) -> str:
         """What is known of a peer that lets others wait, for people."""

@@ -11,6 +11,7 @@ import threading
 import traceback
 
 from distflow.base import log
+from distflow.comm.transport import base
 
 MAX_STACK_BYTES = 16_000
 WARN_SECONDS = 5.0
@@ -41,10 +42,10 @@ class Patience:
         self._usual += 0.1 * (seconds - self._usual)
 
 
-def warn(rank: int, peer: int, what: str, seconds: float) -> None:
-    """Says that a peer is late."""
+def warn(rank: int, peer: int, what: str, seconds: float, place: str = "") -> None:
+    """Says that a peer is late, and at which place (host, process) it is."""
     log.get_logger().warning(
-        "%s: rank %d waits for rank %d since %.1f s", what, rank, peer, seconds
+        "%s: rank %d waits for %s since %.1f s", what, rank, base.called(peer, place), seconds
     )
 
 
