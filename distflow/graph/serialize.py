@@ -119,12 +119,13 @@ def _operation(operations: _Table, node: Node) -> int:
     if node.origin:
         raise _NotPlain
     attributes = node.attributes
-    # Text tells 1, 1.0 and True apart, which are equal as keys.
-    text: Any = repr(attributes)
+    text: Any
     if node.primitive.name == "constant":
         text = _bits(attributes["value"])
     elif subgraphs(attributes):
         text = len(operations.entries)  # the text of a graph leaves most of it out: no two are one
+    else:
+        text = repr(attributes)  # tells 1, 1.0 and True apart, which are equal as keys
     key = node.primitive.name, len(node.inputs), text
     found = operations.numbers.get(key)
     if found is not None:
