@@ -45,9 +45,9 @@ def check_configs(theirs, ours):
 
 @pytest.mark.parametrize("sample", REGULARIZERS, ids=str)
 def test_loss_and_gradient_equal_those_of_keras(sample):
+    theirs = sample.make(keras_or_skip().regularizers)
     import tensorflow as tf
 
-    theirs = sample.make(keras_or_skip().regularizers)
     ours = sample.make(keras.regularizers)
     one, other = tf.constant(sample.inputs), convert_to_tensor(sample.inputs)
     with tf.GradientTape() as tape:

@@ -111,10 +111,7 @@ class Layer(WeightsOfLayer, Operation):
         if hasattr(type(self), name):
             # A property that raised AttributeError: say again what it said.
             return object.__getattribute__(self, name)
-        text = f"{type(self).__name__!r} object has no attribute {name!r}"
-        if not name.startswith("_") and self.__dict__.get("built") is False:
-            text += f". Layer {self.name!r} is not built yet: call it, or its build(input_shape)"
-        raise AttributeError(text)
+        raise self._lacking(name)
 
     def _check_super_called(self) -> None:
         if "_own_weights" not in self.__dict__:

@@ -18,6 +18,13 @@ class WeightsOfLayer(tracking.Forgetting):
     built: bool
     _trainable: bool
 
+    def _lacking(self, attribute: str) -> AttributeError:
+        """Returns the error about an attribute that is not there, or not before `build`."""
+        text = f"{type(self).__name__!r} object has no attribute {attribute!r}"
+        if not attribute.startswith("_") and self.__dict__.get("built") is False:
+            text += f". Layer {self.name!r} is not built yet: call it, or its build(input_shape)"
+        return AttributeError(text)
+
     @property
     def _layers(self) -> list[Any]:
         return [x for x in tracking.tracked(self) if tracking.kind(x) == "layer"]

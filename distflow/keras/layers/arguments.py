@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -90,3 +93,26 @@ def described(layer: Any, *names: str) -> dict[str, Any]:
         serialize = _SERIALIZERS.get(name.rsplit("_", 1)[-1])
         result[name] = serialize(value) if serialize and value is not None else value
     return result
+
+
+def announcing(**defaults: Any) -> Callable[[type], type]:
+    """Class decorator: `__init__` is the base's, with other defaults in its signature.
+
+    For defaults that mean the same, such as 1 and (1, 1).
+    """
+
+    def announced(cls: Any) -> Any:
+        inherited = cls.__init__
+
+        @functools.wraps(inherited)
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            inherited(self, *args, **kwargs)
+
+        signature = inspect.signature(inherited)
+        parameters = [p.replace(default=defaults.get(name, p.default))
+                      for name, p in signature.parameters.items()]  # fmt: skip
+        __init__.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        cls.__init__ = __init__
+        return cls
+
+    return announced

@@ -10,7 +10,7 @@ from distflow.keras import activations, constraints, initializers, regularizers
 from distflow.keras import config as settings
 from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.layer import Layer
-from distflow.keras.layers.arguments import described, padding, positive, sizes
+from distflow.keras.layers.arguments import announcing, described, padding, positive, sizes
 from distflow.ops import array, math
 from distflow.ops.conv import convolution
 from distflow.ops.prims.contraction import dilated
@@ -208,28 +208,16 @@ class Conv1D(Conv):
     _paddings = ("valid", "same", "causal")
 
 
+@announcing(strides=(1, 1), dilation_rate=(1, 1))
 class Conv2D(Conv):
     """Convolution over images: [batch, height, width, channels]."""
 
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1),
-                 padding: str = "valid", data_format: str | None = None,
-                 dilation_rate: Any = (1, 1), groups: int = 1, activation: Any = None,
-                 use_bias: bool = True, **kwargs: Any):  # fmt: skip
-        super().__init__(filters, kernel_size, strides, padding, data_format, dilation_rate,
-                         groups, activation, use_bias, **kwargs)  # fmt: skip
 
-
+@announcing(strides=(1, 1, 1), dilation_rate=(1, 1, 1))
 class Conv3D(Conv):
     """Convolution over volumes: [batch, depth, height, width, channels]."""
 
     _n = 3
-
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1, 1),
-                 padding: str = "valid", data_format: str | None = None,
-                 dilation_rate: Any = (1, 1, 1), groups: int = 1, activation: Any = None,
-                 use_bias: bool = True, **kwargs: Any):  # fmt: skip
-        super().__init__(filters, kernel_size, strides, padding, data_format, dilation_rate,
-                         groups, activation, use_bias, **kwargs)  # fmt: skip
 
 
 Convolution1D = Conv1D

@@ -6,7 +6,7 @@ from typing import Any
 
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import activations, constraints, initializers, regularizers
-from distflow.keras.layers.arguments import described, positive
+from distflow.keras.layers.arguments import announcing, described, positive
 from distflow.keras.layers.conv import Convolutional
 from distflow.ops import array
 from distflow.ops.conv import convolution
@@ -97,14 +97,9 @@ class DepthwiseConv1D(DepthwiseConv):
     _n = 1
 
 
+@announcing(strides=(1, 1), dilation_rate=(1, 1))
 class DepthwiseConv2D(DepthwiseConv):
     """Depthwise convolution over images."""
-
-    def __init__(self, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid",
-                 depth_multiplier: int = 1, data_format: str | None = None,
-                 dilation_rate: Any = (1, 1), **kwargs: Any):  # fmt: skip
-        super().__init__(kernel_size, strides, padding, depth_multiplier, data_format,
-                         dilation_rate, **kwargs)  # fmt: skip
 
 
 class SeparableConv(_Depthwise):
@@ -173,15 +168,9 @@ class SeparableConv1D(SeparableConv):
     _n = 1
 
 
+@announcing(strides=(1, 1), dilation_rate=(1, 1))
 class SeparableConv2D(SeparableConv):
     """Separable convolution over images."""
-
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1),
-                 padding: str = "valid", data_format: str | None = None,
-                 dilation_rate: Any = (1, 1), depth_multiplier: int = 1,
-                 **kwargs: Any):  # fmt: skip
-        super().__init__(filters, kernel_size, strides, padding, data_format, dilation_rate,
-                         depth_multiplier, **kwargs)  # fmt: skip
 
 
 SeparableConvolution1D = SeparableConv1D

@@ -6,7 +6,7 @@ from typing import Any
 
 from distflow.base import errors
 from distflow.keras import activations, constraints, initializers, regularizers
-from distflow.keras.layers.arguments import described, positive, sizes
+from distflow.keras.layers.arguments import announcing, described, positive, sizes
 from distflow.keras.layers.conv import Convolutional
 from distflow.ops import dims, math
 from distflow.ops.conv import conv_transpose
@@ -110,15 +110,9 @@ class Conv1DTranspose(ConvTranspose):
     _n = 1
 
 
+@announcing(strides=(1, 1), dilation_rate=(1, 1))
 class Conv2DTranspose(ConvTranspose):
     """Transposed convolution over images."""
-
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1),
-                 padding: str = "valid", output_padding: Any = None,
-                 data_format: str | None = None, dilation_rate: Any = (1, 1),
-                 **kwargs: Any):  # fmt: skip
-        super().__init__(filters, kernel_size, strides, padding, output_padding, data_format,
-                         dilation_rate, **kwargs)  # fmt: skip
 
 
 class Conv3DTranspose(ConvTranspose):

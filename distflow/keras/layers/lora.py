@@ -87,6 +87,8 @@ class LoRA(WeightsOfLayer):
 
     def _with_lora(self) -> Any:
         """The main weight, plus the learned product if there is one."""
+        if f"_{self._main}" not in self.__dict__:
+            raise self._lacking(self._main)
         if not self.lora_enabled:
             return self._main_weight
         return self._main_weight + self._lora_scale * tensordot(self._lora_a, self._lora_b, 1)

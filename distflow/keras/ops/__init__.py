@@ -23,6 +23,6 @@ from distflow.keras.ops.segments import __all__ as _segments
 from distflow.keras.ops.specials import *  # noqa: F403
 from distflow.keras.ops.specials import __all__ as _specials
 
-__all__ = sorted({*_core, *_linalg, *_nn, *_numpy, *_segments, *_specials})  # noqa: PLE0605
+__all__ = sorted({*_core, *_linalg, *_nn, *_numpy, *_segments, *_specials})
 
 __getattr__ = lookup("ops")

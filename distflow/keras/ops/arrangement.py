@@ -9,7 +9,8 @@ import numpy as np
 from distflow.base import dtypes, errors
 from distflow.keras.engine.keras_ops import operation
 from distflow.keras.ops.dtype_rules import as_axes, promoted, result_type, tensor
-from distflow.ops import creation, indexing, linalg, math, repeat as repeats_of, shaping
+from distflow.ops import creation, indexing, linalg, math, shaping
+from distflow.ops import repeat as repeats_of
 from distflow.ops.prims.elementwise import select
 
 
@@ -245,7 +246,7 @@ def rot90(array: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
             f"Input array must have at least 2 dimensions. Received: array.ndim={x.ndim}"
         )
     a, b = as_axes(axes, x.ndim)
-    if len(set((a, b))) != 2:
+    if len({a, b}) != 2:
         raise ValueError(f"Invalid axes: {axes}. Axes must be a tuple of two different dimensions.")
     order = list(range(x.ndim))
     order[a], order[b] = order[b], order[a]

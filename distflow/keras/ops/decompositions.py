@@ -229,8 +229,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     (x,) = floats(x)
     axes = as_axes(axis, x.ndim)
     if ord is None and axis is None:
-        found = math.sqrt(reduce.reduce_sum(math.square(math.abs(x)), None, keepdims))
-        return found
+        return math.sqrt(reduce.reduce_sum(math.square(math.abs(x)), None, keepdims))
     if len(axes) == 1:
         return _vector_norm(x, 2 if ord is None else ord, axes[0], keepdims)
     if len(axes) != 2:

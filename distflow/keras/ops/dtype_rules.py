@@ -31,13 +31,13 @@ _ABOVE = {
 _WEAK = {bool: "bool", int: "int", float: "float", complex: "complex"}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _upper(name: str) -> frozenset[str]:
     """A dtype and all above it."""
     return frozenset({name}).union(*(_upper(above) for above in _ABOVE[name]))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _join(names: frozenset[str]) -> str:
     common = frozenset.intersection(*map(_upper, names))
     for name in common:

@@ -205,7 +205,8 @@ isposinf = _any("numpy.Isposinf", _of_floats(lambda x: math.logical_and(math.is_
 isneginf = _any("numpy.Isneginf", _of_floats(lambda x: math.logical_and(math.is_inf(x), x < 0)),
                 "Returns where x is -inf.")  # fmt: skip
 isreal = _any("numpy.Isreal", lambda x: math.equal(math.imag(x), 0) if x.dtype.is_complex
-              else math.equal(math.cast(x, "int32") * 0, 0), "Returns where x is real.")  # fmt: skip
+              else math.equal(math.cast(x, "int32") * 0, 0), "Returns where x is real.",
+              )  # fmt: skip
 signbit = _any("numpy.Signbit", lambda x: _signbit(x), "Returns where the sign is minus.")
 
 

@@ -41,6 +41,11 @@ from distflow.keras.ops.arrangement import (
     vsplit,
     vstack,
 )
+from distflow.keras.ops.core import (
+    ndim,
+    size,
+    vectorize,
+)
 from distflow.keras.ops.creation import (
     arange,
     array,
@@ -126,9 +131,9 @@ from distflow.keras.ops.elementwise import (
     less,
     less_equal,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     logaddexp,
     logaddexp2,
     logical_and,
@@ -234,11 +239,6 @@ from distflow.keras.ops.selection import (
     unique,
     unravel_index,
     where,
-)
-from distflow.keras.ops.core import (
-    size,
-    ndim,
-    vectorize,
 )
 
 __all__ = [

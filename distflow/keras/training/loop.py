@@ -18,6 +18,7 @@ from distflow.function import function, functions_run_eagerly
 from distflow.function.autograph import convert_user_code
 from distflow.graph.ir import hides_variables
 from distflow.keras.training.adapters import Source, weights_by_class
+from distflow.telemetry import steps
 
 
 class Batch:
@@ -127,8 +128,9 @@ class StepRunner:
             for part, share in zip(batch.parts, batch.shares)
         ]
         if not hasattr(strategy, "run_replicas"):
-            return [calls[0]()]
-        with strategy.scope():
+            with steps.Step(self._step_name):
+                return [calls[0]()]
+        with strategy.scope(), steps.Step(self._step_name):
             return strategy.run_replicas(calls, batch.absent, allow_mean_loss=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from distflow.base import errors, flags, log
@@ -10,6 +11,7 @@ from distflow.keras.callbacks import CallbackList, ProgbarLogger, TerminateOnNaN
 from distflow.keras.training import adapters, loop
 from distflow.keras.training.evaluation import Evaluation, at_most
 from distflow.keras.training.progress import Progress
+from distflow.telemetry import pulse
 
 
 class Trainer(Evaluation):
@@ -106,6 +108,8 @@ class Trainer(Evaluation):
             if batch_logs:
                 logs = loop.read_logs(self, results)
             progress.step = step + 1
+            if pulse.is_due():
+                _note_loss(results[0])
             hooks.call("on_train_batch_end", step, logs)
             if self.stop_training:
                 break
@@ -145,3 +149,9 @@ def _is_due(epoch: int, frequency: Any) -> bool:
     if isinstance(frequency, int):
         return (epoch + 1) % frequency == 0
     return epoch + 1 in frequency
+
+
+def _note_loss(logs: Any) -> None:
+    """Notes this worker's loss for the launcher's view; a step may log what is no number."""
+    with contextlib.suppress(AttributeError, TypeError, ValueError, KeyError):
+        pulse.note("loss", float(logs["loss"]))

@@ -1,7 +1,7 @@
 """Compiled training steps of layers: which run wholly native, and why the others do not.
 
 The list of layers with operations on the host is written out below; a layer that leaves the list,
-or joins it, fails the test. `pytest -s` prints the list.
+or joins it, fails the test.
 """
 
 import pytest
@@ -69,7 +69,6 @@ def test_only_the_layers_of_the_list_call_the_host(row):
     if found:
         # Rows of text have no known length, so what follows is done on the host as well.
         assert any("host_call" in line for line in found)
-        print(f"{row.name} calls the host: {ON_THE_HOST[row.name]}")
 
 
 def test_every_layer_of_the_list_is_tested():

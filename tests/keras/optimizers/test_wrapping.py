@@ -178,9 +178,8 @@ def test_mistake_is_one_clear_error(call, error, message):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["scale", "multi"])
 def test_steps_and_configs_equal_those_of_keras(kind):
-    import tensorflow
-
     keras = keras_or_skip()
+    import tensorflow
 
     def make(module):
         if kind == "scale":
