@@ -1,8 +1,8 @@
 """The jobs of the golden matrix: five kinds of models, each with three optimizers, V = 8.
 
 As a script it joins whatever cluster the environment describes, and prints the SHA-256 of weights
-and slots after each job. Data are of mixed magnitude: sums of small integers would be exact in any
-order.
+and slots after each job on each executor. Data are of mixed magnitude: sums of small integers would
+be exact in any order.
 """
 
 import hashlib
@@ -12,10 +12,12 @@ import sys
 import numpy as np
 
 import distflow as tf
+from distflow.base import flags
 
 K = tf.keras
 L = K.layers
 REPLICAS = 8
+EXECUTORS = ("numpy", "cpu")
 STEPS = int(os.environ.get("GOLDEN_STEPS", "20"))
 BATCH = 26  # no multiple of V: replicas have 4 rows or 3
 WORDS, LENGTH = 30, 6
@@ -102,16 +104,28 @@ OPTIMIZERS = {
 JOBS = [(model, optimizer) for model in MODELS for optimizer in OPTIMIZERS]
 
 
-def train(strategy, model_name, optimizer_name, steps=None):
-    """Returns the SHA-256 of weights and slots after training under a strategy."""
-    steps = steps or STEPS
-    shape, inputs, layers = MODELS[model_name]
-    x = inputs((steps * BATCH, *shape))
+def data(model_name, steps, last=BATCH):
+    """Returns rows of `steps` global batches, `last` in the last of them, and their classes."""
+    shape, inputs, _ = MODELS[model_name]
+    x = inputs(((steps - 1) * BATCH + last, *shape))
     flat = x.reshape(len(x), -1).astype("float64")
     y = ((flat.mean(1) > np.median(flat.mean(1))) + 2 * (flat[:, 0] > flat[:, 1])).astype("int64")
+    return x, y
+
+
+def build(model_name):
+    """Returns the model, not compiled."""
+    shape, inputs, layers = MODELS[model_name]
+    dtype = "int64" if inputs is _words else "float32"
+    first = K.Input(shape, dtype=dtype, name="x")
+    return K.Sequential([first, *layers(), _dense(4, 9, "last")], name=model_name)
+
+
+def train(strategy, model_name, optimizer_name, steps=STEPS, last=BATCH):
+    """Returns the SHA-256 of weights and slots after training under a strategy."""
+    x, y = data(model_name, steps, last)
     with strategy.scope():
-        first = K.Input(shape, dtype="int64" if x.dtype == np.int64 else "float32", name="x")
-        model = K.Sequential([first, *layers(), _dense(4, 9, "last")], name=model_name)
+        model = build(model_name)
         model.compile(
             OPTIMIZERS[optimizer_name](), K.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
@@ -129,6 +143,9 @@ def digest(arrays):
 
 if __name__ == "__main__":
     strategy = tf.distribute.MultiWorkerMirroredStrategy(logical_replicas=REPLICAS)
-    for names in JOBS:
-        result = train(strategy, *names)
-        sys.stdout.write(f"workers={strategy.num_workers} {'/'.join(names)} sha256={result}\n")
+    for executor in EXECUTORS:
+        with flags.override(DISTFLOW_EXECUTOR=executor):
+            for names in JOBS:
+                row = "/".join((executor, *names))
+                result = train(strategy, *names)
+                sys.stdout.write(f"workers={strategy.num_workers} {row} sha256={result}\n")
