@@ -9,6 +9,10 @@ from typing import Any, NoReturn
 USAGE_ERROR = 64  # as in sysexits.h; 1 is left to the user's own errors
 
 
+class UsageError(Exception):
+    """The command line asks for something that cannot be."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that ends with 64 for a wrong command line; texts stay as they are laid out."""
 

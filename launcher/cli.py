@@ -3,7 +3,7 @@
 Each command is a file of this folder with
 
     add_arguments(parser)     sets the description and the epilog (an example), adds the options
-    run(options) -> int       does it and returns the exit code (64 for what cannot be)
+    run(options) -> int       does it, returns the exit code; UsageError: it cannot be
 
 and is loaded when it is called, so that no command waits for what another one needs.
 """
@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import USAGE_ERROR, Parser
+from .arguments import USAGE_ERROR, Parser, UsageError
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Command:
 COMMANDS = {
     "run": Command("run", "start the workers of a job, here or on hosts over ssh"),
     "doctor": Command("doctor", "say what this machine has: versions, MPI, memory, ports"),
+    "timeline": Command("timeline", "make one file of the timelines that the workers wrote"),
     "verify": Command(
         "verify_command", "name the first step and variable in which two runs differ"
     ),
@@ -46,7 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         print("distflow: error: expected a COMMAND; received none.", file=sys.stderr)
         return USAGE_ERROR
-    return int(module.run(options))
+    try:
+        return int(module.run(options))
+    except UsageError as error:
+        print(f"distflow {options.command}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
 
 
 def build_parser(chosen: str | None = None) -> tuple[Parser, Any]:

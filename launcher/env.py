@@ -9,11 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable: what it says, whether each rank has its own, whether it must stay secret."""
+    """One variable: what it says, and who may know and set it.
+
+    Attributes:
+      per_rank: each worker has its own.
+      secret: it is shown to nobody.
+      settable: users may set it with --env, too.
+    """
 
     meaning: str
     per_rank: bool = False
     secret: bool = False
+    settable: bool = False
 
 
 CONTRACT = {
@@ -31,7 +38,14 @@ CONTRACT = {
     "DISTFLOW_TOKEN": Variable("secret of the job, which gRPC peers must present", secret=True),
     "DISTFLOW_TLS": Variable("folder of the job's certificates, with --tls"),
     "DISTFLOW_FLIGHT_DIR": Variable("folder of the flight recorder, with --log-dir"),
-    "DISTFLOW_REPLICAS": Variable("logical replicas, with --replicas"),
+    "DISTFLOW_REPORT": Variable("socket where the launcher hears how far the workers are"),
+    "DISTFLOW_TIMELINE": Variable(
+        "folder of the workers' timelines, with --timeline", settable=True
+    ),
+    "DISTFLOW_METRICS_PORT": Variable(
+        "metrics port of the host's first worker, with --metrics-port", settable=True
+    ),
+    "DISTFLOW_REPLICAS": Variable("logical replicas, with --replicas", settable=True),
 }
 
 # Workers share the cores: one thread each for BLAS unless the user says otherwise. Compiled

@@ -16,18 +16,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
-from . import guardian, rank
-from .logs import LineAssembler, Printer
+from . import ending, guardian, memory, rank
 from .plan import Plan
+from .printer import Printer
+from .reports import Reports
+from .streams import Pipe, Sink, Source
+from .view import View
 
 PR_SET_CHILD_SUBREAPER = 36
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ADD_WORKER = signal.SIGUSR1
 LEFTOVER_SECONDS = 1.0  # from SIGTERM to SIGKILL for what workers have left behind
 PATIENCE_SECONDS = 1.0  # how long an interrupted job waits for a terminal that takes nothing
-READ_BYTES = 64 * 1024
 INTERNAL_ERROR = 70
 
 
@@ -53,56 +55,6 @@ class Starter(Protocol):
         """Gives back what `start` took."""
 
 
-class Stream:
-    """One output of one worker, on its way to the terminal and to a file."""
-
-    def __init__(
-        self,
-        owner: str,
-        fd: int,
-        target: int,
-        copy: Path | None,
-        mode: str,
-        keep: Callable[[str], None] | None,
-        is_muted: Callable[[], bool],
-    ):
-        os.set_blocking(fd, False)
-        self.fd, self._owner, self._target = fd, owner, target
-        self._keep, self._is_muted = keep, is_muted
-        self._assembler = LineAssembler()
-        self._copy: IO[Any] | None = copy.open(mode, buffering=0) if copy else None
-
-    def read(self, printer: Printer) -> bool | None:
-        """Shows what has come; True if there was something, None at the end of the stream."""
-        try:
-            data = os.read(self.fd, READ_BYTES)
-        except BlockingIOError:
-            return False
-        if self._copy is not None:
-            self._copy.write(data)
-        if not data:
-            return None
-        self._show(printer, self._assembler.feed(data))
-        if self._assembler.rewritten:
-            printer.rewrite(self._target, self._owner, self._assembler.rewritten)
-        return True
-
-    def close(self, printer: Printer) -> None:
-        """Shows what is left and closes everything."""
-        self._show(printer, self._assembler.finish())
-        os.close(self.fd)
-        if self._copy is not None:
-            self._copy.close()
-
-    def _show(self, printer: Printer, lines: list[str]) -> None:
-        if self._is_muted():
-            return
-        for line in lines:
-            printer.line(self._target, self._owner, line)
-            if self._keep is not None:
-                self._keep(line)
-
-
 class Job:
     """One run of a plan; `run()` returns the exit code."""
 
@@ -117,7 +69,7 @@ class Job:
         self._interrupted: int | None = None
         self._sent: int | None = None
         self._terminate_at = self._kill_at = float("inf")
-        self._streams: dict[int, Stream] = {}
+        self._sources: dict[int, Source] = {}
         self._errors: dict[int, int] = {}  # rank -> its stderr
         self._groups: list[int] = []
         self._copies: set[Path | None] = set()
@@ -129,6 +81,9 @@ class Job:
         self._control.register(self._wake_in, selectors.EVENT_READ)
         self._reading = False
         self._printer = Printer(self._wake)
+        self._view = View(plan.view, self.ranks, self._printer)
+        self._memory = memory.Watch.here()
+        self._reports: Reports | None = None
 
     def run(self) -> int:
         """Runs the job to its end; nothing of it is left when this returns.
@@ -141,9 +96,10 @@ class Job:
         before = signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
         guard = _start_guardian(self.plan.job)
         self._guard = guard
-        if self.plan.tls is not None and self.plan.tls.name.startswith("distflow-tls-"):
-            self.guard_folder(self.plan.tls)  # made for this job: no key is to stay
+        for folder in self.plan.scratch:
+            self.guard_folder(folder)
         try:
+            self._hear_workers()
             self._starter.start(self)
             while not self._starter.is_over(self):
                 self._step()
@@ -152,6 +108,8 @@ class Job:
         finally:
             guardian.kill_all(self.plan.job, [])  # finds nothing unless an error brought us here
             self._starter.close()
+            if self._reports is not None:
+                self._reports.close()
             self._tell_guardian("done")
             assert guard.stdin is not None
             guard.stdin.close()
@@ -181,11 +139,12 @@ class Job:
     def launch(self, number: int, environment: dict[str, str]) -> int:
         """Starts a worker, or one in the place of a lost one; returns its process."""
         out, err = os.pipe(), os.pipe()
+        environment = {**environment, **self.report_variables()}
         process = self.spawn(self.plan.command, environment, stdout=out[1], stderr=err[1])
         os.close(out[1])
         os.close(err[1])
         worker = self.ranks[number]
-        worker.code, worker.is_excused = None, False
+        worker.restart()
         self.started(number, process)
         self.watch(out[0], "out", worker)
         self.watch(err[0], "err", worker)
@@ -219,24 +178,31 @@ class Job:
 
     def watch(self, fd: int, kind: str, owner: rank.Rank | None = None) -> None:
         """Shows what comes from `fd` ("out" or "err"), a worker's or mpirun's own."""
-        copy = None
-        if owner is not None and self.plan.log_dir is not None:
-            copy = self.plan.log_dir / f"rank-{owner.number}.{kind}"
-        name = f"rank {owner.number}" if owner is not None else "mpirun"
-        keep = owner.keep if owner is not None and kind == "err" else None
-        # Once a rank has failed, or after Ctrl-C, mpirun says so in ten lines; ours say it better.
-        is_muted = self._has_been_told if owner is None else (lambda: False)
-        target = 1 if kind == "out" else 2
-        # A worker that was started again goes on with the file of the one before.
-        mode = "ab" if copy in self._copies else "wb"
-        self._copies.add(copy)
-        self._streams[fd] = Stream(name, fd, target, copy, mode, keep, is_muted)
-        self._outputs.register(fd, selectors.EVENT_READ)
+        self.attach(Pipe(fd, self.sink(kind, owner)))
         if owner is not None and kind == "err":
             self._errors[owner.number] = fd
 
-    def _has_been_told(self) -> bool:
-        return self._first is not None or self._interrupted is not None
+    def attach(self, source: Source) -> None:
+        """Reads a source whenever it has something and the terminal keeps up."""
+        self._sources[source.fd] = source
+        self._outputs.register(source.fd, selectors.EVENT_READ)
+
+    def sink(self, kind: str, owner: rank.Rank | None = None) -> Sink:
+        """Returns where the output ("out" or "err") of a worker, or of mpirun, goes."""
+        target = 1 if kind == "out" else 2
+        if owner is None:
+            # Once a rank has failed, or after Ctrl-C, mpirun says so in ten lines; ours say it
+            # better.
+            return Sink(lambda: "[mpirun] ", target, is_muted=lambda: self.is_ending)
+        copy = None
+        if self.plan.log_dir is not None:
+            copy = self.plan.log_dir / f"rank-{owner.number}.{kind}"
+        # A worker that was started again goes on with the file of the one before.
+        mode = "ab" if copy in self._copies else "wb"
+        self._copies.add(copy)
+        label = self.plan.tag.label(owner.number, owner.host)
+        keep = owner.keep if kind == "err" else None
+        return Sink(label, target, colour=owner.number, copy=copy, mode=mode, keep=keep)
 
     def listen(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls back from the loop when there is something to read at `fd`."""
@@ -244,6 +210,7 @@ class Job:
 
     def ended(self, number: int, code: int) -> None:
         """Notes how a worker ended; the first failure starts the end of the others."""
+        self._on_reports()  # what it said of its end came before it
         worker = self.ranks[number]
         if worker.code is not None:
             return
@@ -264,14 +231,36 @@ class Job:
 
     def catch_up(self, number: int) -> None:
         """Reads all that a worker which has ended wrote to its stderr."""
-        stream = self._streams.get(self._errors[number])
+        stream = self._sources.get(self._errors[number])
         while stream is not None and stream.read(self._printer):
             pass
+
+    def _hear_workers(self) -> None:
+        """Makes the socket where workers tell how far they are."""
+        self._reports = Reports()
+        self.guard_folder(self._reports.folder)
+        self.listen(self._reports.fileno(), self._on_reports)
+
+    def report_variables(self) -> dict[str, str]:
+        """Returns what tells a worker of this host where its launcher listens."""
+        return {} if self._reports is None else {"DISTFLOW_REPORT": self._reports.path}
+
+    def _on_reports(self) -> None:
+        for message in self._reports.read() if self._reports is not None else ():
+            self.hear(message)
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Takes a message of a worker; those of processes it has started are passed over."""
+        number = message["rank"]
+        if 0 <= number < len(self.ranks):
+            worker = self.ranks[number]
+            if worker.send is not None or message.get("process") == worker.group:
+                worker.hear(message, time.monotonic())
 
     def _step(self) -> None:
         self._set_reading(self._printer.has_room())
         now = time.monotonic()
-        deadline = min(self._terminate_at, self._kill_at)
+        deadline = min(self._terminate_at, self._kill_at, self._view.due_at)
         timeout = None if deadline == float("inf") else max(deadline - now, 0.0)
         for key, _ in self._control.select(timeout):
             if key.fileobj is self._wake_in:
@@ -281,6 +270,8 @@ class Job:
             else:
                 key.data()
         now = time.monotonic()
+        if now >= self._view.due_at:
+            self._view.show(now)
         if now >= self._terminate_at:
             self._terminate_at = float("inf")
             self._kill_at = now + self.plan.grace_seconds
@@ -303,7 +294,7 @@ class Job:
     def _read_outputs(self) -> bool:
         progress = False
         for key, _ in self._outputs.select(0):
-            outcome = self._streams[key.fd].read(self._printer)
+            outcome = self._sources[key.fd].read(self._printer)
             if outcome is None:
                 self._close_stream(key.fd)
             progress = progress or bool(outcome)
@@ -311,7 +302,7 @@ class Job:
 
     def _close_stream(self, fd: int) -> None:
         self._outputs.unregister(fd)
-        self._streams.pop(fd).close(self._printer)
+        self._sources.pop(fd).close(self._printer)
 
     def _wake(self) -> None:
         try:
@@ -350,15 +341,23 @@ class Job:
         ended: list[tuple[int, int]] = []
         while True:
             try:
-                process, status = os.waitpid(-1, os.WNOHANG)
+                process, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if process == 0:
                 break
-            ended.append((process, os.waitstatus_to_exitcode(status)))
+            code = os.waitstatus_to_exitcode(status)
+            ended.append((process, code))
+            if code == -signal.SIGKILL:
+                self._explain_kill(process, usage.ru_maxrss * 1024)
         # Of those found together, one that a signal killed is the likelier cause.
         for process, code in sorted(ended, key=lambda pair: pair[1] >= 0):
             self._starter.on_exit(self, process, code)
+
+    def _explain_kill(self, process: int, used_bytes: int) -> None:
+        for worker in self.ranks:
+            if worker.group == process:
+                worker.memory = self._memory.explain(used_bytes)
 
     def _stop(self, number: int) -> None:
         """Signals every worker's group that is still there; SIGKILL goes to all of the job."""
@@ -367,6 +366,9 @@ class Job:
             if worker.code is None and worker.group is not None:
                 if self._first is not None or number == signal.SIGKILL:
                     self._stopped.add(worker.number)
+                if worker.send is not None:
+                    worker.send(number)
+                    continue
                 guardian.signal_groups([worker.group], number)
                 # A stopped worker (SIGSTOP) would sit out the grace period and be killed.
                 guardian.signal_groups([worker.group], signal.SIGCONT)
@@ -392,7 +394,7 @@ class Job:
 
     def _drain(self) -> None:
         """Reads what the workers had written when they ended."""
-        while self._streams:
+        while self._sources:
             if not self._printer.has_room():
                 self._set_reading(False)
                 for _ in self._control.select(1.0):
@@ -402,12 +404,13 @@ class Job:
                 continue
             if not self._read_outputs():
                 break
-        for fd in list(self._streams):
+        for fd in list(self._sources):
             self._close_stream(fd)
 
     def _finish_output(self) -> None:
+        self._view.clear()
         if self._first is not None:
-            self._printer.text(2, rank.report(self.ranks, self._first, self._stopped))
+            self._printer.text(2, ending.report(self.ranks, self._first, self._stopped))
         # Somebody who has ended the job should not have to read its output first.
         self._printer.close(float("inf") if self._interrupted is None else PATIENCE_SECONDS)
 

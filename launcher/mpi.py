@@ -12,7 +12,6 @@ import select
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from distflow.cluster.environments.mpi import PROCESS_MANAGERS
 
 from . import rank
 from .job import INTERNAL_ERROR, Job
+from .reports import private_folder
 
 KINDS = ("out", "err")
 # MPICH's words in MPI_Abort; it then exits with a code of its own, or waits to be killed.
@@ -49,7 +49,7 @@ class MpiStarter:
         """Makes the pipes and starts mpirun."""
         plan = job.plan
         assert plan.mpirun is not None
-        self._folder = _private_folder()
+        self._folder = private_folder()
         job.guard_folder(self._folder)
         self._status = self._pipe("status")
         os.set_blocking(self._status, False)
@@ -63,7 +63,7 @@ class MpiStarter:
         command = plan.mpirun.command(plan.num_workers, [*wrapper, *plan.command])
         out, err = os.pipe(), os.pipe()
         scratch = {name: str(self._folder) for name in SCRATCH if name not in os.environ}
-        environment = {**os.environ, **scratch, **plan.variables}
+        environment = {**os.environ, **scratch, **plan.variables, **job.report_variables()}
         self._mpirun = job.spawn(command, environment, stdout=out[1], stderr=err[1])
         job.guard(self._mpirun)
         os.close(out[1])
@@ -148,10 +148,3 @@ class MpiStarter:
             if match:
                 return int(match[1]) & 0xFF
         return None
-
-
-def _private_folder() -> Path:
-    """Makes a folder for this user only (mode 0700), in shared memory where there is some."""
-    memory = "/dev/shm"
-    base = memory if os.access(memory, os.W_OK | os.X_OK) else None
-    return Path(tempfile.mkdtemp(prefix="distflow-", dir=base))

@@ -7,17 +7,17 @@ import os
 import secrets
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import env
+from .arguments import UsageError
 from .mpirun import Mpirun, find_mpirun
+from .tag import DEFAULT as DEFAULT_TAG
+from .tag import Tag
 
 BACKENDS = ("auto", "mpi", "grpc", "shm")
-
-
-class UsageError(Exception):
-    """The command line asks for something that cannot be."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Plan:
       tls: folder with the job's certificates; gRPC is encrypted with them.
       elastic: the least and the most workers, for a job whose workers may come and go.
       max_restarts: how many lost workers of an elastic job are replaced.
+      tag: what stands before each line of a worker.
+      view: how it is shown how far the workers are: one of `view.MODES`.
+      scratch: folders made for this job, which nobody needs after it.
     """
 
     command: list[str]
@@ -49,6 +52,9 @@ class Plan:
     tls: Path | None = None
     elastic: tuple[int, int] | None = None
     max_restarts: int = 3
+    tag: Tag = DEFAULT_TAG
+    view: str = "auto"
+    scratch: tuple[Path, ...] = ()
 
     @property
     def job(self) -> str:
@@ -100,6 +106,11 @@ def make_plan(
     elastic: tuple[int, int] | None = None,
     max_restarts: int = 3,
     state_dir: Path | None = None,
+    tag: Tag = DEFAULT_TAG,
+    view: str = "auto",
+    metrics_port: int | None = None,
+    timeline_dir: Path | None = None,
+    scratch: Sequence[Path] = (),
 ) -> Plan:
     """Returns the plan of a job; chooses the backend if it is "auto".
 
@@ -117,7 +128,7 @@ def make_plan(
         )
     given = dict(variables or {})
     for name in given:
-        if name in env.CONTRACT and name != "DISTFLOW_REPLICAS":
+        if name in env.CONTRACT and not env.CONTRACT[name].settable:
             raise UsageError(f"--env {name} is set by distflow run itself: {_meaning(name)}.")
     if tls is not None and backend == "auto":
         backend = "grpc"
@@ -137,6 +148,10 @@ def make_plan(
         job["DISTFLOW_TLS"] = str(tls.absolute())
     if log_dir is not None:
         job["DISTFLOW_FLIGHT_DIR"] = str(log_dir.absolute())
+    if metrics_port is not None:
+        job["DISTFLOW_METRICS_PORT"] = str(metrics_port)
+    if timeline_dir is not None:
+        job["DISTFLOW_TIMELINE"] = str(timeline_dir.absolute())
     if elastic is not None:
         job["DISTFLOW_ELASTIC"] = f"{elastic[0]}:{elastic[1]}"
         if state_dir is not None:
@@ -160,6 +175,9 @@ def make_plan(
         tls=tls,
         elastic=elastic,
         max_restarts=max_restarts,
+        tag=tag,
+        view=view,
+        scratch=(*scratch, *([timeline_dir] if timeline_dir is not None else [])),
     )
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+from .pulse import Pulse
 
 TAIL_LINES = 30
 TAIL_CHARACTERS = 500
@@ -21,6 +25,11 @@ class Rank:
       ended_at: when, in seconds since the start of the job.
       is_excused: the job goes on without it: its end is no failure.
       tail: the last lines of its stderr.
+      host: where it runs; "" for this host.
+      pulse: how far it is, as it last said; None before it has.
+      error: what it told of the error that ended it, if it did.
+      memory: what is known of its memory, where that may be why it was killed.
+      send: hands a signal on to a worker of another host; None for those of this one.
     """
 
     number: int
@@ -29,11 +38,30 @@ class Rank:
     ended_at: float = 0.0
     is_excused: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    host: str = ""
+    pulse: Pulse | None = None
+    error: dict[str, Any] | None = None
+    memory: str = ""
+    send: Callable[[int], None] | None = None
 
     @property
     def has_failed(self) -> bool:
         """Whether it has ended otherwise than well."""
         return self.code is not None and self.code != 0 and not self.is_excused
+
+    def hear(self, message: dict[str, Any], now: float) -> None:
+        """Takes a message of the worker's own: a pulse, or the error that ends it."""
+        if isinstance(message.get("error"), str):
+            self.error = message
+        elif self.pulse is None:
+            self.pulse = Pulse(message, now)
+        else:
+            self.pulse.update(message, now)
+
+    def restart(self) -> None:
+        """Forgets how the process before this one ended."""
+        self.code, self.is_excused, self.error, self.memory = None, False, None, ""
+        self.pulse = None
 
     def keep(self, line: str) -> None:
         """Keeps a line of its stderr for the report."""
@@ -55,28 +83,3 @@ def ending(code: int) -> str:
     except ValueError:
         name = "unknown"
     return f"killed by signal {-code} ({name})"
-
-
-def report(ranks: list[Rank], first: Rank, stopped: set[int]) -> str:
-    """Returns the text that says who failed first, how, and what it said last.
-
-    Args:
-      stopped: ranks that the launcher itself ended, after the first failure.
-    """
-    assert first.code is not None
-    text = f"distflow run: rank {first.number} failed first, after {first.ended_at:.1f} s: "
-    text += ending(first.code) + "\n"
-    if first.code == -signal.SIGKILL:
-        text += "  Not sent by distflow run; the kernel sends it when memory runs out.\n"
-    if first.tail:
-        text += f"  The last lines of rank {first.number}'s stderr:\n"
-        text += "".join(f"    {line}\n" for line in first.tail)
-    later = [
-        f"rank {rank.number} "
-        + ("stopped by the launcher" if rank.number in stopped else ending(rank.code))
-        for rank in ranks
-        if rank is not first and rank.code
-    ]
-    if later:
-        text += f"  After that: {'; '.join(later)}.\n"
-    return text

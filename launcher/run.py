@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from . import arguments
-from .arguments import USAGE_ERROR
+from .arguments import UsageError
 from .job import Job, Starter
-from .plan import BACKENDS, Plan, UsageError, make_plan, worker_command
+from .plan import BACKENDS, Plan, make_plan, worker_command
+from .tag import DEFAULT as DEFAULT_TAG
+from .tag import Tag
+from .view import MODES as VIEWS
 
 # Loaded when they are wanted: what starts workers should not first load what it does not need.
 _STARTERS = {
@@ -105,6 +108,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep each worker's output in DIR/rank-0.out, DIR/rank-0.err and so on as well",
     )
     parser.add_argument(
+        "--tag",
+        metavar="TEXT",
+        help="what stands before each line, with {rank}, {host} and {time}; '' for nothing "
+        "(default: '[rank {rank}] ')",
+    )
+    parser.add_argument(
+        "--view",
+        choices=VIEWS,
+        default="auto",
+        help="show how far the workers are: in a table below their output (live), in a line each "
+        "minute (plain), or not; auto: live on a terminal, else plain (default: auto)",
+    )
+    parser.add_argument(
+        "--timeline",
+        type=Path,
+        metavar="FILE",
+        help="write what all workers did when, as Chrome's trace events (ui.perfetto.dev shows it)",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=arguments.port,
+        metavar="PORT",
+        help="the first worker of a host serves Prometheus's metrics at this port of 127.0.0.1, "
+        "the next ones at those that follow",
+    )
+    parser.add_argument(
         "--grace",
         type=arguments.seconds,
         default=25.0,
@@ -140,14 +169,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the job; returns its exit code."""
+    options.timeline_dir, options.makes_tls = None, False
     with contextlib.ExitStack() as folders:
         if options.tls == "auto" and not options.dry_run:
             try:
-                options.tls = folders.enter_context(_certificates())
+                options.tls, options.makes_tls = folders.enter_context(_certificates()), True
             except ImportError as error:
-                print(f"distflow run: error: {error}", file=sys.stderr)
-                return USAGE_ERROR
-        return _run_with(options)
+                raise UsageError(str(error)) from error
+        if options.timeline is not None and not options.dry_run:
+            options.timeline_dir = folders.enter_context(_timeline_folder(options.timeline))
+        return _run_job(options)
+
+
+@contextlib.contextmanager
+def _timeline_folder(output: Path) -> Iterator[Path]:
+    """Makes the folder where workers write their timelines; makes one file of them at the end."""
+    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise UsageError(f"--timeline must be in a folder to write to; received {output}.")
+    with tempfile.TemporaryDirectory(prefix="distflow-timeline-") as name:
+        folder = Path(name)
+        yield folder
+        try:
+            workers, events = _load("timeline").merge(folder, output)
+        except OSError as error:
+            print(f"distflow run: no timeline was written: {error}", file=sys.stderr)
+            return
+        found = (
+            f"{events:,} events of {workers} workers in {output}"
+            if workers
+            else "no worker wrote one"
+        )
+        print(f"distflow run: timeline: {found}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -162,17 +214,13 @@ def _certificates() -> Iterator[str]:
             del os.environ["DISTFLOW_TLS"]
 
 
-def _run_with(options: argparse.Namespace) -> int:
-    try:
-        plan = _plan_of(options)
-        if options.dry_run:
-            print(plan.describe())
-            return 0
-        if plan.log_dir is not None:
-            _make_folder(plan.log_dir)
-    except UsageError as error:
-        print(f"distflow run: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+def _run_job(options: argparse.Namespace) -> int:
+    plan = _plan_of(options)
+    if options.dry_run:
+        print(plan.describe())
+        return 0
+    if plan.log_dir is not None:
+        _make_folder(plan.log_dir)
     if options.verbose:
         print(plan.describe(), file=sys.stderr)
     kind = "mpi" if plan.backend == "mpi" else "local"
@@ -207,6 +255,11 @@ def _plan_of(options: argparse.Namespace) -> Plan:
         elastic=options.elastic,
         max_restarts=options.max_restarts,
         state_dir=options.state_dir,
+        tag=DEFAULT_TAG if options.tag is None else Tag(options.tag),
+        view=options.view,
+        metrics_port=options.metrics_port,
+        timeline_dir=options.timeline_dir,
+        scratch=[Path(options.tls)] if options.makes_tls else [],
     )
 
 

@@ -50,6 +50,17 @@ if mode == "meet":
     if rank == 1 and arguments:
         sys.exit(int(arguments[0]))
     say(exchange_addresses(resolve(), f"127.0.0.1:{5000 + rank}"))
+if mode == "crash" and rank == 1:
+    import distflow
+    from distflow.base.place import here
+    here.step = 7
+    raise ValueError("boom " + "x" * 50_000)
+if mode == "crash":
+    time.sleep(60)
+if mode == "devour" and rank == 1:
+    hoard = [bytes(range(256)) * 4096 for _ in range(1000)]
+if mode == "devour":
+    time.sleep(60)
 if mode == "hello":
     say(f"hello from {rank} of {size}")
 if mode == "environment":

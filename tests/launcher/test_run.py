@@ -53,6 +53,44 @@ def test_report_shows_the_traceback_of_the_first_failure(run, backend):
     assert "[mpirun]" not in job.err
 
 
+def test_the_error_a_worker_tells_of_is_shown_with_its_step(run):
+    job = run(["-n", "2", *QUICK, "--env", f"PYTHONPATH={ROOT}"], "crash")
+    assert job.end() == 1
+    report = job.err.partition("distflow run: rank 1 failed first, after")[2]
+    assert "s, 7 steps done: exit code 1\n  The error of rank 1:\n    Traceback" in report
+    assert "characters left out" in report
+
+
+@pytest.fixture
+def small_cgroup():
+    """A memory cgroup of 300 MiB."""
+    folder = Path(f"/sys/fs/cgroup/memory/distflow-test-{os.getpid()}")
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(300 << 20))
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made: {error}")
+    yield folder
+    folder.rmdir()
+
+
+def test_a_worker_that_its_cgroup_kills_ran_out_of_memory(run, small_cgroup):
+    join = lambda: (small_cgroup / "cgroup.procs").write_text(str(os.getpid()))
+    job = run(["-n", "2", *QUICK], "devour", preexec_fn=join)
+    assert job.end() == 137
+    assert "killed by signal 9 (SIGKILL)\n  Out of memory: the kernel killed it (it had" in job.err
+    assert "its cgroup allows 300 MiB)." in job.err
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"), [("", "hello from 0 of 1"), ("{rank}|", "0|hello from 0 of 1")]
+)
+def test_the_tag_stands_before_each_line(run, tag, expected):
+    job = run(["-n", "1", "--tag", tag], "hello")
+    assert job.end() == 0
+    assert job.out == [expected]
+
+
 def test_workers_meet_at_the_launchers_server(run):
     job = run(["-n", "3", "--backend", "grpc", "--env", f"PYTHONPATH={ROOT}"], "meet")
     assert job.end() == 0
@@ -69,7 +107,7 @@ def test_workers_that_wait_for_a_dead_one_are_told_so(run):
             rf"\[rank {rank}\] .*WorkerLostError: rendezvous: rank 1 was lost \(exit code 3\)",
             job.err,
         )
-    assert "After that: rank 0 exit code 1; rank 2 exit code 1." in job.err
+    assert "After that: ranks 0, 2 WorkerLostError, exit code 1." in job.err
 
 
 def test_contract_is_in_the_environment(run, backend):
