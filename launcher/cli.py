@@ -32,6 +32,7 @@ COMMANDS = {
     "run": Command("run", "start the workers of a job, here or on hosts over ssh"),
     "doctor": Command("doctor", "say what this machine has: versions, MPI, memory, ports"),
     "timeline": Command("timeline", "make one file of the timelines that the workers wrote"),
+    "lint-k8s": Command("kubernetes.lint_command", "check the manifests of a job by named rules"),
     "verify": Command(
         "verify_command", "name the first step and variable in which two runs differ"
     ),

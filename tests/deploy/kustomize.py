@@ -1,13 +1,14 @@
 """Renders the part of Kustomize that deploy/k8s uses, so that its tests need no kubectl.
 
-Known: resources, patches (strategic merge and JSON6902, with target and allowNameChange), labels
-(pairs, includeSelectors, fields) and images. Anything else in a kustomization.yaml is an error,
-never ignored. Source: https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/.
+Known: resources, components, patches (strategic merge and JSON6902, with target and
+allowNameChange), labels (pairs, includeSelectors, fields) and images. Anything else in a
+kustomization.yaml is an error, never ignored. Source: https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 
 Manifest = dict[str, Any]
 
-_FIELDS = {"apiVersion", "kind", "resources", "patches", "labels", "images"}
+_FIELDS = {"apiVersion", "kind", "resources", "components", "patches", "labels", "images"}
 _BUILT_IN_GROUPS = ("", "apps", "batch", "policy", "autoscaling")
 
 # The merge keys of lists in strategic merge patches; lists not named here are replaced.
@@ -45,24 +46,33 @@ class RenderError(ValueError):
 
 def render(folder: Path) -> list[Manifest]:
     """Returns the manifests of the kustomization in `folder`, as `kubectl kustomize` would."""
-    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    unknown = set(kustomization) - _FIELDS
-    if unknown:
-        raise RenderError(f"{folder}: expected fields {sorted(_FIELDS)}; received {unknown}")
     manifests: list[Manifest] = []
-    for entry in kustomization.get("resources", []):
-        path = folder / entry
-        manifests += render(path) if path.is_dir() else _load(path)
-    for patch in kustomization.get("patches", []):
-        _patch(manifests, patch, folder)
-    for label in kustomization.get("labels", []):
-        _label(manifests, label, folder)
-    for image in kustomization.get("images", []):
-        _set_image(manifests, image)
+    _transform(manifests, folder, "Kustomization")
     identities = [identity(manifest) for manifest in manifests]
     if len(set(identities)) != len(identities):
         raise RenderError(f"{folder}: expected each object once; received {identities}")
     return manifests
+
+
+def _transform(manifests: list[Manifest], folder: Path, kind: str) -> None:
+    """Adds the folder's resources and changes all as it says; a component sees what was before."""
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    unknown = set(kustomization) - _FIELDS
+    if unknown:
+        raise RenderError(f"{folder}: expected fields {sorted(_FIELDS)}; received {unknown}")
+    if kustomization["kind"] != kind:
+        raise RenderError(f"{folder}: expected a {kind}; received {kustomization['kind']}")
+    for entry in kustomization.get("resources", []):
+        path = folder / entry
+        manifests += render(path) if path.is_dir() else _load(path)
+    for entry in kustomization.get("components", []):
+        _transform(manifests, folder / entry, "Component")
+    for patch in kustomization.get("patches", []):
+        _patch(manifests, patch, folder, may_miss=kind == "Component")
+    for label in kustomization.get("labels", []):
+        _label(manifests, label, folder)
+    for image in kustomization.get("images", []):
+        _set_image(manifests, image)
 
 
 def identity(manifest: Manifest) -> tuple[str, str, str, str]:
@@ -83,7 +93,10 @@ def _load(path: Path) -> list[Manifest]:
 # Patches
 
 
-def _patch(manifests: list[Manifest], entry: dict[str, Any], folder: Path) -> None:
+def _patch(
+    manifests: list[Manifest], entry: dict[str, Any], folder: Path, *, may_miss: bool = False
+) -> None:
+    """Applies one patch. A component (`may_miss`) knows more kinds than an overlay has."""
     if set(entry) - {"path", "patch", "target", "options"}:
         raise RenderError(f"{folder}: unknown field in patch {sorted(entry)}")
     text = entry["patch"] if "patch" in entry else (folder / entry["path"]).read_text()
@@ -94,11 +107,11 @@ def _patch(manifests: list[Manifest], entry: dict[str, Any], folder: Path) -> No
             raise RenderError(f"{folder}: a JSON6902 patch needs a target")
         target = {"kind": body["kind"], "name": body["metadata"]["name"]}
     chosen = [m for m in manifests if _is_target(m, target)]
-    if not chosen:
+    if not chosen and not may_miss:
         raise RenderError(f"{folder}: no object matches the patch target {target}")
     rename = entry.get("options", {}).get("allowNameChange", False)
     for manifest in chosen:
-        name = manifest["metadata"]["name"]
+        name, kind = manifest["metadata"]["name"], manifest["kind"]
         patched = copy.deepcopy(manifest)
         if isinstance(body, dict):
             group = manifest["apiVersion"].rpartition("/")[0]
@@ -109,6 +122,7 @@ def _patch(manifests: list[Manifest], entry: dict[str, Any], folder: Path) -> No
                 apply_operation(patched, operation)
         if not rename:
             patched["metadata"]["name"] = name
+        patched["kind"] = kind
         manifest.clear()
         manifest.update(patched)
 
@@ -117,8 +131,8 @@ def _is_target(manifest: Manifest, target: dict[str, str]) -> bool:
     unknown = set(target) - {"kind", "name"}
     if unknown:
         raise RenderError(f"patch target: expected kind and name; received {sorted(unknown)}")
-    kind, name = target.get("kind"), target.get("name")
-    return kind in (None, manifest["kind"]) and name in (None, manifest["metadata"]["name"])
+    given = {"kind": manifest["kind"], "name": manifest["metadata"]["name"]}
+    return all(re.fullmatch(pattern, given[key]) for key, pattern in target.items())
 
 
 def _merge(base: Any, patch: Any, *, by_key: bool, field: str = "") -> Any:

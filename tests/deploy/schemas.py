@@ -1,4 +1,4 @@
-"""Checks manifests against the strict schemas of Kubernetes and of the MPIJob's CRD.
+"""Checks manifests against the strict schemas of Kubernetes and of the operators' CRDs.
 
 The library's command line only warns about kinds that it does not know; here they are errors.
 """
@@ -6,6 +6,7 @@ The library's command line only warns about kinds that it does not know; here th
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-CRD_FILES = {("kubeflow.org/v2beta1", "MPIJob"): "kubeflow.org_mpijobs.yaml"}
+CRD_FILES = {
+    ("kubeflow.org/v2beta1", "MPIJob"): "kubeflow.org_mpijobs.yaml",
+    ("jobset.x-k8s.io/v1alpha2", "JobSet"): "jobset.x-k8s.io_jobsets.yaml",
+    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): (
+        "trainer.kubeflow.org_trainingruntimes.yaml"
+    ),
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): "trainer.kubeflow.org_trainjobs.yaml",
+}
+# The Prometheus operator's CRD is at hand nowhere: the linter's rule `pod-monitor` checks it.
+WITHOUT_SCHEMA = {("monitoring.coreos.com/v1", "PodMonitor")}
 # Oldest and middle as deploy/README.md promises them, and the newest that the library has.
 VERSIONS = ["1.29", "1.32", ".".join(kubernetes_validate.latest_version().split(".")[:2])]
 _METADATA = {"name", "namespace", "labels", "annotations"}
@@ -50,6 +60,7 @@ def errors(manifest: dict[str, Any], version: str, crds: Path | None) -> list[st
     ]
 
 
+@functools.lru_cache
 def crd_schema(path: Path) -> dict[str, Any]:
     """Returns the CRD's openAPIV3Schema, closed: fields that it does not name are refused."""
     versions = yaml.load(path.read_text(), Loader=_LOADER)["spec"]["versions"]

@@ -26,7 +26,7 @@ spec:
 
 
 def _render(folder: Path, kustomization: str, **files: str) -> list[kustomize.Manifest]:
-    (folder / "kustomization.yaml").write_text(kustomization)
+    (folder / "kustomization.yaml").write_text(f"kind: Kustomization\n{kustomization}")
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
     return kustomize.render(folder)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from distflow_launcher.kubernetes.lint import rules
+from distflow_launcher.kubernetes.lint.bundle import Bundle, environment
+from distflow_launcher.kubernetes.render import render
 
-from tests.deploy import kustomize, rules, schemas, sources
-from tests.deploy.bundle import Bundle, environment
+from tests.deploy import kustomize, schemas, sources
+from tests.deploy.specs import COMPONENTS, GRPC_ONLY, SPECS
 
 EACH_OVERLAY = pytest.mark.parametrize("overlay", sources.OVERLAYS, ids=lambda path: path.name)
 
 
-def test_both_overlays_are_found():
-    assert [path.name for path in sources.OVERLAYS] == ["job-grpc", "mpijob"]
+OVERLAYS = ["job-grpc", "job-grpc-elastic", "jobset", "mpijob", "trainjob"]
+
+
+def test_all_overlays_are_found():
+    assert [path.name for path in sources.OVERLAYS] == OVERLAYS
 
 
 @EACH_OVERLAY
@@ -24,18 +31,37 @@ def test_built_in_kinds_fit_the_strict_schema(overlay: Path, version: str):
     assert [e for m in manifests for e in schemas.errors(m, version, None)] == []
 
 
-def test_mpijob_fits_its_closed_crd():
+@pytest.mark.parametrize("overlay", ["jobset", "mpijob", "trainjob"])
+def test_custom_kinds_fit_their_closed_crds(overlay: str):
     crds = sources.crds()
     if crds is None:
         pytest.skip("no CRD files: set DISTFLOW_TEST_K8S_CRDS to a folder that holds them")
-    manifests = kustomize.render(sources.DEPLOY / "k8s/overlays/mpijob")
-    (job,) = [m for m in manifests if schemas.is_custom(m)]
-    assert schemas.errors(job, schemas.VERSIONS[0], crds) == []
+    manifests = kustomize.render(sources.DEPLOY / "k8s/overlays" / overlay)
+    custom = [m for m in manifests if schemas.is_custom(m)]
+    assert len(custom) == (2 if overlay == "trainjob" else 1)
+    assert [e for m in custom for e in schemas.errors(m, schemas.VERSIONS[0], crds)] == []
 
 
 @EACH_OVERLAY
 def test_overlay_keeps_every_rule(overlay: Path):
     assert rules.broken(Bundle(kustomize.render(overlay))) == {}
+
+
+@pytest.mark.parametrize("component", sorted(COMPONENTS))
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_with_a_component_keeps_every_rule_and_schema(overlay: str, component: str):
+    """By the renderer: test_renderer.py says that the Kustomize tree makes the same."""
+    if overlay == "mpijob" and component in GRPC_ONLY:
+        pytest.skip("MPI's workers have neither TLS nor metrics")
+    asked = dataclasses.replace(SPECS[overlay], **COMPONENTS[component])
+    manifests = [
+        m for m in render(asked) if (m["apiVersion"], m["kind"]) not in schemas.WITHOUT_SCHEMA
+    ]
+    assert rules.broken(Bundle(render(asked))) == {}
+    crds = sources.crds()
+    for manifest in manifests:
+        if crds is not None or not schemas.is_custom(manifest):
+            assert schemas.errors(manifest, schemas.VERSIONS[-1], crds) == []
 
 
 def test_two_jobs_in_one_namespace_share_no_object():

@@ -5,169 +5,17 @@ Without them a green run of test_manifests.py would say nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
 
 import pytest
+from distflow_launcher.kubernetes.lint import rules
+from distflow_launcher.kubernetes.lint.bundle import Bundle
+from distflow_launcher.kubernetes.render import render
+from distflow_launcher.kubernetes.spec import SpecError, quantity
 
-from tests.deploy import kustomize, rules, schemas, sources
-from tests.deploy.bundle import Bundle, quantity
-
-POD = "/spec/template/spec"
-MAIN = f"{POD}/containers/0"
-LAUNCHER = "/spec/mpiReplicaSpecs/Launcher"
-WORKER = "/spec/mpiReplicaSpecs/Worker"
-REMOVE = object()
-
-
-@dataclass(frozen=True)
-class Broken:
-    """One manifest with one fault, and the rule (or `schema`) that must refuse it."""
-
-    refused_by: str
-    fault: str
-    kind: str
-    path: str
-    value: Any
-
-    @property
-    def overlay(self) -> str:
-        return "mpijob" if self.kind == "MPIJob" else "job-grpc"
-
-    def manifests(self) -> list[kustomize.Manifest]:
-        manifests = kustomize.render(sources.DEPLOY / "k8s/overlays" / self.overlay)
-        if self.kind == "PodDisruptionBudget":
-            metadata = {"name": "digits"}
-            return [*manifests, {"apiVersion": "policy/v1", "kind": self.kind} | {
-                "metadata": metadata, "spec": self.value}]  # fmt: skip
-        if self.kind == "Secret":
-            return [*manifests, {"apiVersion": "v1", "kind": "Secret"} | self.value]
-        (manifest,) = [m for m in manifests if m["kind"] == self.kind]
-        operation = {"op": "remove"} if self.value is REMOVE else {"op": "add", "value": self.value}
-        if self.path.rpartition("/")[2].isdigit() and self.value is not REMOVE:
-            operation["op"] = "replace"
-        kustomize.apply_operation(manifest, operation | {"path": self.path})
-        return manifests
-
-
-INSTANCE = "app.kubernetes.io~1instance"
-BROKEN = [
-    # What the strict schemas refuse.
-    Broken("schema", "misspelled-field", "Job", f"{MAIN}/comand", ["python"]),
-    Broken("schema", "misspelled-spec-field", "Job", "/spec/completionmode", "Indexed"),
-    Broken("schema", "number-as-text", "Job", "/spec/parallelism", "2"),
-    Broken("schema", "number-in-env", "Job", f"{MAIN}/env/0/value", 2),
-    Broken("schema", "unknown-kind", "Job", "/kind", "Jobb"),
-    Broken("schema", "old-api-version", "Job", "/apiVersion", "batch/v1beta1"),
-    Broken("schema", "misspelled-policy-field", "NetworkPolicy", "/spec/ingres", []),
-    Broken("schema", "slotPerWorker", "MPIJob", "/spec/slotPerWorker", 1),
-    Broken("schema", "mpi-comand", "MPIJob", f"{WORKER}/template/spec/containers/0/comand", []),
-    Broken("schema", "mpi-implementation", "MPIJob", "/spec/mpiImplementation", "OpenMP"),
-    Broken("schema", "mpi-template-metadata", "MPIJob", f"{WORKER}/template/metadata/lables", {}),
-    # What only the rules refuse.
-    Broken("names", "upper-case-name", "Job", "/metadata/name", "UPPER"),
-    Broken("names", "dot-in-name", "Service", "/metadata/name", "a.b"),
-    Broken("hostnames", "long-name", "Job", "/metadata/name", "d" * 62),
-    Broken("hostnames", "long-mpi-name", "MPIJob", "/metadata/name", "d" * 55),
-    Broken("indexed", "completions-not-parallelism", "Job", "/spec/completions", 3),
-    Broken("indexed", "no-completions", "Job", "/spec/completions", REMOVE),
-    Broken("indexed", "not-indexed", "Job", "/spec/completionMode", "NonIndexed"),
-    Broken("restart-policy", "restart-always", "Job", f"{POD}/restartPolicy", "Always"),
-    Broken("restart-policy", "restart-missing", "Job", f"{POD}/restartPolicy", REMOVE),
-    Broken("restart-policy", "mpi-restart", "MPIJob", f"{WORKER}/restartPolicy", "Always"),
-    Broken("failure-policy", "no-ignore", "Job", "/spec/podFailurePolicy/rules/0", REMOVE),
-    Broken("failure-policy", "no-fail-job", "Job", "/spec/podFailurePolicy/rules/1", REMOVE),
-    Broken("failure-policy", "other-container", "Job",
-           "/spec/podFailurePolicy/rules/1/onExitCodes/containerName", "main"),
-    Broken("failure-policy", "retryable-code-fails", "Job",
-           "/spec/podFailurePolicy/rules/1/onExitCodes/values", [1, 75]),
-    Broken("pod-replacement", "two-pods-of-an-index", "Job", "/spec/podReplacementPolicy",
-           "TerminatingOrFailed"),
-    Broken("backoff", "no-retries", "Job", "/spec/backoffLimit", 0),
-    Broken("headless-service", "wrong-selector", "Service",
-           "/spec/selector/app.kubernetes.io~1name", "other"),
-    Broken("headless-service", "cluster-ip", "Service", "/spec/clusterIP", REMOVE),
-    Broken("headless-service", "ready-only", "Service", "/spec/publishNotReadyAddresses", REMOVE),
-    Broken("headless-service", "other-subdomain", "Job", f"{POD}/subdomain", "digit"),
-    Broken("headless-service", "service-port", "Service", "/spec/ports/0/targetPort", "grpc"),
-    Broken("coordinator", "other-job", "Job", f"{MAIN}/env/3/value", "digit-0.digits:7117"),
-    Broken("coordinator", "without-service", "Job", f"{MAIN}/env/3/value", "digits-0:7117"),
-    Broken("coordinator", "other-port", "Job", f"{MAIN}/env/3/value", "digits-0.digits:7118"),
-    Broken("world-size", "other-world-size", "Job", f"{MAIN}/env/0/value", "3"),
-    Broken("world-size", "rank-by-hand", "Job", f"{MAIN}/env/-",
-           {"name": "DISTFLOW_RANK", "value": "0"}),
-    Broken("settings", "misspelled-setting", "Job", f"{MAIN}/env/1/name", "DISTFLOW_REPLICA"),
-    Broken("settings", "other-backend", "Job", f"{MAIN}/env/2/value", "mpi"),
-    Broken("replicas", "fewer-replicas-than-workers", "Job", f"{MAIN}/env/1/value", "1"),
-    Broken("replicas", "mpi-fewer-replicas", "MPIJob",
-           f"{LAUNCHER}/template/spec/containers/0/env/0/value", "1"),
-    Broken("token", "token-in-clear", "Job", f"{MAIN}/env/4",
-           {"name": "DISTFLOW_TOKEN", "value": "hunter2"}),
-    Broken("token", "no-token", "Job", f"{MAIN}/env/4", REMOVE),
-    Broken("token", "secret-in-bundle", "Secret", "", {"metadata": {"name": "distflow-token"}}),
-    Broken("disruption-budget", "percent", "PodDisruptionBudget", "",
-           {"minAvailable": "50%", "selector": {}}),
-    Broken("disruption-budget", "blocks-drains", "PodDisruptionBudget", "",
-           {"minAvailable": 2, "selector": {}}),
-    Broken("disruption-budget", "both", "PodDisruptionBudget", "",
-           {"minAvailable": 1, "maxUnavailable": 1, "selector": {}}),
-    Broken("network-policy", "other-pods-let-in", "NetworkPolicy", "/spec/ingress/0/from", [{}]),
-    Broken("network-policy", "everyone-let-in", "NetworkPolicy", "/spec/ingress/0/from", REMOVE),
-    Broken("network-policy", "other-jobs-let-in", "NetworkPolicy",
-           f"/spec/ingress/0/from/0/podSelector/matchLabels/{INSTANCE}", REMOVE),
-    Broken("network-policy", "own-pods-shut-out", "NetworkPolicy", "/spec/ingress/0", REMOVE),
-    Broken("network-policy", "egress-open", "NetworkPolicy", "/spec/policyTypes", ["Ingress"]),
-    Broken("network-policy", "no-dns-over-tcp", "NetworkPolicy", "/spec/egress/1/ports/1", REMOVE),
-    Broken("network-policy", "no-way-out", "NetworkPolicy", "/spec/egress/0", REMOVE),
-    Broken("network-policy", "selects-nothing", "NetworkPolicy",
-           f"/spec/podSelector/matchLabels/{INSTANCE}", "digit"),
-    Broken("references", "unknown-secret", "Job",
-           f"{MAIN}/env/4/valueFrom/secretKeyRef/name", "tokens"),
-    Broken("references", "unknown-config-map", "Job", f"{MAIN}/envFrom",
-           [{"configMapRef": {"name": "settings"}}]),
-    Broken("volumes", "missing-volume", "Job", f"{POD}/volumes/0", REMOVE),
-    Broken("volumes", "unused-volume", "Job", f"{MAIN}/volumeMounts/0", REMOVE),
-    Broken("scratch", "shm-on-disk", "Job", f"{POD}/volumes/1/emptyDir/medium", REMOVE),
-    Broken("scratch", "shm-without-limit", "Job", f"{POD}/volumes/1/emptyDir/sizeLimit", REMOVE),
-    Broken("scratch", "shm-above-memory", "Job", f"{POD}/volumes/1/emptyDir/sizeLimit", "2Gi"),
-    Broken("resources", "request-above-limit", "Job", f"{MAIN}/resources/requests/cpu", "2"),
-    Broken("resources", "request-below-limit", "Job", f"{MAIN}/resources/requests/cpu", "500m"),
-    Broken("resources", "no-memory-limit", "Job", f"{MAIN}/resources/limits/memory", REMOVE),
-    Broken("threads", "more-threads-than-cpus", "Job", f"{MAIN}/env/6/value", "8"),
-    Broken("threads", "threads-not-set", "Job", f"{MAIN}/env/7", REMOVE),
-    Broken("rights", "root", "Job", f"{POD}/securityContext/runAsUser", 0),
-    Broken("rights", "root-by-container", "Job", f"{MAIN}/securityContext/runAsUser", 0),
-    Broken("rights", "no-seccomp", "Job", f"{POD}/securityContext/seccompProfile", REMOVE),
-    Broken("rights", "writable-root", "Job", f"{MAIN}/securityContext/readOnlyRootFilesystem",
-           False),
-    Broken("rights", "added-capability", "Job", f"{MAIN}/securityContext/capabilities/add",
-           ["SYS_PTRACE"]),
-    Broken("rights", "mpi-escalation", "MPIJob",
-           f"{WORKER}/template/spec/containers/0/securityContext/allowPrivilegeEscalation", True),
-    Broken("rights", "host-network", "Job", f"{POD}/hostNetwork", True),
-    Broken("api-token", "api-token", "Job", f"{POD}/automountServiceAccountToken", REMOVE),
-    Broken("grace", "default-grace", "Job", f"{POD}/terminationGracePeriodSeconds", REMOVE),
-    Broken("ports", "port-out-of-range", "Job", f"{MAIN}/ports/0/containerPort", 99999),
-    Broken("ports", "privileged-ssh", "MPIJob",
-           f"{WORKER}/template/spec/containers/0/ports/0/containerPort", 22),
-    Broken("image", "latest", "Job", f"{MAIN}/image", "registry.example.com:5000/x:latest"),
-    Broken("image", "no-tag", "Job", f"{MAIN}/image", "registry.example.com:5000/x"),
-    Broken("exec-form", "shell", "Job", f"{MAIN}/command", ["/bin/sh", "-c", "python train.py"]),
-    Broken("exec-form", "deaf-python", "Job", f"{POD}/shareProcessNamespace", REMOVE),
-    Broken("mpi-replicas", "no-launcher", "MPIJob", LAUNCHER, REMOVE),
-    Broken("mpi-replicas", "two-launchers", "MPIJob", f"{LAUNCHER}/replicas", 2),
-    Broken("mpi-replicas", "negative-workers", "MPIJob", f"{WORKER}/replicas", -1),
-    Broken("mpi-slots", "more-workers-than-n", "MPIJob", f"{WORKER}/replicas", 3),
-    Broken("mpi-slots", "more-slots-than-n", "MPIJob", "/spec/slotsPerWorker", 2),
-    Broken("mpi-launcher", "not-forwarded", "MPIJob",
-           f"{LAUNCHER}/template/spec/containers/0/args/7", "HOME"),
-    Broken("mpi-launcher", "bound-to-cores", "MPIJob",
-           f"{LAUNCHER}/template/spec/containers/0/args/5", "core"),
-    Broken("mpi-ssh", "root-ssh", "MPIJob", "/spec/sshAuthMountPath", REMOVE),
-    Broken("mpi-ssh", "early-launcher", "MPIJob", "/spec/launcherCreationPolicy", "AtStartup"),
-    Broken("mpi-ssh", "no-readiness", "MPIJob",
-           f"{WORKER}/template/spec/containers/0/readinessProbe", REMOVE),
-]  # fmt: skip
+from tests.deploy import kustomize, schemas, sources
+from tests.deploy.broken import BROKEN, CLAIM, CODE, ELASTIC, Broken
+from tests.deploy.specs import SPECS
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: f"{broken.refused_by}:{broken.fault}")
@@ -177,14 +25,22 @@ def test_broken_manifest_is_refused(broken: Broken):
         assert broken.refused_by in rules.broken(Bundle(manifests))
         return
     crds = sources.crds()
-    if broken.kind == "MPIJob" and crds is None:
+    if crds is None and any(schemas.is_custom(m) for m in manifests):
         pytest.skip("no CRD files: set DISTFLOW_TEST_K8S_CRDS to a folder that holds them")
     for version in schemas.VERSIONS:
         assert [e for m in manifests for e in schemas.errors(m, version, crds)]
 
 
+@pytest.mark.parametrize(
+    "asked", [{}, ELASTIC, CLAIM, CODE, {"tls_secret": "distflow-tls"}, {"metrics_port": 9117}]
+)
+def test_what_the_mutations_start_from_is_not_refused(asked: dict[str, object]):
+    assert rules.broken(Bundle(render(dataclasses.replace(SPECS["job-grpc"], **asked)))) == {}
+
+
 def test_every_rule_has_a_broken_manifest():
-    assert {b.refused_by for b in BROKEN} == {rule.name for rule in rules.RULES} | {"schema"}
+    expected = {rule.name for rule in rules.RULES} | {"schema", rules.SHAPE}
+    assert {b.refused_by for b in BROKEN} == expected
 
 
 def test_rule_names_are_unique():
@@ -192,8 +48,22 @@ def test_rule_names_are_unique():
     assert len(set(names)) == len(names)
 
 
+def test_a_skipped_rule_says_nothing():
+    manifests = render(SPECS["job-grpc"])
+    operation = {"op": "replace", "path": "/spec/backoffLimit", "value": 0}
+    kustomize.apply_operation(manifests[-1], operation)
+    assert list(rules.broken(Bundle(manifests))) == ["backoff"]
+    assert rules.broken(Bundle(manifests), frozenset({"backoff"})) == {}
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("500m", 0.5), ("1", 1), ("1Gi", 2**30), ("256Mi", 2**28), ("2k", 2000)]
 )
 def test_quantities(text: str, value: float):
     assert quantity(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "1 Gi", "1e", "Gi", "1.2.3"])
+def test_what_is_no_quantity_is_refused(text: str):
+    with pytest.raises(SpecError, match="expected a number and a unit"):
+        quantity(text)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.deploy.bundle import Bundle, Manifest, environment, quantity
+from ..spec import quantity
+from .bundle import INSTANCE, Bundle, Manifest, environment, selects
 
-# Made by hand before the first job, as deploy/README.md says; never part of a bundle.
-EXTERNAL_SECRETS = {"distflow-token"}
 _SHELLS = {"sh", "bash", "dash"}
 
 
 def _references(bundle: Bundle) -> Iterator[str]:
     for pods in bundle.pods():
         for kind, name in _named(pods.spec):
-            known = kind == "Secret" and name in EXTERNAL_SECRETS
-            if not known and bundle.find(kind, name) is None:
+            if bundle.find(kind, name) is None and not bundle.is_external(kind, name):
                 yield f"{pods.where}: {kind}/{name} is not in the bundle"
 
 
@@ -32,6 +30,8 @@ def _named(node: Any) -> Iterator[tuple[str, str]]:
                 yield "Secret", value["secretName"]
             elif key in ("configMapKeyRef", "configMapRef", "configMap"):
                 yield "ConfigMap", value["name"]
+            elif key == "persistentVolumeClaim":
+                yield "PersistentVolumeClaim", value["claimName"]
             else:
                 yield from _named(value)
 
@@ -83,12 +83,13 @@ def _resources(bundle: Bundle) -> Iterator[str]:
 
 def _threads(bundle: Bundle) -> Iterator[str]:
     for pods in bundle.pods():
-        if pods.owner["kind"] == "MPIJob" and pods.role == "Worker":
+        if not pods.trains:
             continue  # its environment is the launcher's, by mpirun -x
         settings = environment(pods.main)
         cpus = quantity(pods.main.get("resources", {}).get("limits", {}).get("cpu", 1))
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-            if not 1 <= int(settings.get(name) or 0) <= max(1, cpus):
+            count = str(settings.get(name) or 0)
+            if not count.isdigit() or not 1 <= int(count) <= max(1, cpus):
                 yield f"{pods.where}: {name} must be set, and at most the cpu limit"
 
 
@@ -162,7 +163,63 @@ def _exec_form(bundle: Bundle) -> Iterator[str]:
             yield f"{pods.where}: Python as PID 1 ignores SIGTERM; set shareProcessNamespace"
 
 
+def _code(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods():
+        for volume in pods.spec.get("volumes", []):
+            source = volume.get("configMap", {})
+            found = bundle.find("ConfigMap", source.get("name", ""))
+            if found is None:
+                continue  # reported by references
+            keys = {*found.get("data", {}), *found.get("binaryData", {})}
+            for item in source.get("items", []):
+                if item["key"] not in keys:
+                    yield f"{pods.where}: ConfigMap {source['name']} has no key {item['key']}"
+            if not found.get("immutable"):
+                yield f"ConfigMap/{source['name']}: must be immutable"
+
+
+def _spread(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods():
+        for wish in pods.spec.get("topologySpreadConstraints", []):
+            if not selects(wish.get("labelSelector", {}), pods.labels):
+                yield f"{pods.where}: topologySpreadConstraints select other pods"
+            if wish.get("whenUnsatisfiable") != "ScheduleAnyway":
+                yield f"{pods.where}: topologySpreadConstraints must be ScheduleAnyway"
+
+
+def _tls(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods():
+        folder = environment(pods.main).get("DISTFLOW_TLS")
+        if folder is None:
+            continue
+        mounts = {m["mountPath"]: m["name"] for m in pods.main.get("volumeMounts", [])}
+        secrets = {v["name"] for v in pods.spec.get("volumes", []) if "secret" in v}
+        if mounts.get(folder) not in secrets:
+            yield f"{pods.where}: DISTFLOW_TLS {folder} must be where a Secret is mounted"
+
+
+def _claims(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods():
+        for volume in pods.spec.get("volumes", []):
+            name = volume.get("persistentVolumeClaim", {}).get("claimName", "")
+            claim = bundle.find("PersistentVolumeClaim", name)
+            modes = ["ReadWriteMany"] if claim is None else claim["spec"].get("accessModes", [])
+            if pods.count > 1 and "ReadWriteMany" not in modes:
+                yield f"PersistentVolumeClaim/{name}: {pods.count} pods need ReadWriteMany"
+
+
+def _instance(bundle: Bundle) -> Iterator[str]:
+    for pods in bundle.pods():
+        if not pods.labels.get(INSTANCE):
+            yield f"{pods.where}: pods need the label {INSTANCE}"
+
+
 ROWS = [
+    ("instance", "by this label a job's pods are told from another's", _instance),
+    ("code", "workers that are started again must find the same code", _code),
+    ("spread", "a wish, not a condition that keeps a job waiting", _spread),
+    ("tls", "a worker without its certificate is refused by the others", _tls),
+    ("claims", "a volume of one node keeps the pods of all others waiting", _claims),
     ("references", "a pod waits for ever for a Secret that is not there", _references),
     ("volumes", "a mount without a volume is refused by the API server only", _volumes),
     ("scratch", "the default /dev/shm of 64 MiB breaks shared memory", _scratch),

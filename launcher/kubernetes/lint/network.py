@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.deploy.bundle import Bundle, environment, selects
+from ..addons import MONITORING
+from .bundle import INSTANCE, Bundle, environment, selects
 
 
 def _headless_service(bundle: Bundle) -> Iterator[str]:
@@ -29,10 +30,10 @@ def _headless_service(bundle: Bundle) -> Iterator[str]:
 
 
 def _coordinator(bundle: Bundle) -> Iterator[str]:
-    for pods in bundle.pods("Job"):
+    for pods in bundle.pods("Job", "JobSet", "TrainingRuntime"):
         address = str(environment(pods.main).get("DISTFLOW_COORDINATOR"))
         host, _, port = address.partition(":")
-        expected = f"{pods.owner['metadata']['name']}-0.{pods.spec.get('subdomain')}"
+        expected = f"{pods.hostname}-0.{pods.subdomain}"
         if host != expected:
             yield f"{pods.where}: DISTFLOW_COORDINATOR {address} must name {expected}"
         ports = [str(p["containerPort"]) for p in pods.main.get("ports", [])]
@@ -54,7 +55,7 @@ def _network_policy(bundle: Bundle) -> Iterator[str]:
         ingress = [rule for policy in policies for rule in policy.get("ingress", [])]
         if not any(_allows(rule, "from", labels) for rule in ingress):
             yield f"{pods.where}: the job's own pods must be let in"
-        if not all(_only_own(rule, labels) for rule in ingress):
+        if not all(_only_own(rule, labels) or _is_scrape(rule) for rule in ingress):
             yield f"{pods.where}: only the job's own pods may be let in"
         egress = [rule for policy in policies for rule in policy.get("egress", [])]
         if not any(_allows(rule, "to", labels) for rule in egress):
@@ -73,16 +74,38 @@ def _allows(rule: dict[str, Any], side: str, labels: dict[str, str]) -> bool:
 
 def _only_own(rule: dict[str, Any], labels: dict[str, str]) -> bool:
     """Says whether an ingress rule names pods of this job (by its instance) and no others."""
-    key = "app.kubernetes.io/instance"
     peers = rule.get("from", [])
     return bool(peers) and all(
         set(p) == {"podSelector"}
-        and p["podSelector"].get("matchLabels", {}).get(key) == labels.get(key, "")
+        and p["podSelector"].get("matchLabels", {}).get(INSTANCE) == labels.get(INSTANCE, "")
         for p in peers
     )
 
 
+def _is_scrape(rule: dict[str, Any]) -> bool:
+    """Says whether an ingress rule lets Prometheus read the metrics, and nothing else."""
+    monitoring = {"namespaceSelector": {"matchLabels": MONITORING}}
+    return rule.get("from") == [monitoring] and [p.get("port") for p in rule["ports"]] == [
+        "metrics"
+    ]
+
+
+def _pod_monitor(bundle: Bundle) -> Iterator[str]:
+    for monitor in bundle.of_kind("PodMonitor"):
+        where, spec = f"PodMonitor/{monitor['metadata']['name']}", monitor["spec"]
+        chosen = [pods for pods in bundle.pods() if selects(spec["selector"], pods.labels)]
+        if not chosen:
+            yield f"{where}: selects no pods of this bundle"
+        for pods in chosen:
+            settings = environment(pods.main)
+            ports = {p.get("name"): str(p["containerPort"]) for p in pods.main.get("ports", [])}
+            for endpoint in spec.get("podMetricsEndpoints", []):
+                if ports.get(endpoint.get("port")) != settings.get("DISTFLOW_METRICS_PORT"):
+                    yield f"{where}: port {endpoint.get('port')} must be DISTFLOW_METRICS_PORT"
+
+
 ROWS = [
+    ("pod-monitor", "Prometheus says nothing about a port that is not there", _pod_monitor),
     ("headless-service", "<job>-<index>.<service> must resolve early", _headless_service),
     ("coordinator", "workers meet at index 0", _coordinator),
     ("network-policy", "the job, DNS, and nothing else", _network_policy),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.deploy.bundle import Bundle, Manifest, Pods, environment, option
+from .bundle import Bundle, Manifest, Pods, environment, option
 
 _ROOT_HOME = "/root"
 
