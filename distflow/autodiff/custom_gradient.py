@@ -12,7 +12,7 @@ from distflow.base import errors, nest
 from distflow.core import context, convert
 from distflow.core.tensor import Tensor
 from distflow.core.variable import assign_variable
-from distflow.ops.prims.movement import reshape_like
+from distflow.ops.prims.movement import after, reshape_like
 
 
 class Custom:
@@ -138,16 +138,22 @@ def _is_variable(value: Any) -> bool:
     return getattr(value, "is_variable", False)
 
 
+def _is_exact(value: Any) -> bool:
+    return not (value.dtype.is_floating or value.dtype.is_complex)
+
+
 def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
     """Returns f, run again in the backward pass instead of keeping what it computed."""
 
     @custom_gradient
     def recomputing(*args: Any) -> Any:
         def gradient(*g: Any, variables: Any = ()) -> Any:
+            # Without this the compiler would find that all of it is there already.
+            late = [after(a, g[0]) if isinstance(a, Tensor) else a for a in args]
             with GradientTape() as tape:
-                tape.watch([a for a in args if isinstance(a, Tensor)])
-                result = f(*args)
-            wanted = [list(args), list(variables)]
+                tape.watch([a for a in late if isinstance(a, Tensor) and not _is_exact(a)])
+                result = f(*late)
+            wanted = [late, list(variables)]
             of_args, of_variables = tape.gradient(result, wanted, nest.pack_sequence_as(result, g))
             return (of_args, of_variables) if variables else of_args
 

@@ -180,7 +180,12 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None)
     full = shape_of(x)
     if noise_shape is not None:
         full = [full[i] if d is None else d for i, d in enumerate(noise_shape)]
-    kept = math.greater_equal(stateless_uniform(full, key_of(seed)), rate)
+    return dropout_by_key(x, rate, full, key_of(seed))
+
+
+def dropout_by_key(x: Any, rate: float, shape: Any, key: Any) -> Any:
+    """Returns what `dropout` does, with a mask of a shape drawn by a key (`key_of`)."""
+    kept = math.greater_equal(stateless_uniform(shape, key), rate)
     return select(kept, x / (1 - rate), x * 0)
 
 

@@ -8,8 +8,10 @@ import pytest
 import distflow.ops.operators  # noqa: F401  (attaches the operators)
 from distflow.autodiff import GradientTape, custom_gradient, recompute_grad
 from distflow.base.errors import InvalidArgumentError
-from distflow.core.convert import constant
+from distflow.compiler.passes.rounds import optimize
+from distflow.core.convert import constant, convert_to_tensor
 from distflow.core.variable import Variable
+from distflow.function import function
 from distflow.ops import math
 
 
@@ -220,3 +222,21 @@ def test_recompute_grad_has_a_second_order():
             z = recomputed(x)
         g = inner.gradient(z, x)
     assert outer.gradient(g, x).numpy() == 18.0
+
+
+def test_recompute_grad_runs_again_in_a_compiled_step_too():
+    recomputed = recompute_grad(lambda a: math.exp(math.sin(a)))
+
+    @function
+    def slope(a):
+        with GradientTape() as tape:
+            tape.watch(a)
+            result = recomputed(a)
+        return result, tape.gradient(result, a)
+
+    a = convert_to_tensor(np.float32([0.5, 2.0]))
+    _, found = slope(a)
+    np.testing.assert_allclose(found, np.exp(np.sin(a)) * np.cos(a), rtol=1e-6)
+    names = [n.primitive.name for n in optimize(slope.get_concrete_function(a).graph).nodes]
+    assert names.count("exp") == 2
+    assert "after" not in names

@@ -236,6 +236,7 @@ MOVEMENT = [
     Sample("concat", (normal(2, 3), normal(1, 3), normal(0, 3)), _concat, {"axis": 0},
            dtypes=NUMERIC),
     Sample("concat", (normal(2, 3), normal(2, 1)), _concat, {"axis": 1}, label="last"),
+    Sample("after", (normal(2, 3), normal(4)), lambda x, other: x, dtypes=NUMERIC),
     Sample("reverse", (normal(2, 3, 2),), _reverse, {"axes": (0, 2)}, dtypes=NUMERIC),
     Sample("reverse", (normal(2, 0),), _reverse, {"axes": (1,)}, label="empty"),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """When each operation of a plan runs: segments of native phases, host operations between them.
 
-What does not wait for anything runs as early as it can. Calls of one phase run at once; their units
+What does not wait for anything runs as early as it can, but long operations do not overtake each
+other: what they make would lie in memory for longer. Calls of one phase run at once; their units
 are dealt out to the threads in equal parts by cost, each thread's part contiguous, so that most
 threads find what they wrote before. Which thread has a unit never changes a bit.
 """
@@ -17,6 +18,8 @@ from distflow.graph.ir import Value
 
 # Nanoseconds of work of a phase below which one thread does all of it.
 _FOR_ONE_THREAD = 3_000
+# Nanoseconds of work of an operation that is long.
+_LONG = 20_000
 # Nanoseconds of work after which a bucket of gradients need not leave before the rest is done.
 _WORTH_LEAVING_EARLY = 100_000
 
@@ -56,6 +59,7 @@ def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Sche
     segments: list[Segment] = [Segment()]
     leaving: dict[int, list[tuple[int, Host]]] = {}
     previous = 0
+    heavy: dict[int, int] = {}  # by segment: the first phase for long operations
 
     def at(number: int) -> Segment:
         while len(segments) <= number:
@@ -82,6 +86,8 @@ def schedule(operations: Sequence[Operation], written: set[Value]) -> tuple[Sche
         assert isinstance(operation, Native)
         number = max([*(segment[j] for j in natives), *(s + 1 for s in hosts)], default=0)
         first = max((last_phase[j] + 1 for j in natives if segment[j] == number), default=0)
+        if sum(call.work for call in operation.calls) >= _LONG:
+            first = heavy[number] = max(first, heavy.get(number, 0))
         segment[i] = number
         last_phase[i] = first + len(operation.calls) - 1
         phases = at(number).phases

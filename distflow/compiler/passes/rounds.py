@@ -8,11 +8,13 @@ from distflow.compiler.passes.dead import narrow, remove_dead
 from distflow.compiler.passes.dedup import share_equal
 from distflow.compiler.passes.fold import fold
 from distflow.compiler.passes.inline import inline
+from distflow.compiler.passes.rebuild import Rebuild
 from distflow.compiler.passes.simplify import simplify
 from distflow.compiler.passes.state import forward_reads, lower_updates
 from distflow.compiler.passes.trail import Trail
 from distflow.graph.ir import Graph, Node, Value
 from distflow.graph.verify import verify
+from distflow.ops.prims.movement import after
 
 # In order; each takes a Graph and returns one that means the same, or the same one.
 PASSES: tuple[tuple[str, Callable[..., Graph]], ...] = (
@@ -58,4 +60,16 @@ def optimize(graph: Graph, owned: bool | Collection[Value] = True) -> Graph:
                 trail.note(name, before, graph)
         if graph is start:
             break
-    return graph
+    return _settled(graph)
+
+
+def _settled(graph: Graph) -> Graph:
+    """Takes `after` away: nodes stay in their order, and no pass will find equal ones any more."""
+    new = Rebuild(graph)
+    for node in graph.nodes:
+        node = new.adopt(node)
+        if node.primitive is after:
+            new.replace(node.outputs[0], node.inputs[0])
+        else:
+            new.keep(node)
+    return remove_dead(new.finish())

@@ -87,13 +87,12 @@ class GroupQueryAttention(ProjectedAttention):
         q = self._query_dense(query) * (self.head_dim**-0.5)
         k = repeat(self._key_dense(value if key is None else key), self.num_repeats, axis=2)
         v = repeat(self._value_dense(value), self.num_repeats, axis=2)
-        scores = einsum("bquh,bkuh->buqk", q, k)
         if mask is not None and mask.ndim == 3:
             mask = array.expand_dims(mask, 1)
-        plain = not self._dropout and not return_attention_scores
-        weights = self._attend(scores, mask, plain)
-        dropped = self._dropout_layer(weights, training=training) if self._dropout else weights
-        heads = einsum("buqk,bkuh->bquh", dropped, v)
+        heads, weights = self._read(
+            ("bkuh,bquh->buqk", "buqk,bkuh->bquh"), q, k, v, mask, training,
+            return_attention_scores,
+        )  # fmt: skip
         if self._use_gate:
             heads = heads * math.sigmoid(self._gate_dense(query))
         result = self._output_dense(heads)

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, shapes
-from distflow.keras import constraints, initializers, regularizers
+from distflow.keras import constraints, initializers, random, regularizers
 from distflow.keras.engine.layer import Layer
 from distflow.keras.layers.activation import Softmax
 from distflow.keras.layers.arguments import described, positive
 from distflow.keras.layers.attention import causal_mask, window_mask
 from distflow.keras.layers.einsum_dense import EinsumDense
 from distflow.keras.layers.regularization import Dropout
+from distflow.keras.query_blocks import block_rows, over_queries
 from distflow.ops import array, dims, math
 from distflow.ops.indexing import where
 from distflow.ops.matmul import einsum
+from distflow.random.keys import fold_in
 
 _WEIGHTS = (
     "kernel_initializer", "bias_initializer", "kernel_regularizer", "bias_regularizer",
@@ -32,6 +34,8 @@ class ProjectedAttention(Layer):
       dropout: part of the weights that is 0 in training.
       use_bias: whether projections have biases.
       sliding_window: a query sees only keys at less than this distance; None for all.
+      flash_attention: compute the scores in blocks of queries, and again in the backward pass,
+        so that they are never stored whole; None: where the sequence is long.
       use_gate: multiply what is read by the sigmoid of one more projection of the query.
       seed: of the dropout.
     """
@@ -41,10 +45,9 @@ class ProjectedAttention(Layer):
                  **kwargs: Any):  # fmt: skip
         super().__init__(activity_regularizer=weights.pop("activity_regularizer"), **kwargs)
         where = type(self).__name__
-        if flash_attention:
-            raise errors.UnimplementedError(
-                f"{where}: flash_attention=True needs a kernel that is not there; "
-                "the compiler plans attention's memory by itself."
+        if flash_attention and dropout:
+            raise errors.invalid(
+                where, "`dropout` must be 0 with flash_attention=True", f"dropout={dropout}"
             )
         if not 0 <= dropout <= 1:
             raise errors.invalid(where, "`dropout` must be between 0 and 1", f"dropout={dropout}")
@@ -60,6 +63,7 @@ class ProjectedAttention(Layer):
         self._use_bias = use_bias
         self._use_gate = use_gate
         self._sliding_window = sliding_window
+        self._in_blocks = flash_attention
         self.seed = seed
         self._kernel_initializer = initializers.get(weights["kernel_initializer"])
         self._bias_initializer = initializers.get(weights["bias_initializer"])
@@ -123,6 +127,38 @@ class ProjectedAttention(Layer):
             mask = math.cast(mask, "bool")
             result = mask if result is None else math.logical_and(result, mask)
         return result
+
+    def _read(self, equations: tuple[str, str], q: Any, k: Any, v: Any, mask: Any, training: Any,
+              wants_weights: bool) -> tuple[Any, Any]:  # fmt: skip
+        """Returns what the heads read of the values, and the weights if they are wanted.
+
+        Args:
+          equations: key, query -> scores, whose last axis is the keys'; scores, value -> heads.
+          q, k, v: [batch, length, heads, size], or with other axes of a length between.
+          mask: bool like the scores, or None.
+        """
+        scored, combined = equations
+        dropping = bool(self._dropout) and training
+        plain = q.ndim == 4 and not self._dropout and not wants_weights
+        beside = () if mask is None else (mask,)
+        rows = None
+        if q.ndim == 4 and not wants_weights:
+            rows = block_rows(q.shape[1], k.shape[1], self._in_blocks)
+        if rows is None:
+            weights = self._attend(einsum(scored, k, q), mask, plain)
+            dropped = self._dropout_layer(weights, training=training) if self._dropout else weights
+            return einsum(combined, dropped, v), weights
+        key = random.key_of(self._dropout_layer.seed_generator) if dropping else None
+
+        def attend(q: Any, k: Any, v: Any, *beside: Any, block: int) -> Any:
+            weights = self._attend(einsum(scored, k, q), beside[0] if beside else None, plain)
+            if key is not None:
+                weights = random.dropout_by_key(
+                    weights, self._dropout, random.shape_of(weights), fold_in(key, block)
+                )
+            return einsum(combined, weights, v)
+
+        return over_queries(attend, q, k, v, *beside, rows=rows), None
 
     def _attend(self, scores: Any, mask: Any, plain: bool) -> Any:
         """Returns the weights of the keys.
@@ -245,6 +281,7 @@ class MultiHeadAttention(ProjectedAttention):
         axes = self._attention_axes or tuple(range(1, rank - 1))
         self._axes = tuple(shapes.axis("MultiHeadAttention", a, rank) for a in axes)
         self._dot_product, self._combine, scores_rank = _attention(rank + 1, self._axes)
+        self._scores_rank = scores_rank
         self._softmax = Softmax(
             axis=tuple(range(scores_rank - len(self._axes), scores_rank)), dtype=self.dtype_policy
         )
@@ -262,14 +299,12 @@ class MultiHeadAttention(ProjectedAttention):
         k = self._key_dense(value if key is None else key)
         v = self._value_dense(value)
         q = q * (self._key_dim**-0.5)
-        scores = einsum(self._dot_product, k, q)
         if mask is not None:
-            for _ in range(scores.ndim - mask.ndim):
+            for _ in range(self._scores_rank - mask.ndim):
                 mask = array.expand_dims(mask, -len(self._axes) * 2 - 1)
-        plain = q.ndim == 4 and not self._dropout and not return_attention_scores
-        weights = self._attend(scores, mask, plain)
-        dropped = self._dropout_layer(weights, training=training) if self._dropout else weights
-        heads = einsum(self._combine, dropped, v)
+        heads, weights = self._read(
+            (self._dot_product, self._combine), q, k, v, mask, training, return_attention_scores
+        )
         if gate is not None:
             heads = heads * math.sigmoid(gate)
         result = self._output_dense(heads)

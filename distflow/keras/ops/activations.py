@@ -9,6 +9,7 @@ from distflow.base import dtypes, errors
 from distflow.keras import activations, losses, settings
 from distflow.keras.engine.keras_ops import operation
 from distflow.keras.ops.dtype_rules import as_axes, as_float, floats, tensor
+from distflow.keras.query_blocks import block_rows, over_queries
 from distflow.ops import creation, math, reduce, shaping
 from distflow.ops import matmul as products
 from distflow.ops.prims.elementwise import select
@@ -311,11 +312,10 @@ def dot_product_attention(
       mask: bool like the scores; False takes no part.
       scale: default 1 / sqrt(size).
       is_causal: whether a query sees only keys at its place and before.
-      flash_attention: must not be True.
+      flash_attention: compute the scores in blocks of queries, and again in the backward pass,
+        so that they are never stored whole; None: where the sequences are long.
       attn_logits_soft_cap: scores become cap * tanh(scores / cap).
     """
-    if flash_attention:
-        raise errors.invalid("dot_product_attention", "flash_attention=None or False", "True")
     q, k, v = floats(query, key, value)
     if not q.ndim == k.ndim == v.ndim == 4:
         raise ValueError(
@@ -328,18 +328,31 @@ def dot_product_attention(
         k, v = (products.einsum("bthd,g->bthgd", x, creation.ones(groups, x.dtype)) for x in (k, v))
         k, v = (shaping.reshape(x, [-1, *_sizes(x)[1:2], q.shape[2], x.shape[-1]]) for x in (k, v))
     factor = q.shape[-1] ** -0.5 if scale is None else scale
-    scores = products.einsum("bqhd,bkhd->bhqk", q * math.cast(factor, q.dtype), k)
-    if attn_logits_soft_cap is not None:
-        scores = attn_logits_soft_cap * math.tanh(scores / attn_logits_soft_cap)
+    beside = []
     if bias is not None:
-        scores = scores + tensor(bias, scores.dtype)
-    if mask is not None:
-        scores = select(_like(tensor(mask, "bool"), scores), scores, _lowest(scores))
+        beside.append(_like_scores(tensor(bias, q.dtype)))
+    seen = [] if mask is None else [_like_scores(tensor(mask, "bool"))]
     if is_causal:
-        rows = math.range(_sizes(scores)[2])
-        seen = shaping.expand_dims(rows, 1) >= math.range(_sizes(scores)[3])
-        scores = select(_like(seen, scores), scores, _lowest(scores))
-    return products.einsum("bhqk,bkhd->bqhd", activations.softmax(scores), v)
+        places = math.range(_sizes(q)[1])
+        seen.append(shaping.expand_dims(places, 1) >= math.range(_sizes(k)[1]))
+
+    def attend(q: Any, k: Any, v: Any, *beside: Any, block: int) -> Any:
+        scores = products.einsum("bqhd,bkhd->bhqk", q * math.cast(factor, q.dtype), k)
+        if attn_logits_soft_cap is not None:
+            scores = attn_logits_soft_cap * math.tanh(scores / attn_logits_soft_cap)
+        for other in beside:
+            if other.dtype == "bool":
+                scores = select(_like(other, scores), scores, _lowest(scores))
+            else:
+                scores = scores + other
+        return products.einsum("bhqk,bkhd->bqhd", activations.softmax(scores), v)
+
+    rows = block_rows(q.shape[1], k.shape[1], flash_attention)
+    return over_queries(attend, q, k, v, *beside, *seen, rows=rows)
+
+
+def _like_scores(x: Any) -> Any:
+    return x if x.ndim >= 2 else shaping.reshape(x, [1, -1])
 
 
 def _sizes(x: Any) -> list[Any]:

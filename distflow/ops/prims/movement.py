@@ -1,4 +1,4 @@
-"""reshape, transpose, broadcast_to, slice, pad, concat, reverse, and the shape of a tensor.
+"""reshape, transpose, broadcast_to, slice, pad, concat, reverse, after, and a tensor's shape.
 
 `reshape` and `broadcast_to` take their target as the attribute `shape`; where a trace does not
 know a dimension, it is None there and an int tensor as second input gives the whole target.
@@ -105,6 +105,15 @@ def reshape_like(x: Any, like: Any) -> Any:
         return reshape(x, shape=tuple(like.shape))
     return reshape(x, shape_tensor(like), shape=tuple(like.shape))
 
+
+# -- after ----------------------------------------------------------------------------------
+
+# x, but not before `other` is there: what is computed from it is another computation than what is
+# computed from x. The last pass (`settle`) takes x itself.
+after: Primitive = Primitive(
+    "after", lambda x, other: x, lambda x, other: tuple(x), lambda x, other: x,
+    lambda g, y, x, other: (g, None), family="movement",
+)  # fmt: skip
 
 # -- transpose -----------------------------------------------------------------------------
 

@@ -260,3 +260,15 @@ def test_variables_are_written_when_all_buckets_have_arrived():
     operations += [second, second_arrives, other]
     spans = times(schedule(operations, {v, w})[0])
     assert max(spans[first_arrives], spans[second_arrives]) < min(spans[update], spans[other])
+
+
+def test_long_operations_do_not_overtake_each_other():
+    def long(reads, writes):
+        return Native([node()], reads, writes, "long", Kernel((call(work=1_000_000),)))
+
+    x, a, b, c, d = (value() for _ in range(5))
+    first, second, third = long([x], [a]), native([a], [b]), long([b], [c])
+    free, short = long([x], [d]), native([x], [value()])
+    spans = times(schedule([first, second, third, free, short], set())[0])
+    assert spans[short] == spans[first]
+    assert spans[free] == spans[third]

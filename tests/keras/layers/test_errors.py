@@ -202,8 +202,8 @@ OTHER_KINDS = [
     (lambda: layers.CategoryEncoding(3, sparse=True), tf.errors.UnimplementedError, "sparse"),
     (lambda: layers.Dense(3, quantization_config={}), tf.errors.UnimplementedError, "quantis"),
     (
-        lambda: layers.MultiHeadAttention(1, 1, flash_attention=True),
-        tf.errors.UnimplementedError,
+        lambda: layers.MultiHeadAttention(1, 1, dropout=0.1, flash_attention=True),
+        ValueError,
         "flash_attention",
     ),
     (
