@@ -206,7 +206,12 @@ from distflow.random.initializers import (
     random_uniform_initializer,
     zeros_initializer,
 )
+from distflow.telemetry import pulse as _pulse
+from distflow.telemetry import timeline as _timeline
 from distflow.version import VERSION as __version__
+
+_timeline.install()  # where DISTFLOW_TIMELINE asks for one
+_pulse.install()  # where `distflow run` listens
 
 half, double, newaxis, realdiv = float16, float64, None, divide
 

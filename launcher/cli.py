@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         return int(module.run(options))
     except UsageError as error:
         print(f"distflow {options.command}: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return error.code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def build_parser(chosen: str | None = None) -> tuple[Parser, Any]:

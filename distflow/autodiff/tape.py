@@ -15,6 +15,7 @@ from distflow.autodiff.jacobian import jacobian_of_rows
 from distflow.base import errors, log, nest
 from distflow.core import context, convert
 from distflow.core.tensor import EagerTensor, Tensor
+from distflow.telemetry import timeline
 
 
 class GradientTape:
@@ -145,8 +146,11 @@ class GradientTape:
             if not hasattr(source, "dtype"):
                 raise errors.invalid("gradient", "sources must be tensors or Variables",
                                      repr(source))  # fmt: skip
+        start = timeline.now()
         with self._quiet():
             gradients = self._sweep(targets, flat_sources, output_gradients)
+            if timeline.active is not None and context.executing_eagerly():
+                timeline.active.add("gradient", "compute", start)
             if policy is UnconnectedGradients.ZERO:
                 gradients = [
                     backward.zeros_like(s) if g is None else g

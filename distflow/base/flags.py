@@ -58,6 +58,17 @@ def _bounds(text: str) -> tuple[int, int]:
     return bounds
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 16:
+        raise ValueError(text)
+    return value
+
+
+def _log_format(text: str) -> str:
+    return {"text": "text", "json": "json"}[text.strip().lower()]
+
+
 _EXPECTED: dict[Callable[[str], Any], str] = {
     _boolean_or_names: "1, 0 or names with commas between them",
     _boolean: "1 or 0",
@@ -65,6 +76,8 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
     _bounds: "two integers from 1 with a colon between them, the first not the larger",
     _seconds: "a number of seconds above 0",
     int: "an integer",
+    _port: "a port, 0 to 65535",
+    _log_format: "text or json",
 }
 
 
@@ -124,7 +137,29 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_FLIGHT_DIR": Flag(
         str, None, "folder for the last collective events before a distributed error"
     ),
+    "DISTFLOW_REPORT": Flag(
+        str, None, "socket where distflow run hears how far this worker is; set by the launcher"
+    ),
     "DISTFLOW_LOG_LEVEL": Flag(str, "WARNING", "level of the distflow logger"),
+    "DISTFLOW_LOG_FORMAT": Flag(
+        _log_format, "text", "form of its lines: text, or json with job, generation, rank and step"
+    ),
+    "DISTFLOW_TIMELINE": Flag(
+        str, None, "folder for a timeline of each worker; distflow timeline makes one file of them"
+    ),
+    "DISTFLOW_TIMELINE_AT_START": Flag(
+        _boolean, True, "whether the timeline begins at once; 0: with the first SIGUSR1"
+    ),
+    "DISTFLOW_TIMELINE_MB": Flag(_positive, 256, "MiB at which a worker's timeline ends"),
+    "DISTFLOW_METRICS_PORT": Flag(
+        _port, None, "port of the host's first worker where Prometheus reads metrics; 0: a free one"
+    ),
+    "DISTFLOW_METRICS_HOST": Flag(
+        str, "127.0.0.1", "address at which metrics are served; 0.0.0.0: all of this host"
+    ),
+    "DISTFLOW_STRAGGLERS_EVERY": Flag(
+        _positive, None, "steps between reports of who computes and who waits, by the chief"
+    ),
     "DISTFLOW_TEST_DATA": Flag(str, None, "folder of data files for tests"),
 }
 

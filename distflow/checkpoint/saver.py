@@ -16,6 +16,7 @@ from distflow.checkpoint.restore import LoadStatus, NothingRestored, Restoration
 from distflow.core.late import WAITING, LateRestored
 from distflow.core.variable import Storage, Variable
 from distflow.random.global_state import get_seed
+from distflow.telemetry import metrics, timeline
 
 # Attributes of a Checkpoint itself.
 _OWN = frozenset({"_root", "_save_counter", "_background", "_copies", WAITING})
@@ -166,7 +167,10 @@ class Checkpoint(LateRestored):
         told = {**{name: fact() for name, fact in _FACTS.items()}, **(facts or {})}
 
         def work() -> None:
-            layout.write(prefix, values, objects, told)
+            start = timeline.now()
+            with timeline.span("checkpoint", "checkpoint", path=prefix):
+                layout.write(prefix, values, objects, told)
+            metrics.checkpoint_seconds.observe((timeline.now() - start) / 1e9)
             if then is not None:
                 then()
             _call_back(options.experimental_write_callbacks or (), prefix)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, flags
-from distflow.comm import buckets, flight, movement, own_memory, reduction
+from distflow.comm import buckets, clocks, flight, movement, own_memory, reduction, watch
 from distflow.comm.algorithms import partials
 from distflow.comm.algorithms.hierarchical import Hierarchy
 from distflow.comm.algorithms.shared import Call as SharedCall
@@ -31,6 +31,7 @@ from distflow.comm.transport.inprocess import InProcessHub
 from distflow.comm.transport.shm import ShmTransport
 from distflow.comm.transport.subgroup import HostsTransport
 from distflow.comm.tree import Accumulator, Arrays, Tree
+from distflow.telemetry.account import Account
 
 Leaves = Mapping[int, Sequence[Any] | None]
 
@@ -95,12 +96,15 @@ class Communicator:
         self._tree = Tree(self.num_replicas)
         self._memory = SpecMemory()
         self._sequence = 0
+        # What calls have cost this worker, by peer.
+        self.account = Account(self.world_size)
+        self._links = watch.Links(self.account, self.rank, range(self.world_size))
         self._failure: tuple[str, BaseException] | None = None
         self._lock = threading.Lock()
         self._calls: dict[tuple, SharedCall] = {}
         self._shared: Shared | None = None
         if isinstance(transport, ShmTransport) and algorithm in ("auto", SHARED):
-            shared = Shared(transport, placement)
+            shared = Shared(transport, placement, self.account)
             self._shared = shared if shared.possible and self.world_size > 1 else None
         if algorithm == SHARED and self._shared is None:
             expected = "algorithm 'shared' needs several workers that share memory"
@@ -245,8 +249,10 @@ class Communicator:
         with self._lock:
             if self._failure is not None:
                 raise self._unusable(self._call("all_reduce", call.name, call.op))
+            what = f"all_reduce {call.name!r} (call {self._sequence})"
+            shown = watch.Collective(self.account, what, self.rank, self._sequence)
             try:
-                with flight.Event(self.rank, f"all_reduce {call.name!r} (call {self._sequence})"):
+                with flight.Event(self.rank, what), shown:
                     found = run()
             except BaseException as error:
                 self._fail(str(self._call("all_reduce", call.name, call.op)), error)
@@ -387,6 +393,12 @@ class Communicator:
         with self._round("barrier", None, name) as round_:
             round_.exchange(lambda peer: ())
 
+    def clock_offset(self, name: str) -> tuple[int, int]:
+        """Returns what to add to this clock to have rank 0's, and the time of a trip, in ns."""
+        with self._round("clock_offset", None, name) as round_:
+            round_.introduce()
+            return clocks.offset(self._transport, self.timeout_seconds)
+
     @contextlib.contextmanager
     def _round(
         self,
@@ -406,9 +418,11 @@ class Communicator:
                 self._shared.announce_frames(call.sequence)
             try:
                 self._transport.check(str(call))
-                round_ = Round(self._transport, call, specs, self._memory, self.timeout_seconds)
-                yield round_
-                round_.finish()
+                with watch.Collective(self.account, str(call), self.rank):
+                    timeout, links = self.timeout_seconds, self._links
+                    round_ = Round(self._transport, call, specs, self._memory, timeout, links)
+                    yield round_
+                    round_.finish()
             except BaseException as error:
                 self._fail(str(call), error)
                 raise

@@ -19,6 +19,8 @@ from distflow.base import errors
 from distflow.comm import buckets, flight
 from distflow.comm.buckets import Spec
 from distflow.comm.transport.base import Frame, Transport
+from distflow.comm.watch import Links
+from distflow.telemetry import timeline
 
 _MAX_NAME = 256
 _MAX_REMEMBERED = 256  # spec lists per sender; both sides count the same way
@@ -95,6 +97,7 @@ class Round:
         specs: tuple[Spec, ...] | None,
         memory: SpecMemory,
         timeout_seconds: float,
+        links: Links,
     ):
         self.rank = transport.rank
         self.world_size = transport.world_size
@@ -105,6 +108,7 @@ class Round:
         self._transport = transport
         self._memory = memory
         self._timeout = timeout_seconds
+        self.links = links
         self._phase = 0
         self._introduced: dict[int, Arrival] | None = None
 
@@ -132,12 +136,18 @@ class Round:
         what = f"{self.call}, phase {phase}"
         tag = self.call.sequence << 8 | phase
         meta = self._header(extra) if phase == 0 else b""
-        with flight.Event(self.rank, what):
+        links = self.links
+        with flight.Event(links.name(self.rank), what) as event:
             for peer in self.peers:
-                self._transport.send(peer, tag, meta, parts_for(peer))
+                parts, start = parts_for(peer), timeline.now()
+                self._transport.send(peer, tag, meta, parts)
+                links.sent(peer, tag, start, parts)
             found: dict[int, Arrival] = {}
             for peer in self.peers:
+                event.waits_for(links.name(peer))
+                start = timeline.now()
                 frame = self._receive(peer, what, [p for p in self.peers if p not in found])
+                links.received(peer, tag, start, frame.body.size)
                 if frame.tag != tag and (frame.tag & 0xFF or phase):
                     raise self._out_of_step(peer, frame)
                 found[peer] = Arrival(

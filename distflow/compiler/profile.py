@@ -124,8 +124,8 @@ class Watch:
         """Runs all segments of a program."""
         for segment, hosts in zip(one._segments, one._host):
             if segment is not None:
-                programs, alone, (_, labels, *_), shares = segment
-                words, address = threads.aligned_words(len(labels) + 1)
+                programs, alone, (_, labels, _, _, in_one), shares = segment
+                words, address = threads.aligned_words(max(len(labels), len(in_one)) + 1)
                 start = time.perf_counter()
                 threads.run(programs, alone, address, shares)
                 self.native(one.plan, start, list(zip(labels, words.tolist())))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from distflow.telemetry import metrics, timeline
 
 
 @dataclass
@@ -44,15 +45,15 @@ class Shipment:
 
     def wait(self) -> None:
         """Returns when the bucket holds the sums; raises what went wrong on the way."""
-        start = time.perf_counter()
+        start = timeline.now()
         self._done.wait()
-        self._courier.statistics.exposed_seconds += time.perf_counter() - start
+        self._courier.waited(start)
         if self._error is not None:
             raise self._error
 
     def run(self, failed: BaseException | None) -> BaseException | None:
         """Moves it, unless one before it has failed; returns the error."""
-        start = time.perf_counter()
+        start = timeline.now()
         move, self._move = self._move, None
         assert move is not None
         try:
@@ -61,7 +62,7 @@ class Shipment:
             move()
         except BaseException as error:  # noqa: BLE001 - raised by `wait`
             self._error = error
-        self._courier.count(self._num_bytes, time.perf_counter() - start)
+        self._courier.count(self._num_bytes, (timeline.now() - start) / 1e9)
         self._done.set()
         return self._error
 
@@ -100,11 +101,10 @@ class Courier:
     def carry(self, move: Callable[[], None], num_bytes: int) -> _Arrived:
         """Calls `move` at once, after what was sent before."""
         self.settle()
-        start = time.perf_counter()
+        start = timeline.now()
         move()
-        seconds = time.perf_counter() - start
-        self.count(num_bytes, seconds)
-        self.statistics.exposed_seconds += seconds
+        self.count(num_bytes, (timeline.now() - start) / 1e9)
+        self.waited(start, shown=False)
         return ARRIVED
 
     def settle(self) -> None:
@@ -113,6 +113,14 @@ class Courier:
         if last is not None and threading.current_thread() is not self._thread:
             last._done.wait()
             self._last = None
+
+    def waited(self, start: int, *, shown: bool = True) -> None:
+        """Adds the time since `start` to what steps had to wait."""
+        seconds = (timeline.now() - start) / 1e9
+        self.statistics.exposed_seconds += seconds
+        metrics.exposed_seconds.value += seconds
+        if shown and timeline.active is not None:
+            timeline.active.add("wait for bucket", "wait", start)
 
     def count(self, num_bytes: int, seconds: float) -> None:
         """Adds a bucket to the statistics."""

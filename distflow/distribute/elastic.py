@@ -25,6 +25,7 @@ from distflow.distribute import uncaught
 from distflow.distribute.elastic_fingerprint import fingerprint
 from distflow.distribute.elastic_group import GenerationChanged, Group, Settings
 from distflow.distribute.elastic_job import ElasticJob
+from distflow.distribute.introduce import serve_metrics
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.multi_worker import MultiWorkerMirroredStrategy
 from distflow.distribute.options import checked
@@ -352,6 +353,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
         )
     if _job is None:
         uncaught.install(exits=True)
+        serve_metrics()
         if environment.hosts_coordinator:
             coordinator.host_coordinator(environment.coordinator, bounds, token=environment.token)
         _job = ElasticJob(

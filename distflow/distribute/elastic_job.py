@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distflow.base import errors, log
+from distflow.base.place import here
 from distflow.cluster.member import Member
 from distflow.comm import Communicator, faults
 from distflow.distribute import elastic_codec as codec
@@ -33,6 +34,7 @@ from distflow.distribute.elastic_group import (
 )
 from distflow.distribute.elastic_record import Record
 from distflow.distribute.elastic_state import State
+from distflow.telemetry import metrics, timeline
 
 LEFT_EXIT_CODE = 128 + signal.SIGTERM
 
@@ -67,6 +69,7 @@ class ElasticJob:
         self.is_leaving = False
         self.before_step: Any = None
         self._last: Group | None = None
+        self._broken_up = 0  # when the last generation ended
         self._old: list[Group] = []
         self._fingerprint = fingerprint
         self._has_state = True
@@ -178,6 +181,8 @@ class ElasticJob:
             return
         self._is_in_commit = in_commit
         self._suspects = group.suspects(cause)
+        self._broken_up = timeline.now()
+        metrics.workers_lost.add(len(self._suspects))
         if cause is not None:
             log.get_logger().info(
                 "generation %d ends at event %d: %s", group.number, self.position, cause
@@ -215,7 +220,8 @@ class ElasticJob:
         if self.before_step is not None:
             self.state.restore(self.before_step)
         try:
-            self._form()
+            with timeline.span("rendezvous", "job"):
+                self._form()
         finally:
             if under_way is not None:
                 self.state.restore(under_way)
@@ -245,12 +251,14 @@ class ElasticJob:
             self._drop_old()
             # Its variables are of no use any more: they are those of a step long ago.
             self._has_state = False
-            found = fetch_from_any(formed.donors, len(self.record), token=self.settings.token)
+            with timeline.span("state transfer", "job", donors=len(formed.donors)):
+                found = fetch_from_any(formed.donors, len(self.record), token=self.settings.token)
             self.record.extend(found)
             return
         self._drop_old()
         self.group = self._last = formed.group
         self._suspects, self._is_in_commit = [], False
+        self._introduce(formed.group)
         self.record.extend(formed.messages)
         if formed.state is not None:
             self._has_state, self._incoming = False, formed.state
@@ -259,6 +267,15 @@ class ElasticJob:
             "generation %d at event %d: rank %d of %d, replicas %s", formed.group.number,
             self.position, formed.group.rank, len(formed.group.members), formed.group.replicas,
         )  # fmt: skip
+
+    def _introduce(self, group: Group) -> None:
+        """Makes the new generation known to logs, metrics and the timeline."""
+        here.generation, here.rank = group.number, group.rank
+        here.world_size = len(group.members)
+        if self._broken_up:
+            metrics.recovery_seconds.observe((timeline.now() - self._broken_up) / 1e9)
+            self._broken_up = 0
+        timeline.tell()
 
     def _drop_old(self) -> None:
         while self._old:

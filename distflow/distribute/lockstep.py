@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from distflow.base import errors
+from distflow.telemetry import timeline
 
 
 class Aborted(Exception):
@@ -131,6 +132,14 @@ class Lockstep:
             return result
 
     def _wait(self, index: int, what: str) -> Any:
+        begun = timeline.now()
+        try:
+            return self._wait_for_all(index, what)
+        finally:
+            if timeline.active is not None:
+                timeline.active.add("wait for replicas", "wait", begun, {"at": what})
+
+    def _wait_for_all(self, index: int, what: str) -> Any:
         round_, start = self._round, time.monotonic()
         while self._round == round_:
             self._raise_if_failed()

@@ -14,9 +14,11 @@ from distflow.cluster import EnvironmentClusterResolver, WorkerEnvironment
 from distflow.comm import Communicator, InProcessHub, Transport
 from distflow.comm.compression import Compressor
 from distflow.distribute import overlap, uncaught
+from distflow.distribute.introduce import introduce
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.options import CommunicationOptions, checked
 from distflow.distribute.strategy import Strategy
+from distflow.telemetry import timeline
 
 # Loaded when a job needs them: an MPI job needs no gRPC, and the other way round.
 _BACKENDS = {
@@ -70,6 +72,7 @@ class MultiWorkerMirroredStrategy(Strategy):
                 algorithm=options.algorithm,
                 timeout_seconds=options.timeout_seconds,
             )
+            introduce(communicator)
             log.get_logger().info("%s", environment)
         super().__init__(communicator)
         self.bucket_bytes = options.bytes_per_pack
@@ -91,7 +94,9 @@ def _join(environment: WorkerEnvironment) -> Transport:
     global _transport
     if _transport is None:
         uncaught.install(exits=environment.backend != "mpi")
-        _transport = importlib.import_module(_BACKENDS[environment.backend]).connect(environment)
+        with timeline.span("rendezvous", "job", workers=environment.world_size):
+            backend = importlib.import_module(_BACKENDS[environment.backend])
+            _transport = backend.connect(environment)
         uncaught.tell(_transport)
     return _transport
 

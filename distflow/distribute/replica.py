@@ -17,6 +17,7 @@ from distflow.distribute.courier import ARRIVED
 from distflow.distribute.lockstep import Lockstep
 from distflow.distribute.reduce import ReduceOp, as_reduce_op
 from distflow.random import stateless
+from distflow.telemetry import timeline
 
 
 class ReplicaContext:
@@ -152,6 +153,9 @@ class ReplicaContext:
         op = as_reduce_op(op)
         what = f"bucket {number + 1} of {count}, {op.value}"
         strategy, is_present = self.strategy, not self.is_absent
+        if timeline.active is not None:
+            start = timeline.now()
+            timeline.active.add(f"bucket {number + 1} ready", "comm", start, {"bytes": flat.nbytes})
 
         def act(rows: list[Any]) -> None:
             flats, present = zip(*rows)

@@ -27,6 +27,7 @@ from distflow.distribute.lockstep import Aborted, Lockstep
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
 from distflow.distribute.replica import ReplicaContext
 from distflow.distribute.threads import ReplicaThreads, close_all
+from distflow.telemetry import steps
 
 # How long a replica may go on after another one has failed, before it is left behind.
 STOP_SECONDS = 1.0
@@ -170,11 +171,12 @@ class Strategy:
         allow_mean_loss: bool = False,
     ) -> list[Any]:  # fmt: skip
         """Runs one function a local replica, each in its replica context; returns the results."""
-        if self._digests is None:
-            return self._run_replicas(bodies, absent, allow_mean_loss)
-        self._digests.begin_run(len(bodies))
-        results = self._run_replicas(bodies, absent, allow_mean_loss)
-        self._digests.end_run(self.replicas_here())
+        with steps.Step():
+            if self._digests is not None:
+                self._digests.begin_run(len(bodies))
+            results = self._run_replicas(bodies, absent, allow_mean_loss)
+            if self._digests is not None:
+                self._digests.end_run(self.replicas_here())
         return results
 
     def _run_replicas(

@@ -11,6 +11,7 @@ _ROOT = Path(__file__).resolve().parents[2] / "distflow"
 # The one table of levels: a room imports strictly lower levels, and itself.
 LEVELS = {
     "base": 0, "protos": 0,
+    "telemetry": 0.5,
     "core": 1, "comm": 1, "cluster": 1,
     "ops": 2,
     "random": 3, "autodiff": 3, "ragged": 3, "sparse": 3, "lookup": 3,

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from distflow.comm import watch
 from distflow.comm.algorithms import partials
 from distflow.comm.buckets import Layout, layout_of, split_body
 from distflow.comm.round import Round
 from distflow.comm.tree import Accumulator, Arrays, Key, Tree
+from distflow.telemetry import timeline
 
 Cuts = list[list[int]]  # per flat buffer, the world_size + 1 boundaries of the workers' chunks
 
@@ -82,6 +84,7 @@ def collect_chunk(
 
     arrivals = round_.exchange(parts_for, partials.announce_nodes(flats, count))
     layout, cuts = plan()
+    start = timeline.now()
     total = Accumulator(tree, op)
     for key, flat in flats.items():
         total.insert(key, None if flat is None else _chunk_of(flat, cuts, round_.rank))
@@ -89,6 +92,7 @@ def collect_chunk(
     sizes = [cut[round_.rank + 1] - cut[round_.rank] for cut in cuts]
     for peer, arrival in arrivals.items():
         num_present += partials.insert_all(round_, tree, total, peer, arrival, layout, sizes)
+    watch.added(start)
     return total, num_present
 
 

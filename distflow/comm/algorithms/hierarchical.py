@@ -30,10 +30,12 @@ class Hierarchy:
         self._num_chunks = min(map(len, transport.hosts))
         mine = next(host for host in transport.hosts if transport.rank in host)
         self._within: Transport = transport.within or Subgroup(transport, mine)
+        self._members = {"within": mine}
         index = self._within.rank
         self._across: Transport | None = None
         if index < self._num_chunks:
-            self._across = Subgroup(transport, [host[index] for host in transport.hosts])
+            self._members["across"] = [host[index] for host in transport.hosts]
+            self._across = Subgroup(transport, self._members["across"])
         self._memories = {"within": SpecMemory(), "across": SpecMemory()}
 
     def all_reduce(
@@ -90,7 +92,8 @@ class Hierarchy:
     def _group(self, round_: Round, transport: Transport, name: str) -> Round:
         call = dataclasses.replace(round_.call, kind=f"{round_.call.kind} {name}")
         memory = self._memories[name]
-        return Round(transport, call, round_.specs, memory, self._timeout)
+        links = round_.links.of_group(transport.rank, self._members[name], name)
+        return Round(transport, call, round_.specs, memory, self._timeout, links)
 
     def _cuts(self, layout: Layout, world_size: int) -> direct.Cuts:
         chunks = self._num_chunks

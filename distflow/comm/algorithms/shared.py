@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distflow.comm import buckets, reduction
+from distflow.comm import buckets, reduction, watch
 from distflow.comm.algorithms import pieces, program
 from distflow.comm.buckets import Layout, Spec
 from distflow.comm.group import Placement
@@ -43,6 +43,8 @@ from distflow.comm.transport import segment
 from distflow.comm.transport.segment import fence
 from distflow.comm.transport.shm import ShmTransport
 from distflow.comm.tree import Arrays, Key, Tree
+from distflow.telemetry import timeline
+from distflow.telemetry.account import Account
 
 # "Together" moves (W-1) N bytes a worker and waits once, "split" 2 N and waits twice.
 _TOGETHER_BYTES = ((2, 256 << 10), (4, 64 << 10), (8, 16 << 10), (float("inf"), 4 << 10))
@@ -65,6 +67,7 @@ class Call(NamedTuple):
     together: bool
     steps: tuple[pieces.Step, ...]
     views: dict[int, _Views]  # by number of the step and slot
+    traffic: int  # bytes that each worker reads of each other one's memory
 
 
 class _Views(NamedTuple):
@@ -82,9 +85,11 @@ class Shared:
     Args:
       transport: connects the workers.
       placement: which worker holds which replicas.
+      account: where bytes and waits are added.
     """
 
-    def __init__(self, transport: ShmTransport, placement: Placement):
+    def __init__(self, transport: ShmTransport, placement: Placement, account: Account):
+        self._account = account
         self._transport = transport
         self._segment = transport.segment
         self._words = transport.words
@@ -134,6 +139,7 @@ class Shared:
             call = Call(
                 name, op, specs, buckets.layout_of(specs), int.from_bytes(digest, "little") & _MASK,
                 together, pieces.steps_for(specs, self._capacity), {},
+                size if together and not in_place else 2 * size // world_size,
             )  # fmt: skip
             if len(self._calls) >= _MAX_REMEMBERED:
                 self._calls.clear()
@@ -208,6 +214,7 @@ class Shared:
                 if i >= lag > 1:
                     self._copy_out(base + i - lag, call, i - lag, targets)
         self._base = base + count + lag
+        watch.moved_in_memory(self._account, self._transport.rank, call.traffic)
         return (targets if bits else None), bits.bit_count()
 
     def reduce_in_place(
@@ -237,6 +244,7 @@ class Shared:
                 self._add_in_place([flats[k] for flats in arrays.flats], dtype, call.op)
         self._meet(base + 2, sequence, call, 2, timeout_seconds)
         self._base = base + 2
+        watch.moved_in_memory(self._account, self._transport.rank, call.traffic)
         return True
 
     def _meet(self, goal: int, sequence: int, call: Call, i: int, timeout_seconds: float) -> bool:
@@ -298,6 +306,16 @@ class Shared:
         timeout_seconds: float,
     ) -> bool:  # fmt: skip
         """Waits for a peer's counter; returns False if the peer does this call with frames."""
+        start = timeline.now()
+        try:
+            return self._wait_for(control, peer, goal, sequence, call, i, timeout_seconds)
+        finally:
+            watch.waited_in_memory(self._account, peer, start)
+
+    def _wait_for(
+        self, control: int, peer: int, goal: int, sequence: int, call: Call, i: int,
+        timeout_seconds: float,
+    ) -> bool:  # fmt: skip
         words, spin = self._words, self._transport.spin
         if threading.get_ident() != _MAIN:
             spin = os.sched_yield  # spinning would keep Python's lock from the program

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from distflow.compiler.cpu import task, threads
+from distflow.compiler.cpu import task, threads, timed
 from distflow.compiler.cpu.looping import add_loop
 from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native
 from distflow.compiler.cpu.plan import Plan
@@ -23,6 +23,7 @@ from distflow.compiler.cpu.streams import Streams
 from distflow.compiler.cpu.views import View
 from distflow.core import context, variable
 from distflow.graph.ir import Node, Value
+from distflow.telemetry import timeline
 
 # (word, offset in bytes): where the address of a value goes, and what is added to it.
 _Patch = tuple[int, int]
@@ -98,7 +99,7 @@ class Program:
             programs = [single]  # too little to do for others: they may sleep on
         shares = streams.shares()
         return (
-            programs, single, (made, streams.labels, kept, shares),
+            programs, single, (made, streams.labels, kept, shares, alone.labels),
             ctypes.addressof(shares[0]) if shares else 0,
         )  # fmt: skip
 
@@ -197,6 +198,8 @@ class Program:
             try:
                 if recorder is not None:
                     recorder.run(self, arrays, inputs, done)
+                elif timeline.active is not None:
+                    timed.run(self, arrays, inputs, done)
                 else:
                     for segment, hosts in zip(self._segments, self._host):
                         if segment is not None:
