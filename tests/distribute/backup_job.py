@@ -1,16 +1,35 @@
 """The job of the tests that kill: the golden CNN over shuffled epochs, with a backup of each step.
 
-Usage: backup_job.py FOLDER [SECONDS_PER_STEP]. Says each step, and the hash at the end.
+Usage: backup_job.py FOLDER [SECONDS_PER_STEP [BYTES]]. Says each step, and the hash at the end. A
+process that has written so many bytes of backups dies of kill -9, in the middle of a write.
 """
 
 import os
+import signal
 import sys
 import time
 
 import distflow as tf
+from distflow.checkpoint import disk
 from tests.distribute import golden_job
 
 STEPS, EPOCHS = 6, 2
+
+
+class KilledAt(disk.Disk):
+    """Kills the process when so many bytes are written."""
+
+    def __init__(self, budget):
+        self.budget = budget
+
+    def write(self, file, data):
+        data = memoryview(data).cast("B")
+        super().write(file, data[: max(self.budget, 0)])
+        self.budget -= len(data)
+        if self.budget < 0:
+            file.flush()
+            say(f"dies in {os.path.basename(file.name)}")
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Report(tf.keras.callbacks.Callback):
@@ -60,5 +79,7 @@ def list_of(folder):
 
 if __name__ == "__main__":
     strategy = tf.distribute.MultiWorkerMirroredStrategy(logical_replicas=golden_job.REPLICAS)
+    if len(sys.argv) > 3:
+        disk.disk = KilledAt(int(sys.argv[3]))
     result = train(strategy, sys.argv[1], float((*sys.argv, "0")[2]))
     say(f"workers={strategy.num_workers} sha256={result}")
