@@ -6,11 +6,20 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
+RETRYABLE = 75  # "start me again": EX_TEMPFAIL of sysexits.h
 USAGE_ERROR = 64  # as in sysexits.h; 1 is left to the user's own errors
 
 
 class UsageError(Exception):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something that cannot be; the program ends with `code`."""
+
+    code = USAGE_ERROR
+
+
+class UnreachableError(UsageError):
+    """Something outside of this program cannot be reached now: worth another try."""
+
+    code = RETRYABLE
 
 
 class Parser(argparse.ArgumentParser):

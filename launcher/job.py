@@ -6,7 +6,6 @@ ends, a signal comes or a deadline passes.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import selectors
 import signal
@@ -19,13 +18,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import ending, guardian, memory, rank
+from .orphans import adopt_orphans
 from .plan import Plan
 from .printer import Printer
 from .reports import Reports
 from .streams import Pipe, Sink, Source
 from .view import View
 
-PR_SET_CHILD_SUBREAPER = 36
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ADD_WORKER = signal.SIGUSR1
 LEFTOVER_SECONDS = 1.0  # from SIGTERM to SIGKILL for what workers have left behind
@@ -91,7 +90,7 @@ class Job:
         Exit code: 0 if all workers finished well; 128 + n if the launcher was ended by signal n;
         else that of the worker which failed first.
         """
-        _adopt_orphans()
+        adopt_orphans()
         handlers = _catch_signals()
         before = signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
         guard = _start_guardian(self.plan.job)
@@ -229,6 +228,15 @@ class Job:
             self._starter.on_failure(self, worker)
             self._terminate_at = time.monotonic() + self.plan.linger_seconds
 
+    def catch_up_with(self, source: Source) -> None:
+        """Reads all that a source has, and closes it at its end."""
+        while source.fd in self._sources:
+            outcome = source.read(self._printer)
+            if outcome is None:
+                self._close_stream(source.fd)
+            if not outcome:
+                return
+
     def catch_up(self, number: int) -> None:
         """Reads all that a worker which has ended wrote to its stderr."""
         stream = self._sources.get(self._errors[number])
@@ -363,12 +371,13 @@ class Job:
         """Signals every worker's group that is still there; SIGKILL goes to all of the job."""
         self._sent = number
         for worker in self.ranks:
-            if worker.code is None and worker.group is not None:
+            if worker.code is None and (worker.group is not None or worker.send is not None):
                 if self._first is not None or number == signal.SIGKILL:
                     self._stopped.add(worker.number)
                 if worker.send is not None:
                     worker.send(number)
                     continue
+                assert worker.group is not None
                 guardian.signal_groups([worker.group], number)
                 # A stopped worker (SIGSTOP) would sit out the grace period and be killed.
                 guardian.signal_groups([worker.group], signal.SIGCONT)
@@ -457,9 +466,3 @@ def _start_guardian(job: str) -> subprocess.Popen[bytes]:
         cwd="/",
         start_new_session=True,
     )
-
-
-def _adopt_orphans() -> None:
-    """Makes the kernel give us the children of workers that have died, so that we can reap them."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from . import env
 from .arguments import UsageError
+from .ending import numbers
+from .hosts import Host, Place, place
 from .mpirun import Mpirun, find_mpirun
 from .tag import DEFAULT as DEFAULT_TAG
 from .tag import Tag
@@ -38,6 +40,9 @@ class Plan:
       max_restarts: how many lost workers of an elastic job are replaced.
       tag: what stands before each line of a worker.
       view: how it is shown how far the workers are: one of `view.MODES`.
+      timeline_dir: where the workers' timelines come together.
+      hosts: where the workers run, over ssh; none for this host.
+      remote_python: the interpreter there.
       scratch: folders made for this job, which nobody needs after it.
     """
 
@@ -55,6 +60,9 @@ class Plan:
     tag: Tag = DEFAULT_TAG
     view: str = "auto"
     scratch: tuple[Path, ...] = ()
+    timeline_dir: Path | None = None
+    hosts: tuple[Host, ...] = ()
+    remote_python: str = sys.executable
 
     @property
     def job(self) -> str:
@@ -63,12 +71,15 @@ class Plan:
 
     def describe(self) -> str:
         """Returns the plan for people, one thing on each line; secrets are left out."""
+        where = "on this host" if not self.hosts else f"on {len(self.hosts)} hosts over ssh"
         lines = [
-            f"workers  {self.num_workers} on this host",
+            f"workers  {self.num_workers} {where}",
             f"backend  {self.backend}" + (f" ({self.mpirun.name})" if self.mpirun else ""),
             f"command  {shlex.join(self.command)}",
         ]
-        if self.mpirun:
+        if self.hosts:
+            lines += _described(place(self.hosts, self.num_workers))
+        elif self.mpirun:
             started = self.mpirun.command(self.num_workers, ["..."])
             lines.append(f"started  {shlex.join(started)}")
         else:
@@ -111,6 +122,8 @@ def make_plan(
     metrics_port: int | None = None,
     timeline_dir: Path | None = None,
     scratch: Sequence[Path] = (),
+    hosts: Sequence[Host] = (),
+    remote_python: str | None = None,
 ) -> Plan:
     """Returns the plan of a job; chooses the backend if it is "auto".
 
@@ -130,7 +143,9 @@ def make_plan(
     for name in given:
         if name in env.CONTRACT and not env.CONTRACT[name].settable:
             raise UsageError(f"--env {name} is set by distflow run itself: {_meaning(name)}.")
-    if tls is not None and backend == "auto":
+    if hosts:
+        _check_hosts(hosts, num_workers, backend, elastic)
+    if (tls is not None or hosts) and backend == "auto":
         backend = "grpc"
     chosen, mpirun = _choose(backend, num_workers)
     present = {**os.environ, **given}
@@ -177,8 +192,18 @@ def make_plan(
         max_restarts=max_restarts,
         tag=tag,
         view=view,
+        timeline_dir=timeline_dir,
+        hosts=tuple(hosts),
+        remote_python=remote_python or sys.executable,
         scratch=(*scratch, *([timeline_dir] if timeline_dir is not None else [])),
     )
+
+
+def _described(places: list[Place]) -> list[str]:
+    ranks: dict[str, list[int]] = {}
+    for one in places:
+        ranks.setdefault(one.host.name, []).append(one.rank)
+    return [f"host     {name}: {numbers(found)}" for name, found in ranks.items()]
 
 
 def worker_command(name: str, arguments: list[str], *, is_module: bool) -> list[str]:
@@ -206,6 +231,19 @@ def _check_elastic(elastic: tuple[int, int], num_workers: int, backend: str) -> 
         raise UsageError(
             "--elastic works over gRPC; received --backend mpi. MPI ends a job that loses a worker."
         )
+
+
+def _check_hosts(
+    hosts: Sequence[Host], num_workers: int, backend: str, elastic: tuple[int, int] | None
+) -> None:
+    place(hosts, num_workers)
+    if backend == "mpi":
+        raise UsageError(
+            "--hosts starts workers over ssh, which meet over gRPC; received --backend mpi. MPI "
+            "has its own way: mpirun --host a:2,b:2 python train.py"
+        )
+    if elastic is not None:
+        raise UsageError("--elastic works on this host only as yet; received --hosts.")
 
 
 def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:

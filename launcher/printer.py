@@ -117,26 +117,42 @@ class Printer:
                     self._changed.wait()
                 batch, self._queue = self._queue, deque()
                 live = self._live()
-            if any(fd in self._terminals for fd, _ in batch) or live != self._drawn:
-                self._erase()
-            for fd, data in _joined(batch):
-                self._write(fd, data)
-                with self._changed:
-                    self._queued_bytes -= len(data)
-                    wake = self._was_full and self._queued_bytes <= QUEUE_BYTES // 4
-                    self._was_full = self._was_full and not wake
-                if wake:
-                    self._wake()
-            if live != self._drawn:
-                self._write(self._terminals[0], live.encode("utf-8", "replace"))
-                self._drawn = live
+            self._show(_joined(batch), live)
 
-    def _erase(self) -> None:
-        if self._drawn:
-            rows = self._drawn.count("\n")
-            up = f"\x1b[{rows}A" if rows else ""
-            self._write(self._terminals[0], f"\r{up}\x1b[J".encode())
-            self._drawn = ""
+    def _show(self, pieces: list[tuple[int, bytes]], live: str) -> None:
+        """Writes lines, with the live ones erased before and drawn again after them.
+
+        What goes to a terminal goes in as few writes as can be, so that it does not flicker; both
+        file descriptors are the same terminal, if both are one.
+        """
+        before = after = b""
+        if live != self._drawn or any(fd in self._terminals for fd, _ in pieces):
+            before, after = self._erasing(), live.encode("utf-8", "replace")
+            self._drawn = live
+        if before or after:
+            if not any(fd in self._terminals for fd, _ in pieces):
+                pieces = [*pieces, (self._terminals[0], b"")]
+            on_terminal = [i for i, (fd, _) in enumerate(pieces) if fd in self._terminals]
+        for index, (fd, data) in enumerate(pieces):
+            shown = data
+            if (before or after) and index == on_terminal[0]:
+                shown = before + shown
+            if (before or after) and index == on_terminal[-1]:
+                shown += after
+            self._write(fd, shown)
+            with self._changed:
+                self._queued_bytes -= len(data)
+                wake = self._was_full and self._queued_bytes <= QUEUE_BYTES // 4
+                self._was_full = self._was_full and not wake
+            if wake:
+                self._wake()
+
+    def _erasing(self) -> bytes:
+        """Returns what erases the lines that are drawn."""
+        if not self._drawn:
+            return b""
+        rows = self._drawn.count("\n")
+        return f"\r\x1b[{rows}A\x1b[J".encode() if rows else b"\r\x1b[J"
 
     def _write(self, fd: int, data: bytes) -> None:
         try:

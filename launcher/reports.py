@@ -25,7 +25,7 @@ def private_folder() -> Path:
     """Makes a folder for this user only (mode 0700), in shared memory where there is some."""
     memory = "/dev/shm"
     base = memory if os.access(memory, os.W_OK | os.X_OK) else None
-    return Path(tempfile.mkdtemp(prefix="distflow-", dir=base))
+    return Path(tempfile.mkdtemp(prefix=f"distflow-{os.getpid()}-", dir=base))
 
 
 class Reports:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import arguments
+from . import arguments, hosts, interface
 from .arguments import UsageError
+from .hosts import Host
 from .job import Job, Starter
 from .plan import BACKENDS, Plan, make_plan, worker_command
 from .tag import DEFAULT as DEFAULT_TAG
@@ -30,6 +31,7 @@ _STARTERS = {
 EXAMPLES = """examples:
   distflow run -n 4 train.py --epochs 10
   distflow run -n 2 --backend grpc --replicas 8 --log-dir logs -m mypackage.train
+  distflow run --hosts node1:4,node2:4 train.py
 
 exit code: 0 if all workers finish well; else that of the worker that failed first (128 + n for
 signal n); 128 + n if distflow run itself was ended by signal n; 64 for a wrong command line."""
@@ -47,9 +49,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n",
         "--workers",
         type=arguments.positive,
-        required=True,
         metavar="N",
-        help="number of workers",
+        help="number of workers; with hosts, all their slots if it is not given",
+    )
+    parser.add_argument(
+        "--hosts",
+        metavar="A:2,B:2",
+        help="start the workers on these hosts over ssh, so many on each",
+    )
+    parser.add_argument(
+        "--hostfile",
+        type=Path,
+        metavar="FILE",
+        help="the same from a file: a line each, `a:2` or `a slots=2`",
+    )
+    parser.add_argument(
+        "--ssh", default="ssh", metavar="COMMAND", help="with options, if any (default: ssh)"
+    )
+    parser.add_argument(
+        "--remote-python",
+        metavar="PATH",
+        help="the Python of the hosts, which must have distflow (default: the path of this one)",
+    )
+    parser.add_argument(
+        "--interface",
+        metavar="NAME",
+        help="network interface, or address, at which workers of other hosts reach this one "
+        "(default: where ssh's connections come from)",
     )
     parser.add_argument(
         "--backend",
@@ -215,6 +241,7 @@ def _certificates() -> Iterator[str]:
 
 
 def _run_job(options: argparse.Namespace) -> int:
+    options.places = _hosts_of(options)
     plan = _plan_of(options)
     if options.dry_run:
         print(plan.describe())
@@ -223,12 +250,48 @@ def _run_job(options: argparse.Namespace) -> int:
         _make_folder(plan.log_dir)
     if options.verbose:
         print(plan.describe(), file=sys.stderr)
+    return Job(plan, _starter_of(plan, options), verbose=options.verbose).run()
+
+
+def _hosts_of(options: argparse.Namespace) -> list[Host]:
+    """Returns the hosts that were asked for; sets the number of workers where it was not."""
+    if options.hosts is not None and options.hostfile is not None:
+        raise UsageError("expected --hosts or --hostfile; received both.")
+    found: list[Host] = []
+    if options.hosts is not None:
+        found = hosts.parse(options.hosts)
+    elif options.hostfile is not None:
+        found = hosts.read(options.hostfile)
+    if options.workers is None:
+        if not found:
+            raise UsageError("expected -n and the number of workers; received none.")
+        options.workers = sum(host.slots for host in found)
+    return found
+
+
+def _starter_of(plan: Plan, options: argparse.Namespace) -> Starter:
+    if plan.hosts:
+        return _ssh_starter(plan, options)
     kind = "mpi" if plan.backend == "mpi" else "local"
     if plan.elastic is not None:
         kind = "elastic"
     module, name = _STARTERS[kind]
     starter: Starter = getattr(_load(module), name)()
-    return Job(plan, starter, verbose=options.verbose).run()
+    return starter
+
+
+def _ssh_starter(plan: Plan, options: argparse.Namespace) -> Starter:
+    preflight, over_ssh = _load("preflight"), _load("over_ssh")
+    address = None if options.interface is None else interface.address_of(options.interface)
+    is_module = options.module is not None
+    checked = preflight.check(
+        plan.hosts, ssh=options.ssh, python=plan.remote_python, folder=os.getcwd(),
+        program="" if is_module else plan.command[1], job=plan.job, address=address,
+    )  # fmt: skip
+    if options.verbose:
+        print(preflight.table(checked.rows), file=sys.stderr)
+    starter: Starter = over_ssh.SshStarter(checked, address)
+    return starter
 
 
 def _load(module: str) -> Any:
@@ -259,6 +322,8 @@ def _plan_of(options: argparse.Namespace) -> Plan:
         view=options.view,
         metrics_port=options.metrics_port,
         timeline_dir=options.timeline_dir,
+        hosts=options.places,
+        remote_python=options.remote_python,
         scratch=[Path(options.tls)] if options.makes_tls else [],
     )
 

@@ -106,7 +106,7 @@ def summary(ranks: list[Rank], now: float) -> str:
     waits = [p.exposed_share for p in pulses if p.exposed_share is not None]
     parts = [f"step {step}"]
     if rates:
-        parts.append(f"{_number(statistics.median(rates))} steps/s")
+        parts.append(f"{statistics.median(rates):.3g} steps/s")
     if losses:
         parts.append(f"loss {_number(statistics.fmean(losses))}")
     if waits and max(waits) >= 0.005:
@@ -143,7 +143,7 @@ def _cells(rank: Rank, now: float) -> tuple[str, ...]:
         str(rank.number),
         host,
         str(pulse.step),
-        "" if rate is None or is_over else _number(rate),
+        "" if rate is None or is_over else f"{rate:.3g}",
         "" if pulse.loss is None else _number(pulse.loss),
         "" if share is None or is_over else f"{share:.0%}",
         "" if is_over else f"{now - pulse.heard_at:.1f} s",

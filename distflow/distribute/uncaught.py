@@ -18,6 +18,7 @@ from typing import Any
 from distflow.base import errors, log
 from distflow.comm import Transport
 from distflow.comm.transport.base import exit_code
+from distflow.telemetry import pulse
 
 # What a worker raises because of another one.
 ECHOES = (
@@ -53,6 +54,7 @@ def install(exits: bool) -> None:
 
     def hook(kind: Any, error: BaseException, trace: TracebackType | None) -> None:
         is_echo = isinstance(error, ECHOES)
+        pulse.tell_error(kind, error, trace, is_echo=is_echo)
         if isinstance(error, KeyboardInterrupt):
             sys.stderr.write("interrupted\n")
         elif is_echo and not log.get_logger().isEnabledFor(logging.DEBUG):

@@ -189,12 +189,12 @@ def program(tmp_path):
 
 
 @pytest.fixture
-def run(program):
-    """Starts `distflow run OPTIONS program MODE ARGUMENTS`."""
+def start_program():
+    """Starts `distflow run ARGUMENTS`; nothing of it outlives the test."""
     runs = []
 
-    def start(options, mode, *arguments, **popen):
-        runs.append(Run([*options, program, mode, *arguments], **popen))
+    def start(arguments, **popen):
+        runs.append(Run(arguments, **popen))
         return runs[-1]
 
     yield start
@@ -205,6 +205,14 @@ def run(program):
         each.process.wait(DEADLINE)
         each.process.stdout.close()
         each.process.stderr.close()
+
+
+@pytest.fixture
+def run(program, start_program):
+    """Starts `distflow run OPTIONS program MODE ARGUMENTS`."""
+    return lambda options, mode, *arguments, **popen: start_program(
+        [*options, program, mode, *arguments], **popen
+    )
 
 
 def is_running(process):

@@ -83,9 +83,10 @@ def test_the_view_is_erased_before_a_line_and_drawn_again_below_it(terminal):
         pass
     printer.line(2, "[rank 0] ", "hello")
     printer.close()
-    erase = (2, b"\r\x1b[2A\x1b[J")
-    assert written[:3] == [(2, b"a\nb\nc"), erase, (2, b"[rank 0] hello\n")]
-    assert written[3:] in ([], [(2, b"a\nb\nc"), erase])
+    text = b"".join(data for _, data in written)
+    erase = b"\r\x1b[2A\x1b[J"
+    assert text.startswith(b"a\nb\nc" + erase + b"[rank 0] hello\n")
+    assert text.endswith(b"hello\n") or text.endswith(b"a\nb\nc" + erase)
 
 
 def test_a_progress_bar_stands_above_the_view(terminal, monkeypatch):
@@ -95,7 +96,7 @@ def test_a_progress_bar_stands_above_the_view(terminal, monkeypatch):
     printer.rewrite(2, "[rank 1] ", "50% of a long epoch")
     while not any(b"50%" in data for _, data in written):
         pass
-    assert (2, b"[rank 1] 50% of a l\ntable") in written
+    assert written[-1][1].endswith(b"[rank 1] 50% of a l\ntable")
 
 
 def test_a_program_that_tells_no_step_has_no_view(terminal):
