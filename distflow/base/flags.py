@@ -126,6 +126,9 @@ FLAGS: dict[str, Flag] = {
         "seconds without a sign of life until a worker of an elastic job is lost",
     ),
     "DISTFLOW_GRACE": Flag(_seconds, 25.0, "seconds from SIGTERM to the end of a worker"),
+    "DISTFLOW_CHECKSUM": Flag(
+        _boolean, None, "checksums of large bodies over gRPC; by default not between a host's own"
+    ),
     "DISTFLOW_FAULT": Flag(str, None, "faults for tests: action@phase:position, ..."),
     "DISTFLOW_DIGEST_EVERY": Flag(
         _positive, None, "steps between two digests of the weights, which workers compare"

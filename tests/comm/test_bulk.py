@@ -8,6 +8,7 @@ import pytest
 
 from distflow.base import errors
 from distflow.comm.transport import bulk
+from distflow.comm.transport.checksum import checksum
 from distflow.comm.transport.grpc import GrpcServer
 
 TOKEN = "t" * 32
@@ -87,6 +88,33 @@ def test_a_receiver_that_is_not_wanted_any_more_ends(server):
     with pytest.raises(OSError):  # noqa: PT011 - any
         bulk.receive(receiver, np.empty(10, np.uint8), lambda count: None, lambda: False)
     bulk.close(sender)
+
+
+@pytest.mark.parametrize("checksum", ["0", "1"])
+def test_bodies_arrive_with_and_without_a_checksum(server, checksum, monkeypatch):
+    monkeypatch.setenv("DISTFLOW_CHECKSUM", checksum)
+    sender, body = connect(server), np.empty(3 << 20, np.uint8)
+    sent = np.random.default_rng(1).integers(0, 256, body.size, np.uint8)
+    thread = threading.Thread(target=bulk.send, args=(sender, [sent], lambda: True))
+    thread.start()
+    bulk.receive(server.socket_of(1), body, lambda count: None, lambda: True)
+    thread.join(20)
+    np.testing.assert_array_equal(body, sent)
+    sender.close()
+
+
+@pytest.mark.parametrize("position", [0, 4, 50_003, 50_004, 50_007])
+def test_a_changed_byte_of_a_body_or_of_its_checksum_is_a_typed_error(server, position):
+    stranger, receiver = socket.socketpair()
+    with stranger, receiver:
+        body = np.random.default_rng(0).integers(0, 256, 50_000, np.uint8)
+        tail = checksum(body).to_bytes(4, "little")
+        wire = np.frombuffer(b"sum?" + body.tobytes() + tail, np.uint8).copy()
+        wire[position] ^= 4
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)  # takes it all at once
+        stranger.sendall(wire.data)
+        with pytest.raises(errors.DataLossError, match="bulk body"):
+            bulk.receive(receiver, np.empty_like(body), lambda count: None, lambda: True)
 
 
 def test_a_peer_that_never_connected_is_an_error(server, monkeypatch):

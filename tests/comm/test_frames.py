@@ -44,17 +44,35 @@ def test_random_bytes_are_a_typed_error(message):
 
 
 @settings(max_examples=500)
-@given(st.integers(0, frames.HEADER_BYTES - 1), st.integers(1, 255), st.binary(max_size=40))
-def test_a_damaged_header_is_a_typed_error_or_another_tag(position, flip, body):
+@given(st.data(), st.integers(1, 255), st.binary(max_size=40))
+def test_a_damaged_byte_anywhere_is_a_typed_error(data, flip, body):
     message = bytearray(stream([np.frombuffer(body, np.uint8)])[0])
-    message[position] ^= flip
-    assembler = frames.Assembler(JOB, 3)
+    message[data.draw(st.integers(0, len(message) - 1))] ^= flip
+    with pytest.raises(errors.DataLossError):
+        frames.Assembler(JOB, 3).feed(bytes(message))
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(list(frames.Header._fields)), st.integers(0, 63), st.booleans())
+def test_a_changed_field_with_the_right_checksum_is_a_typed_error_or_another_tag(
+    field, bit, has_body
+):
+    body = [np.arange(10, dtype=np.uint8)] if has_body else []
+    header = frames.decode_header(stream(body)[0])
+    value = getattr(header, field) ^ (1 << bit)
+    limit = {"kind": 16, "source": 32, "meta_bytes": 32, "payload_bytes": 32}.get(field, 64)
+    message = frames.encode(header._replace(**{field: value % (1 << limit)}), b"meta", body)
     try:
-        item = assembler.feed(bytes(message))
+        item = frames.Assembler(JOB, 3).feed(message)
     except errors.DataLossError:
         return
     # What is left to the layer above: the tag, and the kind where the frame is still consistent.
-    assert item is None or isinstance(item, frames.Signal) or item.tag != 7
+    assert value >> limit or item is None or isinstance(item, frames.Signal) or item.tag != 7
+
+
+def test_a_bulk_frame_without_a_body_is_refused():
+    with pytest.raises(errors.DataLossError, match="without a body"):
+        frames.Assembler(JOB, 3).feed(frames.announcement(JOB, 3, 0, 7, b"meta", 0))
 
 
 FAULTS = {
@@ -83,7 +101,7 @@ def test_frames_of_another_job_or_rank_are_refused():
 def test_sizes_are_checked_before_memory_is_taken():
     header = frames.Header(frames.DATA, JOB, 3, 0, 0, 0, frames.MAX_BODY_BYTES + 1, 0, 0)
     with pytest.raises(errors.DataLossError, match="limits"):
-        frames.Assembler(JOB, 3).feed(frames.encode_header(header))
+        frames.Assembler(JOB, 3).feed(frames.encode(header))
 
 
 def test_an_abort_may_interrupt_a_frame():

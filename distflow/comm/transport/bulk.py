@@ -2,7 +2,8 @@
 
 gRPC copies each chunk four times between two arrays, all of it under Python's lock; a socket reads
 from the sender's arrays and writes to the receiver's. The stream still carries every frame's head,
-in order, and all that is said about peers; only bodies from BULK_BYTES on go here. A connection is
+in order, and all that is said about peers; only bodies from BULK_BYTES on go here, each with its
+checksum behind it where it leaves the host (DISTFLOW_CHECKSUM: always or never). A connection is
 admitted by a keyed hash of a number that the stream's welcome has told. Encrypted jobs, and peers
 that cannot be reached here, stay with gRPC.
 """
@@ -16,12 +17,13 @@ import secrets
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from distflow.base import errors, log
+from distflow.base import errors, flags, log
+from distflow.comm.transport.checksum import Checksum
 
 BULK_BYTES = 256 << 10
 NONCE_BYTES = 16
@@ -34,6 +36,9 @@ _LOOK_SECONDS = 0.5  # how often a blocked transfer looks whether it is still wa
 _BACKLOG = 64
 _MAX_STRANGERS = 64  # connections that have not said who they are
 _PARTS_AT_ONCE = 64
+_BLOCK_BYTES = 1 << 20  # is in cache when it is sent or has come: the checksum is cheap then
+_CHECKSUM = struct.Struct("<I")
+_CHECKED, _UNCHECKED = b"sum?", b"none"  # before each body
 
 
 class BulkServer:
@@ -166,7 +171,37 @@ def send(
     Raises:
       OSError: if the connection breaks, or the transfer is not wanted any more.
     """
-    views = [part.reshape(-1).view(np.uint8).data for part in parts if part.nbytes]
+    is_checked = _is_checked(connection)
+    views: list[Any] = [memoryview(_CHECKED if is_checked else _UNCHECKED)]
+    found, pending = Checksum(), 0
+    for block in _blocks(parts):
+        if is_checked:
+            found.update(block)
+        views.append(block.data)
+        pending += block.nbytes
+        if pending >= _BLOCK_BYTES or len(views) == _PARTS_AT_ONCE:
+            _send_all(connection, views, is_wanted)
+            views, pending = [], 0
+    _send_all(connection, [*views, memoryview(_CHECKSUM.pack(found.value))], is_wanted)
+
+
+def _is_checked(connection: socket.socket) -> bool:
+    """Whether bodies have checksums here: 18 % of the time of large ones over loopback, where
+    nothing damages them; hidden by any real network (2 cores)."""
+    chosen = flags.get("DISTFLOW_CHECKSUM")
+    if chosen is not None:
+        return bool(chosen)
+    return bool(connection.getpeername()[0] != connection.getsockname()[0])
+
+
+def _blocks(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    for part in parts:
+        view = part.reshape(-1).view(np.uint8)
+        for start in range(0, view.nbytes, _BLOCK_BYTES):
+            yield view[start : start + _BLOCK_BYTES]
+
+
+def _send_all(connection: socket.socket, views: list[Any], is_wanted: Callable[[], bool]) -> None:
     while views:
         try:
             count = connection.sendmsg(views[:_PARTS_AT_ONCE])
@@ -190,8 +225,29 @@ def receive(
 
     Raises:
       OSError: if the connection breaks, or the transfer is not wanted any more.
+      DataLossError: if the bytes are not those that were sent.
     """
-    view = body.data
+    found, word = Checksum(), bytearray(_CHECKSUM.size)
+    _fill(connection, memoryview(word), lambda count: None, is_wanted)
+    if word not in (_CHECKED, _UNCHECKED):
+        raise errors.DataLossError(f"a bulk body begins with {bytes(word)!r}")
+    is_checked = word == _CHECKED
+    for start in range(0, body.size, _BLOCK_BYTES):
+        block = body[start : start + _BLOCK_BYTES]
+        _fill(connection, block.data, heard, is_wanted)
+        if is_checked:
+            found.update(block)
+    _fill(connection, memoryview(word), lambda count: None, is_wanted)
+    if _CHECKSUM.unpack(word)[0] != found.value:
+        raise errors.DataLossError(f"a bulk body of {body.size} bytes with another's checksum")
+
+
+def _fill(
+    connection: socket.socket,
+    view: Any,
+    heard: Callable[[int], None],
+    is_wanted: Callable[[], bool],
+) -> None:
     while view:
         try:
             count = connection.recv_into(view)
