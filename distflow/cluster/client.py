@@ -18,6 +18,7 @@ from distflow.cluster.spec import split_address
 from distflow.cluster.worker import WorkerEnvironment
 from distflow.protos import cluster_pb2 as pb
 
+REGISTRATION = "registration"
 RETRY_SECONDS = 0.2
 GONE_SECONDS = 10.0  # a server that has answered before and is silent for this long has ended
 _INCARNATION = secrets.token_bytes(16)
@@ -37,7 +38,8 @@ def exchange_addresses(
     Raises:
       WorkerLateError: if ranks are missing at the end of the time; names them and the server.
       WorkerLostError: if a worker died before all were there.
-      AlreadyExistsError: if another process has this rank.
+      AlreadyExistsError: if another process has this rank; a successor waits for the end of the
+        job that has lost it.
       PermissionDeniedError: if the token is not the job's.
       UnavailableError: if the server cannot be reached, or its port is in use (rank 0).
     """
@@ -123,6 +125,7 @@ class RendezvousClient:
         rendezvous.check_token(environment.token)
         split_address(environment.coordinator, "DISTFLOW_COORDINATOR")
         self._rank = environment.rank
+        self._is_successor = environment.has_successor
         self._server = environment.coordinator
         self._worker = pb.Worker(
             rank=environment.rank,
@@ -160,7 +163,7 @@ class RendezvousClient:
             return self._call("Register", request, pb.RegisterReply, wait)
 
         reply = self._until_complete(
-            ask, "registration", timeout_seconds, lambda ranks: _ranks(ranks) + " not registered"
+            ask, REGISTRATION, timeout_seconds, lambda ranks: _ranks(ranks) + " not registered"
         )
         return list(reply.addresses)
 
@@ -232,16 +235,21 @@ class RendezvousClient:
                 if reply.HasField("lost"):
                     raise _lost(reply.lost, self._rank, phase, time.monotonic() - start)
             except grpc.RpcError as error:
-                trouble = self._translate(error)
+                trouble = self._translate(error, phase)
                 time.sleep(min(RETRY_SECONDS, max(left, 0.0)))
             gone = missing is not None and time.monotonic() - answered > GONE_SECONDS
             if left <= 0 or gone:
                 elapsed = time.monotonic() - start
                 raise self._late(phase, elapsed, timeout, missing, trouble, describe)
 
-    def _translate(self, error: grpc.RpcError) -> str:
+    def _translate(self, error: grpc.RpcError, phase: str) -> str:
         """Raises the typed error of a refusal; returns what to report of a passing trouble."""
         code, details = error.code(), error.details() or ""
+        is_held = code is grpc.StatusCode.ALREADY_EXISTS and phase == REGISTRATION
+        if is_held and self._is_successor:
+            # The others have not noticed yet that they have lost this rank. Rank 0 will end, and
+            # its own successor hold the rendezvous of all.
+            return details
         if code is grpc.StatusCode.UNAUTHENTICATED:
             raise errors.PermissionDeniedError(
                 errors.message(

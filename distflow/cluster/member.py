@@ -51,6 +51,8 @@ class Member:
                 ("grpc.min_reconnect_backoff_ms", 200),
                 ("grpc.max_reconnect_backoff_ms", 500),
                 ("grpc.use_local_subchannel_pool", 1),
+                # Its name may come to mean another host: a pod that is started again.
+                ("grpc.dns_min_time_between_resolutions_ms", 1000),
             ],
         )
         self._stop = threading.Event()

@@ -23,6 +23,7 @@ class WorkerEnvironment:
       hosts_coordinator: whether this process must run the rendezvous server itself.
       job: name that the workers of one job have in common and other jobs have not.
       token: secret of the job or None. Never printed.
+      has_successor: whether somebody starts another process of this rank when this one is lost.
       source: which environment it was read from, for messages.
       task_type, task_id: TF's names for this worker.
     """
@@ -36,6 +37,7 @@ class WorkerEnvironment:
     hosts_coordinator: bool = False
     job: str = ""
     token: str | None = field(default=None, repr=False)
+    has_successor: bool = False
     source: str = "a single process"
     task_type: str = "worker"
     task_id: int = 0

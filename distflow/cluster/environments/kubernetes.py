@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from distflow.base import errors, flags
@@ -37,4 +38,5 @@ def read() -> WorkerEnvironment:
     size = flags.get("DISTFLOW_WORLD_SIZE")
     if size is None:
         raise errors.invalid("Kubernetes", "an Indexed Job needs DISTFLOW_WORLD_SIZE", "none", HINT)
-    return launcher.environment(rank, size, "the Indexed Job's environment", HINT)
+    found = launcher.environment(rank, size, "the Indexed Job's environment", HINT)
+    return dataclasses.replace(found, has_successor=True)
