@@ -8,11 +8,11 @@ know. Training data never comes here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from distflow.base import errors
+from distflow.cluster import fingerprints
 from distflow.protos import cluster_pb2 as pb
 
 # A newcomer this close to the others gets the rest when it is let in; one further behind is sent
@@ -267,28 +267,8 @@ class Membership:
                 )
 
 
-# What a difference in the fingerprint usually comes from, by the beginning of its name.
-_CAUSES = {
-    "version": "Install the same packages on all hosts (the same image, say).",
-    "machine": "Workers of one job need CPUs of one kind.",
-    "executor": "Set DISTFLOW_EXECUTOR to the same for all workers.",
-    "NumPy": "The hosts' CPUs have other vector units: use CPUs of one kind, or switch the newer "
-    "ones' features off for NumPy (NPY_DISABLE_CPU_FEATURES) on all hosts.",
-    "BLAS": "BLAS takes other kernels on the hosts' CPUs: set OPENBLAS_CORETYPE to the same for "
-    "all workers, Haswell say.",
-    "denormal": "A library has switched denormal numbers off in one of the processes.",
-    "kernel": "Set DISTFLOW_CPU to the same for all workers, avx2 say.",
-}
-
-
 def difference(one: pb.Member, other: pb.Member) -> str:
     """Returns the message for two workers that compute different bits: where first, and why."""
-    where = f"join: {other.description} computes other bits than {one.description}"
-    try:
-        mine, theirs = (dict(json.loads(member.fingerprint)) for member in (one, other))
-        names = [*mine, *(name for name in theirs if name not in mine)]
-        name = next(name for name in names if mine.get(name) != theirs.get(name))
-    except (ValueError, TypeError, StopIteration):
-        return f"{where}: a fingerprint cannot be read."
-    cause = next((text for start, text in _CAUSES.items() if name.startswith(start)), "")
-    return f"{where}: {name} is {mine.get(name)} there, {theirs.get(name)} here.\n{cause}".rstrip()
+    return fingerprints.difference(
+        one.description, one.fingerprint, other.description, other.fingerprint
+    )

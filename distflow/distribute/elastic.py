@@ -22,9 +22,9 @@ from distflow.comm import Communicator, faults
 from distflow.core import context as core_context
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute import uncaught
-from distflow.distribute.elastic_fingerprint import fingerprint
 from distflow.distribute.elastic_group import GenerationChanged, Group, Settings
 from distflow.distribute.elastic_job import ElasticJob
+from distflow.distribute.fingerprint import fingerprint
 from distflow.distribute.introduce import serve_metrics
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.multi_worker import MultiWorkerMirroredStrategy

@@ -13,7 +13,7 @@ from distflow.base import flags, log
 from distflow.cluster import EnvironmentClusterResolver, WorkerEnvironment
 from distflow.comm import Communicator, InProcessHub, Transport
 from distflow.comm.compression import Compressor
-from distflow.distribute import overlap, uncaught
+from distflow.distribute import fingerprint, overlap, uncaught
 from distflow.distribute.introduce import introduce
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.options import CommunicationOptions, checked
@@ -43,6 +43,7 @@ class MultiWorkerMirroredStrategy(Strategy):
     Raises:
       InvalidArgumentError: for an environment that does not describe a cluster.
       WorkerLateError, UnavailableError: if workers cannot be reached; names them.
+      NumericMismatchError: if a worker computes other bits than the others, before any training.
     """
 
     def __new__(cls, *args: Any, communicator: Any = None, **kwargs: Any) -> Any:
@@ -59,6 +60,7 @@ class MultiWorkerMirroredStrategy(Strategy):
         communicator: Communicator | None = None,
     ):
         self._resolver: Any = None
+        joins = communicator is None and _transport is None
         options = checked("MultiWorkerMirroredStrategy", communication_options)
         if communicator is None:
             self._resolver = cluster_resolver or EnvironmentClusterResolver()
@@ -75,6 +77,8 @@ class MultiWorkerMirroredStrategy(Strategy):
             introduce(communicator)
             log.get_logger().info("%s", environment)
         super().__init__(communicator)
+        if joins and self.num_workers > 1:
+            fingerprint.compare(communicator, fingerprint.fingerprint())
         self.bucket_bytes = options.bytes_per_pack
         if options.compression is not None:
             self.compressor = Compressor(communicator, options.compression)

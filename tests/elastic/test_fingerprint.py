@@ -9,7 +9,7 @@ import pytest
 
 CODE = (
     "import distflow\n"
-    "from distflow.distribute.elastic_fingerprint import fingerprint\n"
+    "from distflow.distribute.fingerprint import fingerprint\n"
     "print(fingerprint())"
 )
 

@@ -2,14 +2,17 @@
 
 Workers of one job must compute the same bits. Each hashes the results of a small battery on fixed
 inputs: NumPy's functions and BLAS, the kernels of the executor, sums, denormal numbers, random
-words. The coordinator compares them before a worker is let in; equal ones belong together.
+words. Equal ones belong together: in an elastic job the coordinator compares them before a worker
+is let in, elsewhere the workers do when they have joined (`compare`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -18,7 +21,9 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from distflow.base import flags
+from distflow.base import errors, flags
+from distflow.cluster import fingerprints
+from distflow.comm import Communicator
 from distflow.core import convert
 from distflow.function import function
 from distflow.ops import array, conv, math, matmul, reduce
@@ -31,6 +36,29 @@ _ROWS = 48
 def fingerprint() -> str:
     """Returns the fingerprint as JSON: [[what, digest or version], ...], the same list anywhere."""
     return json.dumps([[name, value] for name, value in _battery()], separators=(",", ":"))
+
+
+def compare(communicator: Communicator, mine: str) -> None:
+    """Returns when all workers have shown equal fingerprints; every worker must call it.
+
+    Raises:
+      NumericMismatchError: on every worker, if one computes other bits than the chief; it names
+        both, the first operation that differs, and what that usually comes from.
+    """
+    name = f"rank {communicator.rank} ({socket.gethostname()}, process {os.getpid()})"
+    texts = [np.frombuffer(text.encode(), np.uint8) for text in (name, mine)]
+    rows = communicator.all_gather(
+        {replica: None for replica in communicator.local_replicas}  # noqa: C420 - of its type
+        | {communicator.local_replicas[0]: texts},
+        name="numeric fingerprints",
+    )
+    told = [[array.tobytes().decode() for array in row] for row in rows if row is not None]
+    (chief, expected), *others = told
+    for worker, found in others:
+        if found != expected:
+            raise errors.NumericMismatchError(
+                fingerprints.difference(chief, expected, worker, found)
+            )
 
 
 def _battery() -> Iterable[tuple[str, str]]:
