@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import again, buckets, cluster, loop_code, loops, memory, parts, table
+from distflow.compiler.cpu import (
+    again,
+    buckets,
+    cluster,
+    endings,
+    loop_code,
+    loops,
+    memory,
+    parts,
+    table,
+)
 from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native, Operation, Place
 from distflow.compiler.cpu.schedule import schedule
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
@@ -67,6 +77,10 @@ class Plan:
             self.units, self.shapes, self.views, graph.outputs, self.variables.writes
         )
         self.units, self.parts = parts.join(self.units, self.shapes, self.views, self.graph.outputs)
+        self.units, self.endings = endings.join(
+            self.units, self.shapes, self.views, self._numbers, graph.outputs,
+            [*self.parts, *(n.outputs[0] for n in self.variables.writes)],
+        )  # fmt: skip
         # Roots and scratch buffers, as in `offsets`, that keep their memory all the time.
         self.staying: set[Any] = set()
         self.operations = self._operations()
@@ -138,7 +152,9 @@ class Plan:
     def _operations(self) -> list[Operation]:
         self._written_by = {n.outputs[0]: v for n, v in self.variables.writes.items()}
         kernels = {
-            unit.nodes[0]: self._kernel(unit.nodes[0]) for unit in self.units if not unit.is_loop
+            unit.nodes[0]: self._kernel(unit.nodes[0])
+            for unit in self.units
+            if not unit.is_loop and unit.nodes[0] not in self.endings
         }
         regions = self._regions()
         compiled = loop_code.compiled([r.loop for r in regions if r is not None])
@@ -147,9 +163,11 @@ class Plan:
             if region is not None:
                 operations.append(self._loop(unit, region, compiled[region.loop]))
                 continue
-            (node,) = unit.nodes
-            kernel = kernels[node]
-            if kernel is None and buckets.is_bucket(node, self):
+            node = unit.nodes[0]
+            kernel = kernels.get(node)
+            if node in self.endings:
+                operations.append(self._ended(unit, self.endings[node]))
+            elif kernel is None and buckets.is_bucket(node, self):
                 operations += self._bucket(node)
             elif kernel is None:
                 nested = NESTED.get(node.primitive.name)
@@ -252,6 +270,16 @@ class Plan:
         return Native(
             [node], _distinct(operands), [output], f"kernel: {node.primitive.name}",
             kernel, [*operands, Place(output)],
+        )  # fmt: skip
+
+    def _ended(self, unit: cluster.Unit, ending: endings.Ending) -> Native:
+        operands = [self._place(v) for v in (*unit.nodes[0].inputs, *ending.extras)]
+        names = ", ".join(n.primitive.name for n in unit.nodes)
+        kernel = replace(ending.kernel, calls=tuple(replace(c) for c in ending.kernel.calls))
+        return Native(
+            [n for n in unit.nodes if n not in self.copies], _distinct(operands), [ending.result],
+            f"kernel: {names}",
+            kernel, [*operands, Place(ending.result)],
         )  # fmt: skip
 
     def _host(self, node: Node, reason: str) -> Host:

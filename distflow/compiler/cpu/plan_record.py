@@ -34,8 +34,8 @@ _KEPT = frozenset({
     "graph", "shapes", "views", "constants", "variables", "operations", "segments", "undone",
     "fresh", "offsets", "arena_bytes", "_written_by",
 })  # fmt: skip
-_DONE_WITH = {"_numbers": dict, "units": list, "reasons": dict, "parts": dict, "staying": set,
-              "_spans": dict}  # fmt: skip
+_DONE_WITH = {"_numbers": dict, "units": list, "reasons": dict, "parts": dict, "endings": dict,
+              "staying": set, "_spans": dict}  # fmt: skip
 _EMPTY: dict[str, type] = {"dict": dict, "list": list, "set": set}
 _OPERATION = {"nodes", "reads", "writes", "label"}
 _NATIVE = _OPERATION | {"kernel", "operands", "replaces"}

@@ -17,10 +17,11 @@ from distflow.compiler.cpu import formats, integers, math
 from distflow.compiler.cpu.emit import BITS, MEMORY, REGISTER, Block, Operand
 
 # A row of LIBRARY takes a node's attributes, the layouts of its operands (strides >= 0) and that of
-# its result (contiguous), and returns a `task.Kernel`, or None where there is none for them. Those
+# its result (contiguous), and returns a `task.Kernel`, or None where there is none for them; a
+# contraction also an `Epilogue`, whose operands then follow. Those
 # of `lookup` with indices may be `lookup.Checked`: who runs one asks it afterwards whether an index
 # was outside.
-Lower = Callable[[dict[str, Any], Sequence[Any], Any], Any]
+Lower = Callable[..., Any]
 
 
 def _kernel(file: str, function: str = "lower") -> Lower:
