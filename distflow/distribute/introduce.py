@@ -7,7 +7,7 @@ import importlib
 from distflow.base import flags
 from distflow.base.place import here
 from distflow.comm import Communicator, flight
-from distflow.telemetry import timeline
+from distflow.telemetry import stacks, timeline
 
 
 def introduce(communicator: Communicator) -> None:
@@ -18,10 +18,17 @@ def introduce(communicator: Communicator) -> None:
     """
     here.rank, here.world_size = communicator.rank, communicator.world_size
     flight.keep_stacks(communicator.rank)
+    stacks.install()
     if flags.get("DISTFLOW_TIMELINE"):
         if communicator.world_size > 1:
             timeline.tell_clock(*communicator.clock_offset("for DISTFLOW_TIMELINE"))
         timeline.tell()
+    serve_metrics()
+
+
+def introduce_elastic() -> None:
+    """Starts what the settings ask for in a worker of an elastic job, which tells of itself."""
+    stacks.install()
     serve_metrics()
 
 

@@ -20,7 +20,7 @@ from distflow.comm.tree import Accumulator, Tree
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
-from distflow.distribute import context, digests, ops, run_graph, sharding, values
+from distflow.distribute import context, digests, ops, run_graph, sharding, stragglers, values
 from distflow.distribute import input as inputs
 from distflow.distribute.courier import Communication, Courier
 from distflow.distribute.lockstep import Aborted, Lockstep
@@ -66,6 +66,7 @@ class Strategy:
         self._names_made = 0
         self._digests = digests.for_strategy(self)
         self.courier = Courier()
+        self._stragglers = stragglers.for_strategy(self)
         # Size of a bucket of gradients, 0: the usual one; and whether buckets leave while backward
         # still runs. Neither changes a bit of the result.
         self.bucket_bytes = 0
@@ -171,12 +172,15 @@ class Strategy:
         allow_mean_loss: bool = False,
     ) -> list[Any]:  # fmt: skip
         """Runs one function a local replica, each in its replica context; returns the results."""
+        watchers = (self._digests, self._stragglers)
         with steps.Step():
-            if self._digests is not None:
-                self._digests.begin_run(len(bodies))
+            for watcher in watchers:
+                if watcher is not None:
+                    watcher.begin_run(len(bodies))
             results = self._run_replicas(bodies, absent, allow_mean_loss)
-            if self._digests is not None:
-                self._digests.end_run(self.replicas_here())
+            for watcher in watchers:
+                if watcher is not None:
+                    watcher.end_run(self.replicas_here())
         return results
 
     def _run_replicas(

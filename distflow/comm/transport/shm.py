@@ -23,6 +23,7 @@ from distflow.comm.transport import base, segment, stall
 from distflow.comm.transport.liveness import Process
 from distflow.comm.transport.rings import Reader, Writer
 from distflow.comm.transport.segment import Segment
+from distflow.telemetry import stacks
 
 _SPINS = 1000  # looks before yielding, some 100 us, where each rank has a processor of its own
 _SPINS_CROWDED = 200  # each lets another process run
@@ -58,6 +59,7 @@ class ShmTransport(base.Transport):
         self._readers = {p: Reader(shared, p, rank) for p in self.peers}
         self._processes: dict[int, Process] = {}
         self._patience = stall.Patience()
+        self._stacks: dict[int, str] = {}  # of peers that were asked last
         self._closed = False
         crowded = self.world_size > len(os.sched_getaffinity(0))
         # How a short wait goes: so many looks, with a call between them where the ranks are more
@@ -140,11 +142,20 @@ class ShmTransport(base.Transport):
                 has_warned = True
                 rank, name = self._names[self.rank], self._names[peer]
                 stall.warn(rank, name, f"{what} ({self._last_seen(peer)})", now - start)
+                self._ask(peer)
             if moved or now - start < _YIELD_SECONDS:
                 self._yield()
             else:
                 time.sleep(pause)
                 pause = min(2 * pause, _MAX_SLEEP)
+
+    def _ask(self, peer: int) -> None:
+        """Says where the program of a peer is, and keeps it for the error."""
+        if peer in self._processes:
+            text = stacks.main_thread(stacks.of_process(self._processes[peer].pid))
+            if text:
+                rank, name = self._names[self.rank], self._names[peer]
+                self._stacks[peer] = stall.warn_with_stack(rank, name, text.encode())
 
     def _causes(self, needed: int | None) -> list[tuple[str, int]]:
         """What keeps this rank from going on: (kind, rank), the most telling first."""
@@ -176,7 +187,8 @@ class ShmTransport(base.Transport):
         if peer is None:
             return errors.DeadlineExceededError(f"{what}: no end after {deadline.elapsed:.1f} s")
         rank, name = self._names[self.rank], self._names[peer]
-        error = base.late(what, rank, name, deadline, place=self._place(peer))
+        stack, place = self._stacks.get(peer, ""), self._place(peer)
+        error = base.late(what, rank, name, deadline, stack, place)
         return errors.WorkerLateError(f"{error}\nThere: {self._last_seen(peer)}.", error.rank)
 
     def _place(self, peer: int) -> str:

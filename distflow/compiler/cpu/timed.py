@@ -36,16 +36,22 @@ def phases_of(graph: Graph) -> dict[Node, str]:
     """
     maker = {value: node for node in graph.nodes for value in node.outputs}
     writes = [node for node in graph.nodes if node.primitive.name == "assign_variable"]
-    writer = {node.inputs[0]: node for node in writes}
+    read_after: dict[Node, Node] = {}  # a read, and the write before it
+    last: dict[Any, Node] = {}
+    for node in graph.nodes:
+        if node.primitive.name == "assign_variable":
+            last[node.inputs[0]] = node
+        elif node.inputs and node.inputs[0] in last:
+            read_after[node] = last[node.inputs[0]]
 
     def needed(values: Iterable[Any], found: set[Node]) -> set[Node]:
-        waiting = list(values)
+        waiting = [maker.get(value) for value in values]
         while waiting:
-            value = waiting.pop()
-            node = writer.get(value) if value.is_variable else maker.get(value)
+            node = waiting.pop()
             if node is not None and node not in found:
                 found.add(node)
-                waiting += node.inputs[1:] if value.is_variable else node.inputs
+                waiting += [maker.get(value) for value in node.inputs]
+                waiting.append(read_after.get(node))
         return found
 
     if graph.name == _UPDATE:
@@ -70,12 +76,12 @@ def phases_of(graph: Graph) -> dict[Node, str]:
         phases[write] = APPLY
         waiting = list(write.inputs[1:])
         while waiting:
-            last = maker.get(waiting.pop())
-            if last is None or phases[last] != BACKWARD:
+            before = maker.get(waiting.pop())
+            if before is None or phases[before] != BACKWARD:
                 continue
-            if last.primitive.family in _UPDATES:
-                phases[last] = APPLY
-                waiting += last.inputs
+            if before.primitive.family in _UPDATES:
+                phases[before] = APPLY
+                waiting += before.inputs
     return phases
 
 
