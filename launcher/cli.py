@@ -32,8 +32,17 @@ class Command:
 COMMANDS = {
     "run": Command("run", "start the workers of a job, here or on hosts over ssh"),
     "doctor": Command("doctor", "say what this machine has: versions, MPI, memory, ports"),
+    "debug": Command("debug", "say who waited for whom when a job failed"),
     "timeline": Command("timeline", "make one file of the timelines that the workers wrote"),
+    "submit": Command("submit", "start a job on a cluster"),
+    "status": Command("submitted.status", "say what submitted jobs are doing"),
+    "logs": Command("submitted.logs", "print what the workers of a submitted job print"),
+    "scale": Command("submitted.scale", "change the number of workers of an elastic job"),
+    "wait": Command("submitted.wait", "wait until a submitted job has ended"),
+    "cancel": Command("submitted.cancel", "end a submitted job and delete what is its own"),
     "lint-k8s": Command("kubernetes.lint_command", "check the manifests of a job by named rules"),
+    "bench-comm": Command("bench_comm", "measure the collectives of a job, by size"),
+    "completion": Command("completion", "print the shell's completion of this command"),
     "verify": Command(
         "verify_command", "name the first step and variable in which two runs differ"
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..arguments import USAGE_ERROR
+from ..arguments import UsageError
 from .lint import files, rules
 from .lint.bundle import EXTERNAL, Bundle
 
@@ -52,19 +52,13 @@ def run(options: argparse.Namespace) -> int:
     known = {rule.name for rule in rules.RULES}
     unknown = sorted(set(options.skip) - known)
     if unknown or not options.paths:
-        what = f"expected the name of a rule; received {unknown[0]!r}" if unknown else (
-            "expected a FILE, a DIR or -; received none"
+        what = f"the name of a rule; received {unknown[0]!r}" if unknown else (
+            "a FILE, a DIR or -; received none"
         )  # fmt: skip
-        print(f"distflow lint-k8s: error: {what}.", file=sys.stderr)
-        return USAGE_ERROR
+        raise UsageError(f"expected {what}.")
     number = 0
     for path in options.paths:
-        try:
-            manifests = files.read(path)
-        except (files.UnreadableError, ImportError) as error:
-            print(f"distflow lint-k8s: error: {error}", file=sys.stderr)
-            return USAGE_ERROR
-        bundle = Bundle(manifests, EXTERNAL | frozenset(options.external))
+        bundle = Bundle(files.read(path), EXTERNAL | frozenset(options.external))
         found = rules.broken(bundle, frozenset(options.skip))
         for name in sorted(found):
             for message in found[name]:

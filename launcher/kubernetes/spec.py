@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from ..arguments import UsageError
+
 KINDS = ("job", "jobset", "mpijob", "trainjob")
 LABEL_CHARACTERS = 63
 # What the objects of a job set themselves: a value of the user's would break the job.
@@ -21,7 +23,7 @@ _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _UNITS |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGT", start=1)}
 
 
-class SpecError(ValueError):
+class SpecError(UsageError, ValueError):
     """A job that cannot be; the message says what was expected and what came."""
 
 

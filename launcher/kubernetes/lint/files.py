@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ... import light
+from ...arguments import UsageError
 from .bundle import Manifest
 
 RENDER_SECONDS = 60
 
 
-class UnreadableError(ValueError):
+class UnreadableError(UsageError):
     """A path without manifests that can be read."""
 
 
@@ -24,7 +25,6 @@ def load_yaml(text: str, where: str) -> list[Manifest]:
 
     Raises:
       UnreadableError: if it is no YAML.
-      MissingExtraError: without PyYAML.
     """
     yaml = yaml_module()
     try:
@@ -39,11 +39,12 @@ def load_yaml(text: str, where: str) -> list[Manifest]:
 
 
 def yaml_module() -> Any:
-    """Returns PyYAML; a MissingExtraError where it is not installed."""
+    """Returns PyYAML; an UnreadableError that names the extra where it is not installed."""
     try:
         return importlib.import_module("yaml")
     except ImportError as error:
-        raise light.load("base.errors").missing_extra("PyYAML", "k8s", "Kubernetes") from error
+        missing = light.load("base.errors").missing_extra("PyYAML", "k8s", "Kubernetes")
+        raise UnreadableError(str(missing)) from error
 
 
 def read(path: str) -> list[Manifest]:
