@@ -1,4 +1,4 @@
-"""A worker in the place of a lost one waits for the end of the job that lost it, then joins anew."""
+"""A worker in the place of a lost one waits until the job that lost it has ended; then it joins."""
 
 from __future__ import annotations
 

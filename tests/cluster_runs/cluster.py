@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.fakekube.jobs import API, INDEX, JobController
 from tests.fakekube.kubelet import Kubelet
+from tests.fakekube.mpijobs import MPIJobController
 from tests.fakekube.store import Key, NotFound, Store, key_of
 
 DEADLINE = 100.0
@@ -25,11 +26,13 @@ class Cluster:
         self.store = Store()
         self.kubelet = Kubelet(self.store, folder)
         self.jobs = JobController(self.store)
+        self.operator = MPIJobController(self.store)
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.operator.close()
         self.jobs.close()
         self.kubelet.close()
         self.store.close()

@@ -6,6 +6,7 @@ alone, for it starts with -I -S. SPEC:
     root        folder to mount the new root on
     links       {path: target} symbolic links in the root
     binds       [[source, path, writable], ...], parents before children
+    copies      sources of binds that hold copies, where mount points may be made
     read_only   whether the root itself may be written
     hostname, uid, gid, groups, cwd, argv, env
     started     file descriptor that gets a byte when the command is about to run
@@ -60,7 +61,11 @@ def build_root(spec: dict[str, Any]) -> None:
         os.symlink(f"/proc/self/fd{target}", f"{root}/dev/{name}")
     bind("/sys", root + "/sys", writable=False)
     for source, path, writable in spec["binds"]:
-        bind(source, root + path, writable=writable)
+        # Mount points may have to be made in the image's own folders, never in the host's.
+        bind(source, root + path, writable=writable or source in spec["copies"])
+    for source, path, writable in spec["binds"]:
+        if source in spec["copies"] and not writable:
+            mount(None, root + path, None, MS_REMOUNT | MS_BIND | MS_RDONLY)
     os.makedirs(root + spec["cwd"], exist_ok=True)
     if spec["read_only"]:
         mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY)

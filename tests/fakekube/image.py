@@ -28,6 +28,7 @@ class Image:
     cwd: str
     binds: list[tuple[str, str]] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)  # sources that are nobody else's
 
 
 def build(folder: Path) -> Image:
@@ -55,6 +56,7 @@ def build(folder: Path) -> Image:
     (home / ".ssh").mkdir(parents=True)
     os.chown(home, 10001, 10001)
     image.binds.append((str(home), "/home/distflow"))
+    image.copies = [str(folder / "etc"), str(home)]
     for name, rest in instructions:
         words = shlex.split(rest)
         if name != "COPY" or words[0].startswith("--") or not words[-1].startswith("/"):

@@ -1,8 +1,9 @@
-"""The Job controller of the tests' cluster, for Indexed Jobs: pods, failures, size, suspension.
+"""The Job controller of the tests' cluster: pods by index, failures, size, suspension.
 
 As Kubernetes 1.31 and later: https://kubernetes.io/docs/concepts/workloads/controllers/job/. A pod
 carries a finalizer until it has been counted, so none is lost between its end and the count. The
-one thing that differs is the time between tries, which starts at `backoff_seconds`.
+one thing that differs is the time between tries, which starts at `backoff_seconds`. A Job that is
+not Indexed is one whose pods do not know their index.
 """
 
 from __future__ import annotations
@@ -244,17 +245,19 @@ def pod_of(job: Object, index: int) -> Object:
         UID_LABEL: metadata["uid"], "controller-uid": metadata["uid"],
     }  # fmt: skip
     spec = template["spec"]
-    spec.setdefault("hostname", f"{name}-{index}")
-    for container in [*spec.get("initContainers", []), *spec["containers"]]:
-        container.setdefault("env", []).append(
-            {"name": "JOB_COMPLETION_INDEX", "value": str(index)}
-        )
+    is_indexed = job["spec"].get("completionMode") == "Indexed"
+    if is_indexed:
+        spec.setdefault("hostname", f"{name}-{index}")
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            container.setdefault("env", []).append(
+                {"name": "JOB_COMPLETION_INDEX", "value": str(index)}
+            )
     annotations = {**template.get("metadata", {}).get("annotations", {}), INDEX: str(index)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "generateName": f"{name}-{index}-",
+            "generateName": f"{name}-{index}-" if is_indexed else f"{name}-",
             "namespace": metadata["namespace"],
             "labels": labels,
             "annotations": annotations,

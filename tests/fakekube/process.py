@@ -121,6 +121,7 @@ def _specification(
     return {
         "root": str(root),
         "links": image.links,
+        "copies": image.copies,
         "binds": sorted(binds, key=lambda bind: len(re.findall("/", bind[1]))),
         "read_only": security.get("readOnlyRootFilesystem", False),
         "hostname": env["HOSTNAME"],
