@@ -93,7 +93,7 @@ NAMES = {
     """,
     "experimental": """
         BatchableExtensionType DynamicRaggedShape ExtensionType ExtensionTypeBatchEncoder
-        ExtensionTypeSpec Optional RowPartition StructuredTensor async_clear_error
+        ExtensionTypeSpec RowPartition StructuredTensor async_clear_error
         async_scope dispatch_for_api dispatch_for_binary_elementwise_apis
         dispatch_for_binary_elementwise_assert_apis dispatch_for_unary_elementwise_apis
         dtensor enable_strict_mode float4_e2m1fn float8_e4m3b11fnuz float8_e4m3fn

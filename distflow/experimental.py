@@ -1,8 +1,20 @@
-"""tf.experimental: sharing memory by DLPack."""
+"""tf.experimental: sharing memory by DLPack, and the Optional of iterators."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from distflow._missing import lookup
 from distflow.ops import dlpack as dlpack
 
-__all__: list[str] = []
+__all__ = ["Optional"]  # noqa: F822 - by __getattr__
 
-__getattr__ = lookup("experimental")
+_missing = lookup("experimental")
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for, as all of tf.data is.
+    if name == "Optional":
+        return importlib.import_module("distflow.data.optional").Optional
+    return _missing(name)

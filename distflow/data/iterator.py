@@ -8,6 +8,7 @@ from typing import Any
 
 from distflow.base import errors, nest
 from distflow.data import position
+from distflow.data.optional import Optional, next_of
 
 
 class Iterator:
@@ -50,6 +51,10 @@ class Iterator:
             return next(self)
         except StopIteration as end:
             raise errors.OutOfRangeError("Iterator: end of sequence.") from end
+
+    def get_next_as_optional(self) -> Optional:
+        """Returns the next element as an Optional, which at the end has no value."""
+        return next_of(self.__next__, self.element_spec)
 
     def close(self) -> None:
         """Ends the pass now: threads stop, files close."""

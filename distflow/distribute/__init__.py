@@ -12,7 +12,15 @@ from distflow.distribute.context import (
     has_strategy,
     in_cross_replica_context,
 )
+from distflow.distribute.cross_device_ops import (
+    CrossDeviceOps,
+    HierarchicalCopyAllReduce,
+    NcclAllReduce,
+    ReductionToOneDevice,
+)
+from distflow.distribute.extended import StrategyExtended
 from distflow.distribute.input import DistributedDataset, DistributedIterator, InputContext
+from distflow.distribute.input_options import InputOptions, InputReplicationMode, RunOptions
 from distflow.distribute.mirrored import MirroredStrategy
 from distflow.distribute.multi_worker import MultiWorkerMirroredStrategy, MultiWorkerStrategy
 from distflow.distribute.one_device import OneDeviceStrategy
@@ -22,17 +30,25 @@ from distflow.distribute.strategy import Strategy
 from distflow.distribute.values import DistributedValues
 
 __all__ = [
+    "CrossDeviceOps",
     "DistributedDataset",
     "DistributedIterator",
     "DistributedValues",
+    "HierarchicalCopyAllReduce",
     "InputContext",
+    "InputOptions",
+    "InputReplicationMode",
     "MirroredStrategy",
     "MultiWorkerMirroredStrategy",
     "MultiWorkerStrategy",
+    "NcclAllReduce",
     "OneDeviceStrategy",
     "ReduceOp",
+    "ReductionToOneDevice",
     "ReplicaContext",
+    "RunOptions",
     "Strategy",
+    "StrategyExtended",
     "cluster_resolver",
     "experimental",
     "experimental_set_strategy",
@@ -46,7 +62,6 @@ __getattr__ = missing.lookup(
     "tf.distribute",
     __name__,
     """
-    CrossDeviceOps HierarchicalCopyAllReduce InputOptions InputReplicationMode NcclAllReduce
-    ParameterServerStrategy ReductionToOneDevice RunOptions Server StrategyExtended TPUStrategy
+    ParameterServerStrategy Server TPUStrategy coordinator
     """,
 )

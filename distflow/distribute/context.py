@@ -27,6 +27,20 @@ def set_default_strategy(strategy: Any) -> None:
     _default = strategy
 
 
+def default_strategy() -> Any:
+    """Returns the strategy of code outside of any scope."""
+    return _default
+
+
+def require_cross_replica(where: str) -> None:
+    """Raises RuntimeError inside a replica: what is called belongs between replicas."""
+    if context.state.replica is not None:
+        raise RuntimeError(
+            f"{where}: Method requires being in cross-replica context, use "
+            "get_replica_context().merge_call()"
+        )
+
+
 def get_strategy() -> Any:
     """Returns the strategy in force: that of the innermost scope or replica, else the default."""
     return _local.strategies[-1] if _local.strategies else _default

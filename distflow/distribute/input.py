@@ -18,6 +18,7 @@ from distflow.base.specs import TensorSpec
 from distflow.core import context
 from distflow.core.tensor import EagerTensor, Tensor
 from distflow.data import position, shuffle
+from distflow.data.optional import Optional, next_of
 from distflow.distribute import values
 from distflow.distribute.reduce import ReduceOp
 from distflow.ops.prims import host
@@ -27,9 +28,9 @@ from distflow.ops.prims import host
 class InputContext:
     """What a data set function may know: one input pipeline a worker (TF's InputContext)."""
 
-    num_input_pipelines: int
-    input_pipeline_id: int
-    num_replicas_in_sync: int
+    num_input_pipelines: int = 1
+    input_pipeline_id: int = 0
+    num_replicas_in_sync: int = 1
 
     def get_per_replica_batch_size(self, global_batch_size: int) -> int:
         """Returns the batch of one replica.
@@ -50,8 +51,8 @@ class InputContext:
 class ValueContext:
     """Which replica a value is made for (TF's ValueContext)."""
 
-    replica_id_in_sync_group: int
-    num_replicas_in_sync: int
+    replica_id_in_sync_group: int = 0
+    num_replicas_in_sync: int = 1
 
 
 def row_range(num_rows: int, num_replicas: int, replica: int) -> tuple[int, int]:
@@ -111,6 +112,13 @@ class DistributedDataset:
     def parts(self) -> Iterator[list[Any]]:
         """Yields, for each step, the parts of this worker's replicas."""
         raise AssertionError("subclasses define parts")
+
+    def reduce(self, initial_state: Any, reduce_func: Callable[[Any, Any], Any]) -> Any:
+        """Returns the last of reduce_func(state, element) over all elements, one after another."""
+        state = initial_state
+        for element in self:
+            state = reduce_func(state, element)
+        return state
 
     def __iter__(self) -> DistributedIterator:
         return DistributedIterator(self)
@@ -173,24 +181,43 @@ class DistributedIterator:
         except StopIteration as end:
             raise errors.OutOfRangeError("DistributedIterator: end of sequence.") from end
 
-    def _traced_next(self) -> Any:
+    def get_next_as_optional(self) -> Optional:
+        """Returns the next element as an Optional, which at the end has no value."""
         spec = self.element_spec
-        leaves = nest.flatten(spec)
+        if context.executing_eagerly():
+            return next_of(lambda: values.regroup(self._next_parts()), spec)
 
         def fetch() -> tuple[Any, ...]:
             try:
-                element = values.regroup(self._next_parts())
+                return True, *self._next_arrays()
+            except StopIteration:
+                return False, *(no_rows(leaf).array for leaf in nest.flatten(spec))
+
+        flag, *found = self._host_call(fetch, [TensorSpec((), "bool"), *nest.flatten(spec)])
+        return Optional(nest.pack_sequence_as(spec, found), flag, spec)
+
+    def _traced_next(self) -> Any:
+        spec = self.element_spec
+
+        def fetch() -> tuple[Any, ...]:
+            try:
+                return self._next_arrays()
             except StopIteration:
                 raise errors.OutOfRangeError("DistributedIterator: end of sequence.") from None
-            return tuple(leaf.array for leaf in nest.flatten(element))
 
-        found = host.host_call(
+        return nest.pack_sequence_as(spec, self._host_call(fetch, nest.flatten(spec)))
+
+    def _next_arrays(self) -> tuple[Any, ...]:
+        return tuple(leaf.array for leaf in nest.flatten(values.regroup(self._next_parts())))
+
+    @staticmethod
+    def _host_call(fetch: Callable[[], Any], leaves: list[Any]) -> Any:
+        return host.host_call(
             fn=fetch,
             dtypes=tuple(leaf.dtype for leaf in leaves),
             shapes=tuple(tuple(leaf.shape) for leaf in leaves),
             gradient=None,
         )
-        return nest.pack_sequence_as(spec, found)
 
 
 class CutDataset(DistributedDataset):
@@ -230,39 +257,6 @@ class CutDataset(DistributedDataset):
         """Puts the random steps where they stood."""
         self._set_seed(int(state["seed"]))
         position.set_state(self._dataset.node, state["steps"])
-
-
-class PerWorkerDataset(DistributedDataset):
-    """One pipeline a worker, whose elements are batches of single replicas.
-
-    A step needs one element anywhere in the job; replicas without one get batches of no rows.
-    """
-
-    def __init__(self, strategy: Any, dataset_fn: Callable[[Any], Any]):
-        self._strategy = strategy
-        self.num_parts = len(strategy.local_replicas)
-        self._dataset = dataset_fn(
-            InputContext(
-                num_input_pipelines=strategy.num_workers,
-                input_pipeline_id=strategy.worker_rank,
-                num_replicas_in_sync=strategy.num_replicas_in_sync,
-            )
-        )
-
-    def part_spec(self) -> Any:
-        """Returns the spec of one replica's batch; absent ones have no rows."""
-        return nest.map_structure(any_rows, self._dataset.element_spec)
-
-    def parts(self) -> Iterator[list[Any]]:
-        """Yields the next elements of this worker's pipeline, one for each replica."""
-        iterator = iter(self._dataset)
-        while True:
-            parts = [element for _, element in zip(range(self.num_parts), iterator)]
-            if not anybody_has(self._strategy, len(parts)):
-                return
-            like = parts[-1] if parts else self.part_spec()
-            missing = self.num_parts - len(parts)
-            yield parts + [nest.map_structure(no_rows, like)] * missing
 
 
 def anybody_has(strategy: Any, count: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from distflow.base import errors, flags
 from distflow.comm import Communicator
+from distflow.distribute import cross_device_ops as cross_device_ops_
 from distflow.distribute.strategy import Strategy
 
 
@@ -15,7 +16,7 @@ class MirroredStrategy(Strategy):
 
     Args:
       devices: a number of replicas, or a list with one entry each (["/cpu:0", "/cpu:1"]).
-      cross_device_ops: not used; sums always follow the replicas' tree.
+      cross_device_ops: a CrossDeviceOps, or None; whichever it is, sums follow the replicas' tree.
       logical_replicas: V, if it is not the number of devices.
 
     V is `logical_replicas`, else the environment's DISTFLOW_REPLICAS, else the devices, else 1.
@@ -28,6 +29,7 @@ class MirroredStrategy(Strategy):
         logical_replicas: int | None = None,
     ):
         _check_devices(devices)
+        cross_device_ops_.check("MirroredStrategy", cross_device_ops)
         count = devices if isinstance(devices, int) or devices is None else len(devices)
         replicas = logical_replicas or flags.get("DISTFLOW_REPLICAS") or count or 1
         check_replicas("MirroredStrategy", replicas)

@@ -8,6 +8,7 @@ from typing import Any
 
 from distflow.comm import Communicator
 from distflow.distribute import context, values
+from distflow.distribute.older_names import OlderNames
 from distflow.distribute.reduce import as_reduce_op
 from distflow.distribute.replica import DefaultReplicaContext
 from distflow.distribute.strategy import Strategy
@@ -25,13 +26,14 @@ class OneDeviceStrategy(Strategy):
         self.device = device
 
 
-class DefaultStrategy:
+class DefaultStrategy(OlderNames):
     """What `get_strategy()` returns outside of any scope: plain execution."""
 
     num_replicas_in_sync = 1
     num_workers = 1
     has_lone_replica = True
     worker_rank = 0
+    local_replicas = (0,)
     is_chief = True
     cluster_resolver = None
 
@@ -75,7 +77,7 @@ class DefaultStrategy:
     ) -> Any:
         """Returns the data set that the function makes for a single pipeline."""
         with _single() as strategy:
-            return strategy.distribute_datasets_from_function(dataset_fn)
+            return strategy.distribute_datasets_from_function(dataset_fn, options)
 
     def experimental_distribute_values_from_function(self, value_fn: Callable[[Any], Any]) -> Any:
         """Returns the value that the function makes for replica 0."""

@@ -14,6 +14,7 @@ from distflow.base import dtypes, errors
 from distflow.core import context
 from distflow.core.primitive import Primitive
 from distflow.distribute.reduce import ReduceOp, as_reduce_op
+from distflow.ops import array, dims, indexing, math, reduce
 
 
 def _each(*inputs: Any, **attributes: Any) -> Any:
@@ -82,7 +83,13 @@ def _gather(x: Any, *, axis: int) -> Any:
 
 
 def _gather_grad(g: Any, out: Any, x: Any, *, axis: int) -> Any:
-    raise errors.UnimplementedError("all_gather has no gradient yet; use all_reduce.")
+    """All replicas' gradients are summed, and each takes the rows of what it had given."""
+    (total,) = all_reduce(g[0], op=ReduceOp.SUM)
+    rows = math.cast(dims.size(x, axis), dtypes.int32)
+    counts = all_gather(array.reshape(rows, (1,)), axis=0)[0]
+    below = math.cast(math.range(dims.size(counts, 0)) < replica_id(), dtypes.int32)
+    start = reduce.reduce_sum(counts * below)
+    return (indexing.gather(total, math.range(start, start + rows), axis=axis),)
 
 
 all_gather = Primitive(

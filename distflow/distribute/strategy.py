@@ -20,10 +20,21 @@ from distflow.comm.tree import Accumulator, Tree
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
-from distflow.distribute import context, digests, ops, run_graph, sharding, stragglers, values
+from distflow.distribute import (
+    context,
+    digests,
+    input_options,
+    ops,
+    pipelines,
+    run_graph,
+    sharding,
+    stragglers,
+    values,
+)
 from distflow.distribute import input as inputs
 from distflow.distribute.courier import Communication, Courier
 from distflow.distribute.lockstep import Aborted, Lockstep
+from distflow.distribute.older_names import OlderNames
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
 from distflow.distribute.replica import ReplicaContext
 from distflow.distribute.threads import ReplicaThreads, close_all
@@ -41,7 +52,7 @@ _UFUNCS: dict[str, Any] = {"sum": np.sum, "min": np.min, "max": np.max}
 _blas_limit: Any = None
 
 
-class Strategy:
+class Strategy(OlderNames):
     """Runs a program on logical replicas whose gradients are summed in a fixed binary tree.
 
     `num_replicas_in_sync` is V, the number of logical replicas, whatever the number of workers:
@@ -156,6 +167,7 @@ class Strategy:
         """
         if core_context.state.replica is not None:
             raise RuntimeError("strategy.run must not be called inside strategy.run.")
+        input_options.check_run(options)
         calls = [
             (values.select(tuple(args), i), values.select(dict(kwargs or {}), i))
             for i in range(len(self.local_replicas))
@@ -255,15 +267,16 @@ class Strategy:
           value: what `run` returned (or a structure of it).
           axis: also reduce over this axis of each value; a MEAN is then over all elements.
         """
+        context.require_cross_replica("strategy.reduce")
         operation = as_reduce_op(reduce_op)
         return nest.map_structure(
-            lambda leaf: self._reduce_leaf(operation, leaf, axis), _as_leaves(value)
+            lambda leaf: self._reduce_leaf(operation, leaf, axis), values.as_leaves(value)
         )
 
     def _reduce_leaf(self, operation: ReduceOp, leaf: Any, axis: int | None) -> Any:
         tensors = self._of_replicas(operation, leaf)
         if tensors is None:
-            return leaf.value if isinstance(leaf, _Leaf) else leaf
+            return leaf.value if isinstance(leaf, values.Leaf) else leaf
         if core_context.executing_eagerly():
             return convert.constant(
                 self.reduce_arrays([_array(t) for t in tensors], operation, axis)
@@ -285,7 +298,7 @@ class Strategy:
         return divided(total, int(count)) if operation is ReduceOp.MEAN else total
 
     def _of_replicas(self, operation: ReduceOp, leaf: Any) -> list[Any] | None:
-        value = leaf.value if isinstance(leaf, _Leaf) else leaf
+        value = leaf.value if isinstance(leaf, values.Leaf) else leaf
         if isinstance(value, values.PerReplica):
             return list(value.values)
         if len(self.local_replicas) == 1:
@@ -351,15 +364,16 @@ class Strategy:
 
     def gather(self, value: Any, axis: int) -> Any:
         """Returns the values of all replicas joined along an axis, in order of replicas."""
+        context.require_cross_replica("strategy.gather")
 
         def leaf(item: Any) -> Any:
-            value = item.value if isinstance(item, _Leaf) else item
+            value = item.value if isinstance(item, values.Leaf) else item
             parts = value.values if isinstance(value, values.PerReplica) else (value,)
             if len(parts) != len(self.local_replicas):
                 raise errors.invalid("strategy.gather", "values of replicas", repr(value)[:80])
             return convert.constant(self.gather_rows([_array(v) for v in parts], axis))
 
-        return nest.map_structure(leaf, _as_leaves(value))
+        return nest.map_structure(leaf, values.as_leaves(value))
 
     def gather_rows(self, rows: Sequence[Any], axis: int) -> np.ndarray[Any, Any]:
         """Returns the arrays of all replicas joined along an axis."""
@@ -408,6 +422,8 @@ class Strategy:
         the whole data set and keeps its replicas' rows, unless the data set's
         `auto_shard_policy` is FILE or OFF: see `sharding`.
         """
+        input_options.check_per_worker("experimental_distribute_dataset", options)
+        context.require_cross_replica("experimental_distribute_dataset")
         return sharding.distributed(self, dataset)
 
     def distribute_datasets_from_function(
@@ -416,9 +432,11 @@ class Strategy:
         """Returns a data set from `dataset_fn(InputContext)`, called once a worker.
 
         Its elements are batches of one replica; each step takes one for every local replica, until
-        all workers' pipelines have ended.
+        all workers' pipelines have ended. With `InputReplicationMode.PER_REPLICA` in the options
+        the function is called once a replica, whose number is the pipeline's.
         """
-        return inputs.PerWorkerDataset(self, dataset_fn)
+        context.require_cross_replica("distribute_datasets_from_function")
+        return pipelines.from_function(self, dataset_fn, options)
 
     def experimental_distribute_values_from_function(self, value_fn: Callable[[Any], Any]) -> Any:
         """Returns PerReplica values: `value_fn(ValueContext)` for each local replica."""
@@ -449,21 +467,6 @@ def _sum_in_place(
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-class _Leaf:
-    """Hides a PerReplica from `nest`, so that it counts as one leaf."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-
-def _as_leaves(value: Any) -> Any:
-    if isinstance(value, values.PerReplica):
-        return _Leaf(value)
-    if not nest.is_nested(value):
-        return value
-    return nest.rebuild(value, [_as_leaves(child) for child in nest.children(value)])
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -39,6 +40,22 @@ class PerReplica(DistributedValues):
 nest.register(
     PerReplica, lambda value: list(value.values), lambda value, children: PerReplica(children)
 )
+
+
+class Leaf:
+    """Hides a PerReplica from `nest`, so that it counts as one leaf."""
+
+    def __init__(self, value: PerReplica):
+        self.value = value
+
+
+def as_leaves(value: Any) -> Any:
+    """Returns a structure with a Leaf in the place of each PerReplica."""
+    if isinstance(value, PerReplica):
+        return Leaf(value)
+    if not nest.is_nested(value):
+        return value
+    return nest.rebuild(value, [as_leaves(child) for child in nest.children(value)])
 
 
 def select(structure: Any, position: int) -> Any:
@@ -95,6 +112,7 @@ class MirroredStorage(Storage):
         super().__init__(array)
         self._aggregation = aggregation
         self._name = name
+        self.made_under: Callable[[], Any] = lambda: None
 
     @property
     def reads_back(self) -> bool:  # type: ignore[override]
@@ -265,6 +283,14 @@ def is_mirrored(variable: Any) -> bool:
     return isinstance(variable.storage, MirroredStorage | SyncOnReadStorage)
 
 
+def strategy_of(variable: Any) -> Any:
+    """Returns the strategy in whose scope a variable was made; None if there was none."""
+    storage = variable.storage
+    if isinstance(storage, SyncOnReadStorage):
+        return storage._strategy
+    return storage.made_under() if isinstance(storage, MirroredStorage) else None
+
+
 def storage_for(strategy: Any, arguments: dict[str, Any]) -> Callable[[Any], Any]:
     """Returns the function that makes the storage of a variable created in a strategy's scope."""
     aggregation = arguments.get("aggregation", VariableAggregation.NONE)
@@ -275,6 +301,8 @@ def storage_for(strategy: Any, arguments: dict[str, Any]) -> Callable[[Any], Any
         array = strategy.agree_on_initial_value(array, name)
         if synchronization is VariableSynchronization.ON_READ:
             return SyncOnReadStorage(array, aggregation, name, strategy)
-        return MirroredStorage(array, aggregation, name)
+        storage = MirroredStorage(array, aggregation, name)
+        storage.made_under = weakref.ref(strategy)
+        return storage
 
     return make
