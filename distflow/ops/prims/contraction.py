@@ -14,7 +14,7 @@ import numpy as np
 from distflow.base import errors, shapes
 from distflow.base.dtypes import INEXACT, INTEGER, NUMERIC
 from distflow.core.primitive import Primitive
-from distflow.ops.prims import movement
+from distflow.ops.prims import depthwise, movement
 from distflow.ops.prims.elementwise import conj
 from distflow.ops.prims.factories import check_dtype, check_same, quiet
 
@@ -267,13 +267,15 @@ def _conv_grad(
     g: Any, y: Any, x: Any, w: Any, *, strides: Any, padding: Any, lhs_dilation: Any,
     rhs_dilation: Any, groups: int, wanted: tuple[bool, ...] = (True, True),
 ) -> Any:  # fmt: skip
-    if groups > 1 and not (shapes.is_static(x.shape) and shapes.is_static(w.shape)):
+    n = len(strides)
+    pads = _pads(x.shape, w.shape, strides, padding, lhs_dilation, rhs_dilation)
+    by_taps = pads is not None and depthwise.is_for(x, w, g, pads, lhs_dilation, groups)
+    needed = w if by_taps or not wanted[1] else x
+    if groups > 1 and not (shapes.is_static(needed.shape) and shapes.is_static(w.shape)):
         return _conv_grad_groups(
             g, x, w, groups, strides=strides, padding=padding,
             lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
         )  # fmt: skip
-    n = len(strides)
-    pads = _pads(x.shape, w.shape, strides, padding, lhs_dilation, rhs_dilation)
     spatial = tuple(dilated(d, a) for d, a in zip(x.shape[1:-1], lhs_dilation))
     extents = tuple(dilated(k, a) for k, a in zip(w.shape[:-2], rhs_dilation))
     of_input, of_filter = gradient_padding("conv", spatial, extents, g.shape[1:-1], strides, pads)
@@ -292,6 +294,8 @@ def _conv_grad(
         )
     if not wanted[1]:
         return gx, gw
+    if by_taps:
+        return gx, depthwise.filter_gradient(g, x, w, strides, pads, rhs_dilation)
     # Filter gradient: input channels act as the batch, g as the filter, the batch as channels.
     gw = conv(
         _images_as_channels(conj(x), groups),
