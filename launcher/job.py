@@ -117,6 +117,8 @@ class Job:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             self._finish_output()
+            for open_one in (self._wake_in, self._wake_out, self._control, self._outputs):
+                open_one.close()
         return self._exit_code()
 
     def spawn(
@@ -206,6 +208,10 @@ class Job:
     def listen(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls back from the loop when there is something to read at `fd`."""
         self._control.register(fd, selectors.EVENT_READ, callback)
+
+    def unlisten(self, fd: int) -> None:
+        """Calls back no more."""
+        self._control.unregister(fd)
 
     def ended(self, number: int, code: int) -> None:
         """Notes how a worker ended; the first failure starts the end of the others."""
@@ -315,8 +321,8 @@ class Job:
     def _wake(self) -> None:
         try:
             self._wake_out.send(b"\0")
-        except BlockingIOError:
-            pass  # it is awake
+        except OSError:
+            pass  # it is awake, or the job is over
 
     def _on_wake(self) -> None:
         try:
