@@ -15,8 +15,8 @@ from distflow.cluster.worker import WorkerEnvironment, requested_backend
 def resolve(resolver: ClusterResolver | None = None) -> WorkerEnvironment:
     """Returns this worker's place in the job, from `resolver` or the first environment there is.
 
-    Looks at, in order: the launcher's DISTFLOW_* variables, TF_CONFIG, MPI's variables, an Indexed
-    Job's. With none of them this process is a job of one worker.
+    Looks at, in order: the launcher's DISTFLOW_* variables, TF_CONFIG, MPI's variables, Slurm's,
+    an Indexed Job's. With none of them this process is a job of one worker.
 
     Raises:
       InvalidArgumentError: if the environment that is there is malformed or incomplete.

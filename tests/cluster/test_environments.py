@@ -25,7 +25,7 @@ def test_no_environment_is_a_job_of_one():
 
 def test_table_is_in_the_documented_order():
     names = [environment.name for environment in ENVIRONMENTS]
-    assert names == ["launcher", "tf_config", "mpi", "kubernetes"]
+    assert names == ["launcher", "tf_config", "mpi", "slurm", "kubernetes"]
 
 
 def test_tf_config_gives_rank_and_addresses(monkeypatch):

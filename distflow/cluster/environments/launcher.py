@@ -32,8 +32,20 @@ def read() -> WorkerEnvironment:
     return environment(flags.get("DISTFLOW_RANK"), size, "the DISTFLOW_* variables", HINT)
 
 
-def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironment:
-    """Returns the place of `rank` among `size`, with the coordinator of DISTFLOW_COORDINATOR."""
+def environment(
+    rank: int,
+    size: int,
+    source: str,
+    hint: str,
+    *,
+    coordinator: str | None = None,
+    local_rank: int = 0,
+) -> WorkerEnvironment:
+    """Returns the place of `rank` among `size`.
+
+    `coordinator` and `local_rank` are what holds unless DISTFLOW_COORDINATOR and
+    DISTFLOW_LOCAL_RANK say otherwise.
+    """
     wanted = requested_backend()
     # Without a place to meet, workers that an mpirun has started meet over MPI.
     by_mpi = (
@@ -42,7 +54,7 @@ def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironme
     backend = effective_backend("mpi" if wanted == "mpi" or by_mpi else "grpc", size)
     if flags.get("DISTFLOW_ELASTIC"):
         backend = "grpc"  # one worker alone, too: others may come
-    coordinator = flags.get("DISTFLOW_COORDINATOR") if backend == "grpc" else None
+    coordinator = (flags.get("DISTFLOW_COORDINATOR") or coordinator) if backend == "grpc" else None
     if backend == "grpc" and coordinator is None:
         raise errors.invalid(
             source,
@@ -50,12 +62,12 @@ def environment(rank: int, size: int, source: str, hint: str) -> WorkerEnvironme
             "none",
             hint,
         )
-    local_rank = flags.get("DISTFLOW_LOCAL_RANK")
+    named_local_rank = flags.get("DISTFLOW_LOCAL_RANK")
     job = flags.get("DISTFLOW_JOB")
     return WorkerEnvironment(
         rank=rank,
         world_size=size,
-        local_rank=0 if local_rank is None else local_rank,
+        local_rank=local_rank if named_local_rank is None else named_local_rank,
         backend=backend,
         coordinator=coordinator,
         hosts_coordinator=coordinator is not None and rank == 0 and not job,
