@@ -54,11 +54,13 @@ def install(exits: bool) -> None:
 
     def hook(kind: Any, error: BaseException, trace: TracebackType | None) -> None:
         is_echo = isinstance(error, ECHOES)
-        pulse.tell_error(kind, error, trace, is_echo=is_echo)
+        is_short = is_echo and not log.get_logger().isEnabledFor(logging.DEBUG)
+        text = shortened(error) if is_short else None
+        pulse.tell_error(kind, error, trace, is_echo=is_echo, text=text)
         if isinstance(error, KeyboardInterrupt):
             sys.stderr.write("interrupted\n")
-        elif is_echo and not log.get_logger().isEnabledFor(logging.DEBUG):
-            sys.stderr.write(shortened(error))
+        elif text is not None:
+            sys.stderr.write(text)
         else:
             before(kind, error, trace)
         sys.stdout.flush()

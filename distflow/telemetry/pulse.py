@@ -92,18 +92,20 @@ def note(name: str, value: float) -> None:
 
 
 def tell_error(
-    kind: Any, error: BaseException, trace: TracebackType | None, *, is_echo: bool = False
-) -> None:
+    kind: Any, error: BaseException, trace: TracebackType | None, *, is_echo: bool = False,
+    text: str | None = None,
+) -> None:  # fmt: skip
     """Tells the launcher of the error that ends this process; the same one only once.
 
     Args:
       is_echo: whether it is what another worker's failure has caused here.
+      text: how it is shown; its whole traceback if None.
     """
     global _told
     if _pulse is None or error is _told:
         return
     _told = error
-    text = "".join(traceback.format_exception(kind, error, trace))
+    text = text or "".join(traceback.format_exception(kind, error, trace))
     if len(text) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
         left_out = f"\n  ... {len(text) - 2 * half} characters left out ...\n"

