@@ -119,6 +119,32 @@ def check_machine() -> list[Finding]:
     return findings
 
 
+def check_numerics() -> list[Finding]:
+    """The BLAS that NumPy calls, and the digest of what decides the bits on this machine."""
+    probe = "; ".join((
+        "import hashlib, threadpoolctl",
+        "from distflow.base import flags",
+        "from distflow.distribute.fingerprint import fingerprint",
+        "print(flags.executor(), hashlib.sha256(fingerprint().encode()).hexdigest()[:16])",
+        "[print(i['internal_api'], i.get('version'), i.get('architecture', ''), i['filepath']) "
+        "for i in threadpoolctl.threadpool_info() if i['user_api'] == 'blas']",
+    ))  # fmt: skip
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", probe], capture_output=True, text=True, errors="replace",
+            timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return [Finding("MISSING", f"import distflow did not end in {PROBE_SECONDS:g} s")]
+    if answer.returncode != 0:
+        last = (answer.stderr.strip() or "no output").splitlines()[-1]
+        return [Finding("MISSING", f"import distflow fails: {last}")]
+    first, *libraries = answer.stdout.splitlines()
+    executor, digest = first.split()
+    found = [Finding("ok", f"executor {executor}; fingerprint {digest}: equal ones, equal bits")]
+    return found + [Finding("ok", f"BLAS: {library}") for library in libraries]
+
+
 def check_network() -> list[Finding]:
     """Whether a server can listen here, and whether this host knows its own name."""
     findings = []
@@ -149,6 +175,7 @@ def check_environment() -> list[Finding]:
 CHECKS: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
     ("versions", check_versions),
     ("machine", check_machine),
+    ("numerics", check_numerics),
     ("mpi", check_mpi),
     ("network", check_network),
     ("environment", check_environment),

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 DEADLINE = 20.0
-SUBNET = "10.213.77"
 
 
 def ip(*words):
@@ -18,11 +17,13 @@ def ip(*words):
 
 
 class Hosts:
-    """Namespaces named `df<pid>a`, `df<pid>b`, ...; ssh knows them as a, b, ..."""
+    """A namespace for each letter of `names`, which is what ssh knows it by."""
 
     def __init__(self, folder: Path, names: str):
         self.folder, self.names = folder, names
-        self._bridge = f"df{os.getpid()}"
+        # Others may run these tests at the same time, on the same machine.
+        self._bridge = f"df{os.getpid()}{names}"
+        self.subnet = f"10.{200 + os.getpid() % 50}.{ord(names[0])}"
         self._servers = {}
         self._spaces = []
         self.config = folder / "ssh_config"
@@ -41,12 +42,12 @@ class Hosts:
             "PidFile none\nUseDNS no\n"
         )
         ip("link", "add", self._bridge, "type", "bridge")
-        ip("addr", "add", f"{SUBNET}.254/24", "dev", self._bridge)
+        ip("addr", "add", f"{self.subnet}.254/24", "dev", self._bridge)
         ip("link", "set", self._bridge, "up")
         lines = []
         for number, name in enumerate(self.names, 1):
             self._add(name, number)
-            lines.append(f"Host {name}\n  HostName {SUBNET}.{number}\n")
+            lines.append(f"Host {name}\n  HostName {self.subnet}.{number}\n")
         lines.append(
             f"Host *\n  Port 2222\n  User root\n  IdentityFile {self.folder}/user_key\n"
             "  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n"
@@ -61,7 +62,7 @@ class Hosts:
         ip("link", "add", outer, "type", "veth", "peer", "name", inner)
         ip("link", "set", inner, "netns", space)
         ip("link", "set", outer, "master", self._bridge, "up")
-        ip("-n", space, "addr", "add", f"{SUBNET}.{number}/24", "dev", inner)
+        ip("-n", space, "addr", "add", f"{self.subnet}.{number}/24", "dev", inner)
         ip("-n", space, "link", "set", inner, "up")
         ip("-n", space, "link", "set", "lo", "up")
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -74,7 +75,7 @@ class Hosts:
         over = time.monotonic() + DEADLINE
         while True:
             try:
-                socket.create_connection((f"{SUBNET}.{number}", 2222), 1).close()
+                socket.create_connection((f"{self.subnet}.{number}", 2222), 1).close()
                 return
             except OSError:
                 assert time.monotonic() < over, "sshd does not listen"

@@ -112,3 +112,5 @@ def test_doctor_finds_what_the_tests_run_with(capsys):
     out = capsys.readouterr().out
     assert "ok      numpy " in out
     assert "a gRPC server can listen" in out
+    assert re.search(r"ok      executor \w+; fingerprint [0-9a-f]{16}: equal ones", out)
+    assert "ok      BLAS: " in out

@@ -33,7 +33,7 @@ def start(run, hosts):
     return begin
 
 
-def test_workers_of_all_hosts_meet_and_get_their_environment_unharmed(start):
+def test_workers_of_all_hosts_meet_and_get_their_environment_unharmed(start, hosts):
     wild = "a 'b\" $c `d` \\ é\n!"
     options = ["--hosts", "a:2,b:1", "--env", f"PYTHONPATH={ROOT}", "--env", f"WILD={wild}"]
     job = start([*options, "--tag", "{rank}@{host} "], "environment", "DISTFLOW_RANK",
@@ -48,7 +48,7 @@ def test_workers_of_all_hosts_meet_and_get_their_environment_unharmed(start):
     assert sorted(job.out) == sorted(expected)
     job = start(options, "meet")
     assert job.end() == 0
-    addresses = [f"{namespaces.SUBNET}.{n}:{5000 + r}" for r, n in enumerate((1, 1, 2))]
+    addresses = [f"{hosts.subnet}.{n}:{5000 + r}" for r, n in enumerate((1, 1, 2))]
     assert sorted(job.out) == [f"[rank {rank}] {addresses}" for rank in range(3)]
 
 
