@@ -29,6 +29,7 @@ class System:
 
 SYSTEMS = {
     "k8s": System("kubernetes.commands", "Kubernetes"),
+    "slurm": System("slurm", "Slurm"),
 }
 
 
