@@ -27,6 +27,10 @@ _MANY_TRACES = 5
 _MOST_WARNINGS = 2
 
 
+# Called with each trace that is about to run (`tf.summary.trace_on`).
+watchers: list[Callable[[ConcreteFunction], None]] = []
+
+
 class Function:
     """A function with a trace for each signature it was called with (made by `function`).
 
@@ -87,7 +91,10 @@ class Function:
         if eagerly._run_eagerly:
             return self._python_function(*args, **kwargs)
         call = self._signature.call(args, kwargs)
-        return self._find(call).run([value_of(t) for t in call.tensors])
+        concrete = self._find(call)
+        for watcher in watchers:
+            watcher(concrete)
+        return concrete.run([value_of(t) for t in call.tensors])
 
     def get_concrete_function(self, *args: Any, **kwargs: Any) -> ConcreteFunction:
         """Returns the trace for arguments, with TensorSpecs in place of tensors where one likes."""

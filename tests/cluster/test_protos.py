@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -7,26 +8,30 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def without_json_names(messages):
+    """The compiler may leave them out."""
+    for message in messages:
+        for field in message.field:
+            field.ClearField("json_name")
+        without_json_names(message.nested_type)
+
+
 @pytest.mark.spawn
-def test_generated_python_is_fresh(tmp_path):
+@pytest.mark.parametrize("name", ["cluster", "summary"])
+def test_generated_python_is_fresh(tmp_path, name):
     pytest.importorskip("grpc_tools")
     from google.protobuf import descriptor_pb2
 
-    from distflow.protos import cluster_pb2
-
+    module = importlib.import_module(f"distflow.protos.{name}_pb2")
     out = tmp_path / "set.bin"
     command = [sys.executable, "-m", "grpc_tools.protoc", "-Idistflow/protos=protos"]
-    command += [f"--descriptor_set_out={out}", "distflow/protos/cluster.proto"]
+    command += [f"--descriptor_set_out={out}", f"distflow/protos/{name}.proto"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=60)
     fresh = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file[0]
-    for message in fresh.message_type:
-        for field in message.field:
-            field.ClearField("json_name")
+    without_json_names(fresh.message_type)
     committed = descriptor_pb2.FileDescriptorProto()
-    cluster_pb2.DESCRIPTOR.CopyToProto(committed)
-    for message in committed.message_type:
-        for field in message.field:
-            field.ClearField("json_name")
+    module.DESCRIPTOR.CopyToProto(committed)
+    without_json_names(committed.message_type)
     assert committed == fresh
 
 

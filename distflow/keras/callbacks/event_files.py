@@ -1,24 +1,19 @@
-"""Event files for TensorBoard, written by tensorboardX (extra `tensorboard`)."""
+"""What the TensorBoard callback writes: event files in the forms of TF 2, and projector files."""
 
 from __future__ import annotations
 
-import importlib
-import itertools
 import os
 from typing import Any
 
 import numpy as np
+from google.protobuf import text_format
 
-from distflow.base import errors
+from distflow.protos import summary_pb2 as pb
+from distflow.summary import media, values
+from distflow.summary.event_file import EventFile, metadata
 
-_numbers = itertools.count()
-
-
-def _package(name: str, purpose: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise errors.missing_extra(name.partition(".")[0], extra, purpose) from error
+_SCALAR, _TENSOR, _BLOBS = 1, 2, 3
+_BUCKETS = 30
 
 
 class EventWriter:
@@ -28,60 +23,55 @@ class EventWriter:
     """
 
     def __init__(self, folder: str):
-        self._folder = folder
-        self._opened: Any = None
-
-    @staticmethod
-    def check(images: bool = False) -> None:
-        """Raises MissingExtraError if files (or images in them) cannot be written."""
-        _package("tensorboardX", "TensorBoard", "tensorboard")
-        if images:
-            _package("PIL", "TensorBoard(write_images=True)", "data")
-
-    @property
-    def _writer(self) -> Any:
-        if self._opened is None:
-            package = _package("tensorboardX", "TensorBoard", "tensorboard")
-            # Names hold the second only: a file of the same second would be written over.
-            suffix = f".{os.getpid()}.{next(_numbers)}"
-            self._opened = package.SummaryWriter(self._folder, filename_suffix=suffix)
-        return self._opened
+        self._file = EventFile(folder, suffix=".v2")
+        self._projected: dict[str, pb.ProjectorConfig.Embedding] = {}
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Writes a number."""
-        self._writer.add_scalar(tag, float(value), step)
+        self._file.add(tag, np.float32(value), step, metadata("scalars", _SCALAR))
 
-    def histogram(self, tag: str, values: Any, step: int) -> None:
+    def histogram(self, tag: str, data: Any, step: int) -> None:
         """Writes the distribution of an array's elements."""
-        self._writer.add_histogram(tag, np.asarray(values, np.float64).reshape(-1), step)
+        found = values.histogram_buckets(data, _BUCKETS)
+        self._file.add(tag, found, step, metadata("histograms", _TENSOR))
 
     def image(self, tag: str, image: Any, step: int) -> None:
         """Writes an array [height, width, channels] in [0, 1] as a picture."""
-        self._writer.add_image(tag, image, step, dataformats="HWC")
+        height, width = np.shape(image)[:2]
+        texts = [str(width).encode(), str(height).encode(), media.png(image)]
+        self._file.add(tag, np.array(texts, object), step, metadata("images", _BLOBS))
 
     def embedding(self, tag: str, rows: Any, labels: list[str] | None, step: int) -> None:
-        """Writes vectors [rows, features], with a label a row, for the projector."""
-        self._writer.add_embedding(rows, metadata=labels, global_step=step, tag=tag)
+        """Writes vectors [rows, features], with a label a row, for the projector.
+
+        It shows the newest of each tag.
+        """
+        folder = os.path.join(f"{int(step):05d}", tag)
+        path = os.path.join(self._file.folder, folder)
+        os.makedirs(path, exist_ok=True)
+        np.savetxt(os.path.join(path, "tensors.tsv"), rows, fmt="%.7g", delimiter="\t")
+        shown = pb.ProjectorConfig.Embedding(
+            tensor_name=tag, tensor_path=os.path.join(folder, "tensors.tsv")
+        )
+        if labels is not None:
+            with open(os.path.join(path, "metadata.tsv"), "w", encoding="utf-8") as file:
+                file.write("".join(f"{label}\n" for label in labels))
+            shown.metadata_path = os.path.join(folder, "metadata.tsv")
+        self._projected[tag] = shown
+        config = pb.ProjectorConfig(embeddings=self._projected.values())
+        name = os.path.join(self._file.folder, "projector_config.pbtxt")
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text_format.MessageToString(config))
 
     def keras_model(self, text: str) -> None:
         """Writes a model's JSON, which TensorBoard shows as a graph of layers."""
-        proto = _package("tensorboardX.proto.summary_pb2", "TensorBoard", "tensorboard")
-        tensors = _package("tensorboardX.proto.tensor_pb2", "TensorBoard", "tensorboard")
-        plugin = proto.SummaryMetadata.PluginData(plugin_name="graph_keras_model", content=b"1")
-        value = proto.Summary.Value(
-            tag="keras",
-            metadata=proto.SummaryMetadata(plugin_data=plugin),
-            tensor=tensors.TensorProto(dtype="DT_STRING", string_val=[text.encode()]),
-        )
-        self._writer.file_writer.add_summary(proto.Summary(value=[value]), 0)
+        about = metadata("graph_keras_model", 0, b"1")
+        self._file.add("keras", np.array(text.encode(), object), 0, about)
 
     def flush(self) -> None:
         """Puts what was written on disk."""
-        if self._opened is not None:
-            self._opened.flush()
+        self._file.flush()
 
     def close(self) -> None:
         """Ends the file; writing again starts another one."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        self._file.close()

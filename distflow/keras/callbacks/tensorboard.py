@@ -34,7 +34,6 @@ class TensorBoard(Callback):
 
     Raises:
       InvalidArgumentError: for frequencies and batches that are none.
-      MissingExtraError: when training starts without tensorboardX.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class TensorBoard(Callback):
         self._writes = is_chief(model)
         if not self._writes:
             return
-        EventWriter.check(images=self.write_images)
         self._labels = self._read_labels() if self.embeddings_freq else {}
         if self.write_graph:
             self._write_graph()
