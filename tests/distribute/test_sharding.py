@@ -26,14 +26,15 @@ def with_policy(dataset, policy):
 def names(tmp_path):
     paths = []
     for i in range(FILES):
-        paths.append(str(tmp_path / f"{i}.npy"))
-        np.save(paths[-1], np.arange(i * ROWS, (i + 1) * ROWS, dtype=np.int64))
+        paths.append(str(tmp_path / f"{i}.raw"))
+        np.arange(i * ROWS, (i + 1) * ROWS, dtype=np.int64).tofile(paths[-1])
     return paths
 
 
 def read(name):
     def rows(path):
-        yield from np.load(path.decode())
+        # Not np.load: parsing its header fails now and then in several threads (CPython 3.11).
+        yield from np.fromfile(path.decode(), np.int64)
 
     return tf.data.Dataset.from_generator(
         rows, args=(name,), output_signature=tf.TensorSpec((), tf.int64)
@@ -84,6 +85,57 @@ def test_what_a_replica_sees_depends_on_no_number_of_workers(names, policy, monk
     ]
     assert seen[0] == seen[1] == seen[2]
     assert any(seen[0].values())
+
+
+def test_auto_is_data(names, monkeypatch):
+    monkeypatch.setattr("random.getrandbits", lambda bits: 77)
+
+    def seen(policy):
+        return by_replica(on_threads(3, V, lambda s: steps_of(s, pipeline(names, policy))))
+
+    data = seen(POLICY.DATA)
+    assert seen(POLICY.AUTO) == data
+    assert seen(POLICY.FILE) != data  # other rows meet in a step
+
+
+@pytest.mark.parametrize("policy", [POLICY.AUTO, POLICY.DATA, POLICY.FILE, POLICY.OFF])
+def test_policies_have_tfs_names_and_numbers(policy):
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = int(policy)
+    assert options.experimental_distribute.auto_shard_policy is policy
+    assert int(policy) == {"OFF": -1, "AUTO": 0, "FILE": 1, "DATA": 2}[policy.name]
+
+
+@pytest.mark.parametrize("policy", [7, "DATA", None])
+def test_a_policy_that_does_not_exist_is_refused(policy):
+    options = tf.data.Options()
+    with pytest.raises((ValueError, TypeError), match="AutoShardPolicy"):
+        options.experimental_distribute.auto_shard_policy = policy
+
+
+def test_an_option_that_does_not_exist_is_refused():
+    options = tf.data.Options()
+    with pytest.raises(AttributeError, match="auto_shard_policy"):
+        options.experimental_distribute.num_devices = 3
+
+
+@pytest.mark.parametrize("policy", [POLICY.AUTO, POLICY.DATA, POLICY.OFF])
+def test_rows_that_are_not_batched_are_refused(policy):
+    ds = with_policy(tf.data.Dataset.range(30), policy)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"dataset.batch\(global_batch_size"):
+        steps_of(MirroredStrategy(logical_replicas=2), ds)
+
+
+def test_the_policy_of_a_fit_is_checked_before_its_first_step(names):
+    with MirroredStrategy(logical_replicas=V).scope():
+        model = K.Sequential([K.Input((1,)), K.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    before = model.get_weights()
+    data = pipeline(names[:3], POLICY.FILE).map(lambda x: (x[:, None], x[:, None]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"V = 5\); received 3 files"):
+        model.fit(with_policy(data, POLICY.FILE), verbose=0)
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_each_file_is_read_by_one_replica(names):

@@ -17,7 +17,7 @@ from distflow.keras.layers.arguments import described
 from distflow.ops import array, math
 from distflow.ops.creation import ones_like
 from distflow.ops.normalization import batch_normalization
-from distflow.ops.reduce import moments, reduce_mean, reduce_sum
+from distflow.ops.reduce import moments, reduce_sum
 
 _MASK_EPSILON = 1e-7
 
@@ -133,11 +133,13 @@ class BatchNormalization(Layer):
         replica = context.state.replica
         if not self.synchronized or replica is None:
             return moments(x, self._reduced)
-        # Equal parts of a batch: means of the replicas' means are those of the whole batch.
-        mean, square = replica.all_reduce(
-            "MEAN", [reduce_mean(x, self._reduced), reduce_mean(x * x, self._reduced)]
+        # Sums and their count, not means: replicas may have different numbers of rows.
+        total, squares, count = replica.all_reduce(
+            "SUM",
+            [reduce_sum(t, self._reduced) for t in (x, x * x, ones_like(x))],
         )
-        return mean, square - mean * mean
+        mean = total / count
+        return mean, squares / count - mean * mean
 
     def _masked_moments(self, x: Any, mask: Any) -> tuple[Any, Any]:
         weights = math.cast(mask, x.dtype)
