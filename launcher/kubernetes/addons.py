@@ -107,6 +107,8 @@ def _add_metrics(spec: Spec, port: int, objects: list[Object]) -> Object:
     for template in _all_templates(objects):
         main = template["spec"]["containers"][0]
         main["env"].append({"name": "DISTFLOW_METRICS_PORT", "value": str(port)})
+        # Read from another pod; the NetworkPolicy says from which.
+        main["env"].append({"name": "DISTFLOW_METRICS_HOST", "value": "0.0.0.0"})
         main["ports"].append({"name": "metrics", "containerPort": port})
     for manifest in objects:
         if manifest["kind"] == "NetworkPolicy":

@@ -223,6 +223,8 @@ BROKEN = [
            {"volcano_queue": "default"}),
     Broken("pod-monitor", "other-port", "PodMonitor",
            "/spec/podMetricsEndpoints/0/port", "http", {"metrics_port": 9117}),
+    Broken("pod-monitor", "loopback-only", "Job", f"{MAIN}/env/10/value", "127.0.0.1",
+           {"metrics_port": 9117}),
     Broken("pod-monitor", "other-pods", "PodMonitor",
            "/spec/selector/matchLabels/app", "other", {"metrics_port": 9117}),
     Broken("network-policy", "monitoring-everywhere", "NetworkPolicy", "/spec/ingress/1/ports",

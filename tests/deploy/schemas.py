@@ -24,7 +24,7 @@ CRD_FILES = {
 }
 # The Prometheus operator's CRD is at hand nowhere: the linter's rule `pod-monitor` checks it.
 WITHOUT_SCHEMA = {("monitoring.coreos.com/v1", "PodMonitor")}
-# Oldest and middle as deploy/README.md promises them, and the newest that the library has.
+# Oldest and middle as deploy/kubernetes.md promises them, and the newest that the library has.
 VERSIONS = ["1.29", "1.32", ".".join(kubernetes_validate.latest_version().split(".")[:2])]
 _METADATA = {"name", "namespace", "labels", "annotations"}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from distflow_launcher.kubernetes.lint import rules
 from distflow_launcher.kubernetes.lint.bundle import Bundle, environment
 from distflow_launcher.kubernetes.render import render
+from distflow_launcher.kubernetes.spec import KINDS
 
 from tests.deploy import kustomize, schemas, sources
 from tests.deploy.specs import COMPONENTS, GRPC_ONLY, SPECS
@@ -109,17 +111,50 @@ def test_readme_makes_the_secret_that_the_job_needs():
     assert environment(pods.main)["DISTFLOW_TOKEN"] is None
     (entry,) = [e for e in pods.main["env"] if e["name"] == "DISTFLOW_TOKEN"]
     name = entry["valueFrom"]["secretKeyRef"]["name"]
-    readme = (sources.DEPLOY / "README.md").read_text()
+    readme = (sources.DEPLOY / "kubernetes.md").read_text()
     assert f"kubectl create secret generic {name}" in readme
 
 
 def test_dockerfile_copies_what_the_build_needs_and_dockerignore_lets_it_pass():
     lines = (sources.DEPLOY / "Dockerfile").read_text().splitlines()
     copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
-    copied = {n.rstrip("/") for names in copies if "--from" not in names[0] for n in names}
+    names = [name for words in copies if "--from" not in words[0] for name in words]
+    copied = {name.rstrip("/") for name in names if not name.startswith("--")}
     ignore = (sources.DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in ignore if line.startswith("!")}
     assert {n for n in copied if not any(n == a or n.startswith(f"{a}/") for a in allowed)} == set()
     build_files = {"pyproject.toml", "setup.py", "README.md", "LICENSE"}
     assert {n for n in build_files if (sources.ROOT / n).exists()} <= copied
     assert {"distflow", "launcher", "examples"} <= copied
+
+
+def test_ssh_takes_its_settings_whatever_the_mode_of_the_checkout():
+    """ssh refuses a file that the group may write, which a checkout with umask 002 has."""
+    lines = (sources.DEPLOY / "Dockerfile").read_text().splitlines()
+    copies = [line for line in lines if line.startswith("COPY") and "deploy/mpi/ssh" in line]
+    assert len(copies) == 2
+    assert all("--chmod=0644" in line for line in copies)
+
+
+def test_the_image_has_every_dependency_by_its_hash():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 or later")
+    project = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = {
+        "grpc": project["dependencies"] + extras["keras-io"] + extras["digits"],
+        "mpi": extras["mpi"],
+    }
+    for name, requirements in wanted.items():
+        text = (sources.DEPLOY / f"requirements/{name}.txt").read_text()
+        blocks = re.split(r"\n(?=[a-z])", re.sub("^#.*\n", "", text, flags=re.M))
+        assert all("--hash=sha256:" in block for block in blocks)
+        pinned = {block.partition("==")[0] for block in blocks}
+        needed = {re.split("[><=;\\[ ]", r)[0].lower().replace("_", "-") for r in requirements}
+        assert needed <= pinned
+
+
+def test_the_page_names_every_overlay_component_and_kind():
+    page = (sources.DEPLOY / "kubernetes.md").read_text()
+    assert "{job-grpc,job-grpc-elastic,jobset,trainjob,mpijob}" in page
+    for name in [*COMPONENTS, *KINDS]:
+        assert f"| `{name}` |" in page

@@ -38,9 +38,8 @@ def logs(tmp_path: Path) -> Path:
 def server(tmp_path: Path, logs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     pytest.importorskip("kubernetes", reason="needs the extra k8s")
 
-    def log_file(pod: dict[str, Any], container: str | None) -> Path | None:
-        file = logs / pod["metadata"]["name"]
-        return file if file.exists() else None
+    def log_file(pod: dict[str, Any], container: str) -> Path:
+        return logs / str(pod["metadata"]["name"])
 
     with ApiServer(Store(), log_file=log_file) as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path, namespace="training")))
@@ -65,7 +64,8 @@ def add_pod(server: ApiServer, name: str, index: int, **status: Any) -> None:
         "batch.kubernetes.io/job-completion-index": str(index),
     }
     metadata = {"name": f"{name}-{index}-abc", "namespace": "training", "labels": labels}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": "n1"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+    pod["spec"] = {"nodeName": "n1", "containers": [{"name": "worker"}]}
     server.store.create(pod)
     key = Key("v1", "Pod", "training", metadata["name"])
     server.store.patch(key, {"status": status}, subresource="status")

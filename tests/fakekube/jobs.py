@@ -62,6 +62,16 @@ class JobController:
             for job in self.store.list(API, "Job"):
                 with contextlib.suppress(Conflict, NotFound):
                     self.sync(job)
+            self._release_orphans()
+
+    def _release_orphans(self) -> None:
+        """Lets pods go whose Job is gone: nobody will count them."""
+        uids = {job["metadata"]["uid"] for job in self.store.list(API, "Job")}
+        for pod in self.store.list("v1", "Pod"):
+            uid = pod["metadata"].get("labels", {}).get(UID_LABEL)
+            if uid and uid not in uids and FINALIZER in pod["metadata"].get("finalizers", []):
+                with contextlib.suppress(Conflict, NotFound):
+                    self.store.modify(key_of(pod), _without_finalizer)
 
     def sync(self, job: Object) -> None:
         """Does what is to be done for one Job now."""

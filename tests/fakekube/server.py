@@ -24,8 +24,8 @@ from tests.fakekube.resources import RESOURCES, Resource, discovery
 from tests.fakekube.selectors import SelectorError
 from tests.fakekube.store import Conflict, Invalid, Key, NotFound, Object, Store, StoreError
 
-# (pod, container or None) → the file that the kubelet writes its output to, None if there is none.
-LogFile = Callable[[Object, str | None], Path | None]
+# (pod, container) → the file that the kubelet writes its output to, which may not be there yet.
+LogFile = Callable[[Object, str], Path]
 TOKEN = "tests-token"
 MOST_BYTES = 3 * 1024 * 1024
 FOLLOW_SECONDS = 0.05  # how often a followed log is looked at
@@ -61,7 +61,7 @@ class ApiServer:
         *,
         token: str | None = TOKEN,
         tls: tuple[Path, Path] | None = None,
-        log_file: LogFile = lambda pod, container: None,
+        log_file: LogFile = lambda pod, container: Path("/nowhere"),
         host: str = "127.0.0.1",
     ):
         self.store, self.token, self.log_file = store, token, log_file
@@ -326,8 +326,9 @@ class _Handler(BaseHTTPRequestHandler):
     # A pod's log --------------------------------------------------------------------------
 
     def _log(self, pod: Object) -> None:
-        file = self.server.api.log_file(pod, self.query.get("container"))
-        if file is None:
+        containers = [container["name"] for container in pod["spec"]["containers"]]
+        file = self.server.api.log_file(pod, self.query.get("container", containers[0]))
+        if not file.is_file():
             name = pod["metadata"]["name"]
             raise Refusal(400, "BadRequest", f'container in pod "{name}" is waiting to start')
         follow = self.query.get("follow") in ("1", "true", "True")

@@ -143,7 +143,8 @@ def test_a_watch_tells_of_changes_until_it_ends(server: ApiServer):
 def test_the_log_of_a_pod_is_read_and_followed_to_its_end(server: ApiServer, tmp_path: Path):
     log = tmp_path / "log"
     log.write_text("one\ntwo\n")
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    pod["spec"] = {"containers": [{"name": "main"}]}
     server.store.create(pod)
     path = f"{server.url}/api/v1/namespaces/default/pods/p/log"
 

@@ -99,6 +99,8 @@ def _pod_monitor(bundle: Bundle) -> Iterator[str]:
         for pods in chosen:
             settings = environment(pods.main)
             ports = {p.get("name"): str(p["containerPort"]) for p in pods.main.get("ports", [])}
+            if settings.get("DISTFLOW_METRICS_HOST") != "0.0.0.0":
+                yield f"{where}: {pods.where} serves its own host: set DISTFLOW_METRICS_HOST"
             for endpoint in spec.get("podMetricsEndpoints", []):
                 if ports.get(endpoint.get("port")) != settings.get("DISTFLOW_METRICS_PORT"):
                     yield f"{where}: port {endpoint.get('port')} must be DISTFLOW_METRICS_PORT"
