@@ -91,6 +91,20 @@ def check_out(where: str, out: Sequence[np.ndarray], specs: Sequence[Spec] | Non
             raise errors.invalid(where, expected)
 
 
+def identities(specs: Sequence[Spec] | None, op: str) -> list[np.ndarray]:
+    """Returns arrays that an operation changes nothing with: 0, 1, or the dtype's extreme."""
+    identity = reduction.REDUCTIONS[op].identity
+    return [np.full(spec.shape, identity(spec.dtype), spec.dtype) for spec in specs or ()]
+
+
+def copied(arrays: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns `out`, filled with the arrays that do not lie there already."""
+    for array, target in zip(arrays, out, strict=True):
+        if array is not target:
+            np.copyto(target, array)
+    return list(out)
+
+
 def encode(specs: Sequence[Spec]) -> list[list[Any]]:
     """Returns the specs as JSON values: [[dtype name, [dim, ...]], ...]."""
     return [[spec.dtype.name, list(spec.shape)] for spec in specs]

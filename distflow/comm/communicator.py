@@ -8,6 +8,7 @@ every rank (the one that fails tells the others), and each further call says why
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,14 +23,16 @@ from distflow.comm.algorithms import partials
 from distflow.comm.algorithms.hierarchical import Hierarchy
 from distflow.comm.algorithms.shared import Call as SharedCall
 from distflow.comm.algorithms.shared import Shared
+from distflow.comm.algorithms.streamed import Streams
 from distflow.comm.group import Placement
 from distflow.comm.own_memory import SharedArrays
 from distflow.comm.round import Call, Round, SpecMemory
-from distflow.comm.select import ALGORITHMS, HIERARCHICAL, SHARED, select
+from distflow.comm.select import ALGORITHMS, HIERARCHICAL, SHARED, STREAMED, AllReduce, select
 from distflow.comm.transport import base
 from distflow.comm.transport.inprocess import InProcessHub
 from distflow.comm.transport.shm import ShmTransport
 from distflow.comm.transport.subgroup import HostsTransport
+from distflow.comm.transport.wires import WiredTransport
 from distflow.comm.tree import Accumulator, Arrays, Tree
 from distflow.telemetry.account import Account
 
@@ -59,8 +62,8 @@ class Communicator:
       transport: connects the workers; closed by `close`.
       num_replicas: V; the number of workers if None.
       placement: which worker holds which replicas; contiguous if None.
-      algorithm: "auto", "naive", "gather", "direct", "shared" (for workers of one host that share
-        memory) or "hierarchical" (for several hosts with such workers): speed only, never bits.
+      algorithm: "auto", "naive", "gather", "direct", "streamed" (over wires), "shared" (in memory
+        of one host) or "hierarchical" (several hosts with such memory): speed only, never bits.
       timeout_seconds: longest time without progress; DISTFLOW_TIMEOUT if None.
     """
 
@@ -113,7 +116,13 @@ class Communicator:
         if isinstance(transport, HostsTransport):
             self._hierarchy = Hierarchy(transport, self.timeout_seconds)
         elif algorithm == HIERARCHICAL:
-            expected = "algorithm 'hierarchical' needs several hosts with workers that share memory"
+            expected = "algorithm 'hierarchical' needs hosts with workers that share memory"
+            raise errors.invalid("Communicator", expected, type(transport).__name__)
+        self._streams: Streams | None = None
+        if isinstance(transport, WiredTransport):
+            self._streams = Streams(transport, placement, self.timeout_seconds)
+        elif algorithm == STREAMED:
+            expected = "algorithm 'streamed' needs workers that are connected by wires"
             raise errors.invalid("Communicator", expected, type(transport).__name__)
 
     @classmethod
@@ -192,15 +201,18 @@ class Communicator:
             else:
                 if specs is None:
                     round_.introduce(partials.announce_absent(local))
-                run = ALGORITHMS.get(round_.algorithm or "direct")
-                if run is None:
-                    assert self._hierarchy is not None
-                    run = self._hierarchy.all_reduce
-                arrays, num_present = run(round_, self._tree, op, local)
+                arrays, num_present = self._run(round_, out)(round_, self._tree, op, local)
             if arrays is None:
-                arrays = _identities(round_.specs, op)
+                arrays = buckets.identities(round_.specs, op)
         # Not before the end of the round: `out` may be what is being sent.
-        return Reduced(arrays if out is None else _copied(arrays, out), num_present)
+        return Reduced(arrays if out is None else buckets.copied(arrays, out), num_present)
+
+    def _run(self, round_: Round, out: Sequence[np.ndarray] | None) -> AllReduce:
+        if round_.algorithm == HIERARCHICAL and self._hierarchy is not None:
+            return self._hierarchy.all_reduce
+        if round_.algorithm == STREAMED and self._streams is not None:
+            return functools.partial(self._streams.all_reduce, out=out)
+        return ALGORITHMS[round_.algorithm or "direct"]
 
     def _reduce_in_place(self, arrays: SharedArrays, op: str, name: str) -> bool:
         """Adds arrays where they lie; returns False if it must be done otherwise."""
@@ -241,8 +253,8 @@ class Communicator:
         flats, num_present = found
         if flats is not None and out is not None and targets is not None:
             return Reduced(list(out), num_present)
-        arrays = _identities(call.specs, op) if flats is None else call.layout.unpack(flats)
-        return Reduced(arrays if out is None else _copied(arrays, out), num_present)
+        arrays = buckets.identities(call.specs, op) if flats is None else call.layout.unpack(flats)
+        return Reduced(arrays if out is None else buckets.copied(arrays, out), num_present)
 
     def _in_shared_memory(self, call: SharedCall, run: Callable[[], Any]) -> Any:
         """Runs a reduction that says with None or False that it must be done with frames."""
@@ -473,8 +485,8 @@ class Communicator:
         if specs is None:
             return ""
         num_bytes = sum(spec.num_bytes for spec in specs)
-        has_hosts = self._hierarchy is not None
-        return select(self._algorithm, num_bytes, self.world_size, has_hosts=has_hosts)
+        has = {"has_hosts": self._hierarchy is not None, "has_wires": self._streams is not None}
+        return select(self._algorithm, num_bytes, self.world_size, **has)
 
     def _reduce_alone(self, local: Mapping[int, Arrays | None], op: str) -> tuple[Any, int]:
         total = Accumulator(self._tree, op)
@@ -486,14 +498,3 @@ class Communicator:
         if not 0 <= root_rank < self.world_size:
             expected = f"root_rank must be 0..{self.world_size - 1}"
             raise errors.invalid(where, expected, str(root_rank))
-
-
-def _identities(specs: Sequence[buckets.Spec] | None, op: str) -> list[np.ndarray]:
-    identity = reduction.REDUCTIONS[op].identity
-    return [np.full(spec.shape, identity(spec.dtype), spec.dtype) for spec in specs or ()]
-
-
-def _copied(arrays: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> list[np.ndarray]:
-    for array, target in zip(arrays, out, strict=True):
-        np.copyto(target, array)
-    return list(out)

@@ -32,15 +32,20 @@ _TABLE: tuple[tuple[float, float, str], ...] = (
 )
 
 
-# These two need memory that workers share, so they are no rows of the table.
-SHARED, HIERARCHICAL = "shared", "hierarchical"
-NAMES = sorted([*ALGORITHMS, SHARED, HIERARCHICAL])
+# These need memory that workers share, or connections that they serve themselves, so they are no
+# rows of the table.
+SHARED, HIERARCHICAL, STREAMED = "shared", "hierarchical", "streamed"
+NAMES = sorted([*ALGORITHMS, SHARED, HIERARCHICAL, STREAMED])
 
 
 _HIERARCHICAL_BYTES = 64 << 10  # below, its additional rounds cost more than bytes do (estimate)
+_STREAMED_BYTES = 128 << 10
 
 
-def select(algorithm: str, num_bytes: int, world_size: int, *, has_hosts: bool = False) -> str:
+def select(
+    algorithm: str, num_bytes: int, world_size: int, *, has_hosts: bool = False,
+    has_wires: bool = False,
+) -> str:  # fmt: skip
     """Returns the algorithm with frames that is meant; "auto" and "shared" are in the table.
 
     Raises:
@@ -49,6 +54,8 @@ def select(algorithm: str, num_bytes: int, world_size: int, *, has_hosts: bool =
     if algorithm in ("auto", SHARED):
         if has_hosts and num_bytes > _HIERARCHICAL_BYTES:
             return HIERARCHICAL
+        if has_wires and num_bytes > _STREAMED_BYTES:
+            return STREAMED
         return next(name for w, b, name in _TABLE if world_size <= w and num_bytes <= b)
     if algorithm not in NAMES:
         expected = f"algorithm must be 'auto' or one of {NAMES}"

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from distflow.comm import InProcessHub
+from distflow.comm.transport import wires
 from distflow.comm.transport.base import Transport
-from distflow.comm.transport.grpc import GrpcServer
+from distflow.comm.transport.grpc import GrpcServer, GrpcTransport
 from distflow.comm.transport.segment import Plan, Segment
 from distflow.comm.transport.shm import ShmTransport
+from distflow.comm.transport.wires import WiredTransport
 
 JOIN_SECONDS = 60
 
@@ -63,6 +65,18 @@ def run_grpc(count: int, target: Callable[[Transport], Any]) -> list[Any]:
             transport.close()
 
     return run_threads(count, run)
+
+
+def run_wires(count: int, target: Callable[[Transport], Any]) -> list[Any]:
+    """Runs target(transport) on ranks that are connected by wires over loopback."""
+
+    def wired(transport: Transport) -> Any:
+        assert isinstance(transport, GrpcTransport)
+        found = wires.over(transport, timeout_seconds=20)
+        assert isinstance(found, WiredTransport) or count == 1
+        return target(found)
+
+    return run_grpc(count, wired)
 
 
 def run_shm(

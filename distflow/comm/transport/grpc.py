@@ -414,6 +414,11 @@ class GrpcTransport(base.Transport):
             pass  # the stream broke: below
         self._inbox.mark_lost(peer, "its stream broke")
 
+    @property
+    def links(self) -> tuple[Inbox, dict[int, Outbox], BulkServer | None]:
+        """What `wires.py` moves frames with; nobody calls `send` any more then."""
+        return self._inbox, self._outboxes, self._server.bulk
+
     def _receive_bulk(self, peer: int, head: frames.Announced) -> base.Frame:
         if self._server.bulk is None:
             raise errors.DataLossError("a bulk frame, which nobody listens for")

@@ -36,7 +36,7 @@ class Inbox:
         self._silence_seconds = silence_seconds
         self._ask = ask  # a peer where its program is; the answer comes to `note_stack`
         self._names = names  # where each rank is, for errors
-        self._patience = stall.Patience()
+        self.patience = stall.Patience()
         self._stacks: dict[int, str] = {}
         self._heard = [time.monotonic()] * world_size
         self._looked = time.monotonic()
@@ -63,6 +63,19 @@ class Inbox:
         with self.condition:
             self._heard[from_rank] = time.monotonic()
             self._bytes_seen[from_rank] += count
+
+    def bytes_seen(self, from_rank: int) -> int:
+        """How much has come from a peer so far."""
+        return self._bytes_seen[from_rank]
+
+    def ask(self, rank: int) -> None:
+        """Asks a peer where its program is; the answer comes to `note_stack`."""
+        self._stacks.pop(rank, None)
+        self._ask(rank)
+
+    def stack_of(self, rank: int) -> str:
+        """Where a peer's program was when it was last asked, or ""."""
+        return self._stacks.get(rank, "")
 
     def mark_lost(self, rank: int, cause: str) -> None:
         """Notes that a peer is gone, unless it had left in good order."""
@@ -107,29 +120,12 @@ class Inbox:
     def take(self, from_rank: int, timeout_seconds: float, what: str) -> base.Frame:
         """Waits for the next frame of a peer."""
         queue = self._frames[from_rank]
-        deadline = base.Deadline(timeout_seconds)
-        seen, has_asked = -1, False
+        watch = Watch(self, from_rank, timeout_seconds, what)
         with self.condition:
             while not queue:
-                self._raise_if_broken(what, {from_rank}, deadline.elapsed)
-                if self._bytes_seen[from_rank] != seen:
-                    seen = self._bytes_seen[from_rank]
-                    deadline.progress()
-                if not deadline.remaining:
-                    stack = self._stacks.get(from_rank, "")
-                    raise base.late(
-                        what, self.rank, from_rank, deadline, stack, self._place(from_rank)
-                    )
-                patience = self._patience.seconds - deadline.elapsed
-                if patience <= 0 and not has_asked:
-                    has_asked = True
-                    self._stacks.pop(from_rank, None)
-                    place = self._place(from_rank)
-                    stall.warn(self.rank, from_rank, what, deadline.elapsed, place)
-                    self._ask(from_rank)
-                self._wait(min(deadline.remaining, patience if patience > 0 else math.inf))
+                self._wait(watch.look())
             frame = queue.popleft()
-            self._patience.note(deadline.elapsed)
+            watch.end()
             self.condition.notify_all()  # room for `put`
             return frame
 
@@ -140,41 +136,100 @@ class Inbox:
         deadline = base.Deadline(timeout_seconds)
         with self.condition:
             while (peer := waits_for()) is not None:
-                self._raise_if_broken(what, set(), deadline.elapsed)
+                self.raise_if_broken(what, set(), deadline.elapsed)
                 if not deadline.remaining:
-                    raise base.late(what, self.rank, peer, deadline, place=self._place(peer))
+                    raise base.late(what, self.rank, peer, deadline, place=self.place(peer))
                 self._wait(deadline.remaining)
 
     def _wait(self, seconds: float) -> None:
         """Waits for news; notes as lost whoever has shown no sign of life for too long."""
+        self.condition.wait(min(seconds, self._silence_seconds / 10))
+        self.notice_silence()
+
+    def notice_silence(self) -> None:
+        """Notes as lost whoever has shown no sign of life for too long; called now and then."""
         if self._silence_seconds == math.inf:
-            self.condition.wait(seconds)
             return
-        interval = self._silence_seconds / 10
-        self.condition.wait(min(seconds, interval))
-        now = time.monotonic()
-        if now - self._looked > 3 * interval:
-            # Nobody looked for long (no wait, or this very process was stopped): judge later.
-            self._heard = [max(heard, now) for heard in self._heard]
-        self._looked = now
-        for peer, heard in enumerate(self._heard):
-            if peer != self.rank and now - heard > self._silence_seconds:
-                self.mark_lost(peer, f"no sign of life for {now - heard:.1f} s")
+        with self.condition:
+            now = time.monotonic()
+            if now - self._looked > 3 * self._silence_seconds / 10:
+                # Nobody looked for long (no wait, or this very process was stopped): judge later.
+                self._heard = [max(heard, now) for heard in self._heard]
+            self._looked = now
+            for peer, heard in enumerate(self._heard):
+                if peer != self.rank and now - heard > self._silence_seconds:
+                    self.mark_lost(peer, f"no sign of life for {now - heard:.1f} s")
 
     def check(self, what: str) -> None:
         """Raises if any peer is lost, has left or gave up."""
         with self.condition:
-            self._raise_if_broken(what, set(range(self.world_size)), 0.0)
+            self.raise_if_broken(what, set(range(self.world_size)), 0.0)
 
-    def _raise_if_broken(self, what: str, needed: set[int], elapsed: float) -> None:
+    def raise_if_broken(self, what: str, needed: set[int], elapsed: float) -> None:
+        """Raises if a peer is lost or gave up, or one that is needed has left."""
         if self._closed:
             raise errors.FailedPreconditionError(f"{what}: the transport is closed")
         if self._aborted is not None:
             raise base.decode_error(self._aborted[1], self._aborted[0], what)
         for peer, cause in self._lost.items():
-            raise base.lost(what, self.rank, peer, cause, elapsed, self._place(peer))
+            raise base.lost(what, self.rank, peer, cause, elapsed, self.place(peer))
         for peer in sorted(self._left & needed):
-            raise base.left(what, self.rank, peer, elapsed, self._place(peer))
+            raise base.left(what, self.rank, peer, elapsed, self.place(peer))
 
-    def _place(self, rank: int) -> str:
+    def place(self, rank: int) -> str:
+        """Where a rank is, for errors."""
         return self._names[rank] if rank < len(self._names) else ""
+
+
+class Watch:
+    """One wait for a peer: its deadline, which progress puts off, and the warning before it.
+
+    Args:
+      inbox: knows the peers.
+      from_rank: the peer that is waited for.
+      timeout_seconds: longest time without progress.
+      what: names the operation in errors.
+    """
+
+    def __init__(self, inbox: Inbox, from_rank: int, timeout_seconds: float, what: str):
+        self._inbox = inbox
+        self._peer = from_rank
+        self._what = what
+        self._deadline = base.Deadline(timeout_seconds)
+        self._seen = -1
+        self._has_asked = False
+
+    def look(self) -> float:
+        """Returns for how many seconds at most to wait before the next look.
+
+        Raises:
+          WorkerLateError, WorkerLostError, or what another rank gave up with.
+        """
+        inbox, peer, deadline = self._inbox, self._peer, self._deadline
+        with inbox.condition:
+            inbox.raise_if_broken(self._what, {peer}, deadline.elapsed)
+            seen = inbox.bytes_seen(peer)
+            if seen != self._seen:
+                self._seen = seen
+                deadline.progress()
+            if not deadline.remaining:
+                stack = inbox.stack_of(peer)
+                raise base.late(self._what, inbox.rank, peer, deadline, stack, inbox.place(peer))
+            patience = inbox.patience.seconds - deadline.elapsed
+            if patience <= 0 and not self._has_asked:
+                self._has_asked = True
+                stall.warn(inbox.rank, peer, self._what, deadline.elapsed, inbox.place(peer))
+                inbox.ask(peer)
+            return min(deadline.remaining, patience if patience > 0 else math.inf)
+
+    def progress(self) -> None:
+        """Puts the deadline off: bytes have moved."""
+        self._deadline.progress()
+
+    def seconds_left(self, seconds: float) -> float:
+        """How much is left of so many seconds since the wait began."""
+        return seconds - self._deadline.elapsed
+
+    def end(self) -> None:
+        """Notes that the wait came to a good end."""
+        self._inbox.patience.note(self._deadline.elapsed)
