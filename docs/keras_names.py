@@ -23,6 +23,8 @@ NOT_YET = "not there yet"
 REASONS = {
     "keras.layers.FlaxLayer": OTHER_BACKEND, "keras.layers.JaxLayer": OTHER_BACKEND,
     "keras.layers.TorchModuleWrapper": OTHER_BACKEND,
+    "keras.layers.RandomHeight": "gone in Keras 3: `Resizing`, `RandomZoom`",
+    "keras.layers.RandomWidth": "gone in Keras 3: `Resizing`, `RandomZoom`",
     "keras.layers.TFSMLayer": "SavedModel graphs of TensorFlow are not run",
     "keras.callbacks.OrbaxCheckpoint": "JAX's checkpoints; `ModelCheckpoint` is there",
     "keras.StatelessScope": GRAPHS, "keras.SymbolicScope": GRAPHS,

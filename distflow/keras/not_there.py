@@ -16,9 +16,7 @@ def lookup(room: str) -> Callable[[str], Any]:
 # A name leaves its row when it arrives; tests/house/test_missing.py checks that none is in both.
 NAMES = {
     "layers": """
-        AugMix ContrastLimitedAdaptiveHistogramEqualization FlaxLayer JaxLayer
-        MaxNumBoundingBoxes MelSpectrogram RandAugment RandomElasticTransform RandomGaussianBlur
-        RandomPerspective STFTSpectrogram TFSMLayer TorchModuleWrapper
+        FlaxLayer JaxLayer RandomHeight RandomWidth TFSMLayer TorchModuleWrapper
     """,
     "callbacks": """
         BaseLogger OrbaxCheckpoint

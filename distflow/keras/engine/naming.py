@@ -16,6 +16,14 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def of_class(cls: type) -> str:
+    """Returns what an object of the class is called: its class in snake case, or what Keras says.
+
+    A few classes of Keras have another name inside than outside; files hold the inner one.
+    """
+    return snake_case(getattr(cls, "_inner_name", cls.__name__))
+
+
 def auto_name(prefix: str) -> str:
     """Returns the first free one of prefix, prefix_1, prefix_2, ..."""
     return _names.unique(snake_case(prefix))

@@ -43,7 +43,7 @@ class Operation:
 
     def __init__(self, name: str | None = None):
         if name is None:
-            name = naming.auto_name(type(self).__name__)
+            name = naming.auto_name(naming.of_class(type(self)))
         if not isinstance(name, str) or "/" in name:
             raise ValueError(
                 "Argument `name` must be a string and cannot contain character `/`. "

@@ -9,6 +9,7 @@ from distflow.keras.layers.activation import (
     PReLU,
     ReLU,
     Softmax,
+    ThresholdedReLU,
 )
 from distflow.keras.layers.adaptive_pooling import (
     AdaptiveAveragePooling1D,
@@ -125,15 +126,24 @@ from distflow.keras.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from distflow.keras.layers.preprocessing.bounding_boxes import (
+    MaxNumBoundingBoxes,
+)
 from distflow.keras.layers.preprocessing.category_encoding import (
     CategoryEncoding,
 )
 from distflow.keras.layers.preprocessing.discretization import (
     Discretization,
 )
+from distflow.keras.layers.preprocessing.gaussian_blur import (
+    RandomGaussianBlur,
+)
 from distflow.keras.layers.preprocessing.hashing import (
     HashedCrossing,
     Hashing,
+)
+from distflow.keras.layers.preprocessing.mel_spectrogram import (
+    MelSpectrogram,
 )
 from distflow.keras.layers.preprocessing.mixing import (
     CutMix,
@@ -141,6 +151,10 @@ from distflow.keras.layers.preprocessing.mixing import (
 )
 from distflow.keras.layers.preprocessing.normalization import (
     Normalization,
+)
+from distflow.keras.layers.preprocessing.random_choice import (
+    AugMix,
+    RandAugment,
 )
 from distflow.keras.layers.preprocessing.random_color import (
     RandomBrightness,
@@ -167,10 +181,17 @@ from distflow.keras.layers.preprocessing.random_geometry import (
     RandomTranslation,
     RandomZoom,
 )
+from distflow.keras.layers.preprocessing.random_warp import (
+    RandomElasticTransform,
+    RandomPerspective,
+)
 from distflow.keras.layers.preprocessing.resizing import (
     CenterCrop,
     RandomCrop,
     Resizing,
+)
+from distflow.keras.layers.preprocessing.stft_spectrogram import (
+    STFTSpectrogram,
 )
 from distflow.keras.layers.preprocessing.string_lookup import (
     IntegerLookup,
@@ -178,6 +199,9 @@ from distflow.keras.layers.preprocessing.string_lookup import (
 )
 from distflow.keras.layers.preprocessing.text_vectorization import (
     TextVectorization,
+)
+from distflow.keras.layers.preprocessing.tile_equalization import (
+    ContrastLimitedAdaptiveHistogramEqualization,
 )
 from distflow.keras.layers.regularization import (
     ActivityRegularization,
@@ -222,6 +246,16 @@ from distflow.keras.layers.wrapper import Wrapper
 from distflow.keras.not_there import lookup
 
 __all__ = [
+    "MaxNumBoundingBoxes",
+    "RandomGaussianBlur",
+    "MelSpectrogram",
+    "AugMix",
+    "RandAugment",
+    "RandomElasticTransform",
+    "RandomPerspective",
+    "STFTSpectrogram",
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    "ThresholdedReLU",
     "Pipeline",
     "deserialize",
     "serialize",

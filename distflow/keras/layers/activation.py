@@ -92,6 +92,32 @@ class ELU(Layer):
         return super().get_config() | described(self, "alpha")
 
 
+class ThresholdedReLU(Layer):
+    """x where it is above theta, else 0; gone in Keras 3, kept for programs of TF 2.
+
+    Source: Konda, Memisevic & Krueger 2014, arXiv:1402.3337.
+    """
+
+    def __init__(self, theta: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        if theta is None or theta < 0:
+            raise errors.invalid("ThresholdedReLU", "`theta` of at least 0", f"theta={theta}")
+        self.theta = float(theta)
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        """Returns inputs above theta, and 0 for others."""
+        return inputs * math.cast(math.greater(inputs, self.theta), inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal layer."""
+        return super().get_config() | {"theta": self.theta}
+
+
 class PReLU(Layer):
     """x, and alpha * x below 0, with an alpha that is learned for each feature.
 

@@ -10,7 +10,6 @@ from distflow.keras.layers.arguments import positive
 from distflow.keras.layers.multi_head_attention import _WEIGHTS, ProjectedAttention
 from distflow.keras.layers.regularization import Dropout
 from distflow.ops import array, math
-from distflow.ops.matmul import einsum
 from distflow.ops.repeat import repeat
 
 
@@ -26,6 +25,10 @@ class GroupQueryAttention(ProjectedAttention):
 
     Source: Ainslie et al. 2023, arXiv:2305.13245.
     """
+
+    _inner_name = "GroupedQueryAttention"
+    # Keras's class shows its projections under no other names, so files hold these.
+    _not_saved = frozenset({"query_dense", "key_dense", "value_dense", "output_dense"})
 
     def __init__(self, head_dim: int, num_query_heads: int, num_key_value_heads: int,
                  dropout: float = 0.0, use_bias: bool = True, sliding_window: int | None = None,

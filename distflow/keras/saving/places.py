@@ -48,7 +48,7 @@ def _inside(container: Any, path: str, seen: set[int]) -> Iterator[tuple[str, An
     children = container.values() if isinstance(container, Mapping) else container
     for child in children:
         if tracking.kind(child) in _SAVED:
-            name = naming.snake_case(type(child).__name__)
+            name = naming.of_class(type(child))
             used[name] = used.get(name, -1) + 1
             yield from _below(child, f"{path}/{name}" + (f"_{used[name]}" * (used[name] > 0)), seen)
 

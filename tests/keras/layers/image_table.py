@@ -70,7 +70,22 @@ FILTERS = rows([
     ("RandomErasing", {}, IMAGES),
     ("RandomErasing", {"scale": (0.2, 0.5), "fill_value": 3.0}, IMAGES),
 ])  # fmt: skip
+WARPS = rows([
+    ("RandomGaussianBlur", {"kernel_size": 5, "sigma": (0.5, 2.0)}, IMAGES),
+    ("RandomGaussianBlur", {"factor": (0.3, 0.6), "value_range": (0, 1)}, IMAGES / 255),
+    ("RandomPerspective", {}, IMAGES),
+    ("RandomPerspective", {"scale": 0.4, "interpolation": "nearest", "fill_value": 3.0}, IMAGES),
+    ("RandomElasticTransform", {}, IMAGES),
+    ("RandomElasticTransform", {"scale": (0.4, 0.9), "fill_mode": "constant"}, IMAGES),
+    ("RandAugment", {}, IMAGES),
+    ("RandAugment", {"num_ops": 3, "factor": (0.1, 0.4), "value_range": (0, 1)}, IMAGES / 255),
+    ("AugMix", {}, IMAGES),
+    ("AugMix", {"num_chains": 2, "chain_depth": 2, "all_ops": False, "alpha": 0.7}, IMAGES),
+])  # fmt: skip
+_TILES = "ContrastLimitedAdaptiveHistogramEqualization"
 REMAPS = rows([
+    (_TILES, {"tile_grid_size": (2, 3), "clip_limit": 2.0}, IMAGES),
+    (_TILES, {"value_range": (0, 1), "clip_limit": 0.0, "tile_grid_size": (1, 1)}, IMAGES / 255),
     ("AutoContrast", {}, IMAGES),
     ("AutoContrast", {"value_range": (0, 1)}, IMAGES / 300),
     # One image: Keras takes the histograms of a batch together.
@@ -79,4 +94,4 @@ REMAPS = rows([
 ])  # fmt: skip
 FIXED += REMAPS
 
-IMAGE_LAYERS: list[Any] = [*FIXED, *GEOMETRY, *COLOUR, *FILTERS]
+IMAGE_LAYERS: list[Any] = [*FIXED, *GEOMETRY, *COLOUR, *FILTERS, *WARPS]

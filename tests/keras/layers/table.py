@@ -182,8 +182,27 @@ ATTENTION = rows([
      {"use_causal_mask": True, "value_mask": _MASK}),
 ])  # fmt: skip
 
+_SIGNALS = floats(2, 24, 2)
+SOUND = rows([
+    *(("STFTSpectrogram", {"mode": mode, "frame_length": 6, "frame_step": 3}, _SIGNALS)
+      for mode in ("log", "magnitude", "psd", "real", "imag", "stft")),
+    ("STFTSpectrogram", {"mode": "real", "frame_length": 5, "window": None, "scaling": None,
+                         "padding": "same", "expand_dims": True}, _SIGNALS),
+    ("STFTSpectrogram", {"mode": "psd", "frame_length": 6, "fft_length": 10, "window": "hamming",
+                         "periodic": True, "scaling": "spectrum",
+                         "data_format": "channels_first"}, floats(2, 2, 24)),
+    ("STFTSpectrogram", {"mode": "stft", "frame_length": 4, "expand_dims": True,
+                         "data_format": "channels_first"}, floats(2, 2, 24)),
+    ("MelSpectrogram", {"fft_length": 16, "sequence_stride": 8, "num_mel_bins": 4,
+                        "sampling_rate": 100, "min_freq": 1.0}, floats(2, 64)),
+    ("MelSpectrogram", {"fft_length": 16, "sequence_stride": 4, "num_mel_bins": 3,
+                        "sampling_rate": 100, "min_freq": 1.0, "max_freq": 40, "mag_exp": 1.0,
+                        "power_to_db": False, "sequence_length": 8, "window": None},
+     floats(2, 64)),
+])  # fmt: skip
+
 # Rows whose layers compute with floats and can be part of a training step.
 LAYERS = [
     *(Row(s.name, s.settings, s.inputs) for s in battery.LAYERS),
-    *NORMALISATION, *POOLING, *PRODUCTS, *ATTENTION,
+    *NORMALISATION, *POOLING, *PRODUCTS, *ATTENTION, *SOUND,
 ]  # fmt: skip

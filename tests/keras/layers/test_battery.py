@@ -157,7 +157,7 @@ def test_the_table_holds_every_layer():
     seen = {row.name for row in [*LAYERS, *DATA_LAYERS, *IMAGE_LAYERS]}
     elsewhere = {"Input", "InputLayer", "InputSpec", "Layer", "Lambda", "DenseFeatures", "Wrapper"}
     # Tested in test_mixing.py.
-    elsewhere |= {"MixUp", "CutMix", "Pipeline"}
+    elsewhere |= {"MixUp", "CutMix", "Pipeline", "MaxNumBoundingBoxes", "ThresholdedReLU"}
     # Cells are tested inside RNN.
     elsewhere |= {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
     aliases = {n for n in layers.__all__ if getattr(layers, n).__name__ != n or n[0].islower()}

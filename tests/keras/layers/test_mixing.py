@@ -59,3 +59,31 @@ def test_a_layer_comes_back_from_its_config():
     assert (type(again).__name__, again.units) == ("Dense", 3)
     with pytest.raises(ValueError, match="config of a layer"):
         layers.deserialize(3)
+
+
+BOXES = {
+    "boxes": np.arange(24, dtype="float32").reshape(2, 3, 4),
+    "labels": np.array([[1, 2, 3], [4, 5, 6]]),
+}
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_boxes_are_cut_or_filled_to_one_number(count):
+    out = layers.MaxNumBoundingBoxes(count)({"images": IMAGES[:2], "bounding_boxes": BOXES})
+    found = out["bounding_boxes"]
+    kept = min(count, 3)
+    np.testing.assert_array_equal(found["boxes"][:, :kept], BOXES["boxes"][:, :kept])
+    np.testing.assert_array_equal(found["labels"][:, :kept], BOXES["labels"][:, :kept])
+    assert (found["boxes"].numpy()[:, kept:] == -1).all()
+    assert found["labels"].shape == (2, count)
+
+
+def test_what_holds_no_boxes_is_refused():
+    with pytest.raises(ValueError, match="bounding_boxes"):
+        layers.MaxNumBoundingBoxes(2)({"images": IMAGES})
+
+
+def test_a_thresholded_relu_passes_what_is_above_theta():
+    out = layers.ThresholdedReLU(0.5)(np.array([[-1.0, 0.4, 0.5, 0.6]], "float32"))
+    np.testing.assert_allclose(out.numpy(), [[0, 0, 0, 0.6]])
+    assert layers.ThresholdedReLU.from_config(layers.ThresholdedReLU(0.5).get_config()).theta == 0.5

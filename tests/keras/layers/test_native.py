@@ -21,6 +21,9 @@ ON_THE_HOST = {
     "IntegerLookup": "a vocabulary is a table of Python",
     "TextVectorization": "strings have no native form",
     "Equalization": "histograms are made on the host",
+    "ContrastLimitedAdaptiveHistogramEqualization": "the same",
+    "RandAugment": "Equalization is among its layers",
+    "AugMix": "the same; its shares are drawn on the host as well",
 }
 
 

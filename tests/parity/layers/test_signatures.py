@@ -9,7 +9,7 @@ from tests.keras.battery import keras_or_skip
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 # Not classes of Keras, or with arguments of its own engine.
-OTHER = {"DenseFeatures", "Input", "InputLayer", "InputSpec", "Layer"}
+OTHER = {"DenseFeatures", "ThresholdedReLU", "Input", "InputLayer", "InputSpec", "Layer"}
 # Name -> why its arguments stand in another way.
 DIFFERENT = {
     "Conv3DTranspose": "after dilation_rate by keyword only",

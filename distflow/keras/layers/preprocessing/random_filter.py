@@ -24,7 +24,7 @@ from distflow.ops.reduce import reduce_max, reduce_min
 _TOP = 255.0
 
 
-class _Ranged(ImageLayer):
+class RangedImageLayer(ImageLayer):
     """A layer that works on values from 0 to 255, whatever the images' range."""
 
     def __init__(self, value_range_: Any = (0, 255), data_format: str | None = None,
@@ -42,7 +42,7 @@ class _Ranged(ImageLayer):
         return self._back(math.cast(x, self.compute_dtype))
 
 
-class AutoContrast(_Ranged):
+class AutoContrast(RangedImageLayer):
     """Spreads the values of each image and channel over the whole range."""
 
     _always = True
@@ -64,7 +64,7 @@ class AutoContrast(_Ranged):
         return super().get_config() | {"value_range": self.value_range}
 
 
-class Solarization(_Ranged):
+class Solarization(RangedImageLayer):
     """Adds to the images, then inverts values from a threshold on; both drawn for each image.
 
     Args:
@@ -103,7 +103,7 @@ class Solarization(_Ranged):
         }  # fmt: skip
 
 
-class RandomPosterization(_Ranged):
+class RandomPosterization(RangedImageLayer):
     """Keeps only some bits of each value.
 
     Args:
@@ -142,7 +142,7 @@ def _bits(value: Any) -> Any:
     return (int(low), int(high))
 
 
-class RandomErasing(_Ranged):
+class RandomErasing(RangedImageLayer):
     """Fills a random box in a random part of the images.
 
     Args:
@@ -208,7 +208,7 @@ def _part(value: Any, name: str) -> tuple[float, float]:
     return factor("RandomErasing", value, 0, 1, name, 0)
 
 
-class RandomSharpness(_Ranged):
+class RandomSharpness(RangedImageLayer):
     """Moves pixels away from the mean of their neighbours.
 
     Args:
@@ -255,7 +255,7 @@ def depthwise(images: Any, kernel: Any) -> Any:
     return depthwise_conv2d(images, weights, [1, 1, 1, 1], "SAME")
 
 
-class Equalization(_Ranged):
+class Equalization(RangedImageLayer):
     """Spreads the values of each image and channel so that all are about equally frequent.
 
     Keras 3.15 makes one histogram of a channel for the whole batch; here each image has its own.

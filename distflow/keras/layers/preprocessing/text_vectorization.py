@@ -210,6 +210,14 @@ class TextVectorization(DataLayer):
         """Reads the vocabulary that `save_assets` wrote."""
         self._lookup_layer.load_assets(dir_path)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Puts the weights that `adapt` found into a store."""
+        self._lookup_layer.save_own_variables(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Takes the weights that `adapt` found from a store."""
+        self._lookup_layer.load_own_variables(store)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer; a vocabulary that was found is a file."""
         inner = self._lookup_layer.get_config()
