@@ -8,6 +8,7 @@ know. Training data never comes here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from distflow.protos import cluster_pb2 as pb
 # A newcomer this close to the others gets the rest when it is let in; one further behind is sent
 # to fetch the record of the job first, so that nobody waits for it.
 SLACK_EVENTS = 16
+FRESH_SECONDS = 1.0  # a living member was heard of within this time: it beats twice as often
 
 
 @dataclass
@@ -201,11 +203,17 @@ class Membership:
         ]
 
     def _is_given_up(self, identity: bytes, now: float) -> bool:
-        """Whether a suspect is not waited for: one that has beaten since may be on its way here."""
+        """Whether a suspect is not waited for.
+
+        A connection may break while both its ends live: one that was heard of a moment ago, or has
+        beaten since, may be on its way here. The launcher knows at once of a process that ended.
+        """
         since = self._suspects.get(identity)
         if since is None:
             return False
-        return self._heard_at.get(identity, 0.0) <= since or now - since > 2 * self.settle_seconds
+        if self._heard_at.get(identity, -math.inf) > since:
+            return now - since > 2 * self.settle_seconds
+        return now - self._heard_at.get(identity, -math.inf) > FRESH_SECONDS
 
     def _admissible(self, now: float) -> list[pb.Member]:
         """Newcomers that a new generation would let in."""

@@ -26,6 +26,7 @@ PHASES = (
     "state-transfer",
     "state-receive",
     "replay",
+    "checkpoint",
 )
 ACTIONS = ("kill", "stop", "term", "stall")
 STALL_SECONDS = 3600.0

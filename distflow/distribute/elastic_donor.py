@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from distflow.base import errors, tls
+from distflow.base import errors, log, tls
+from distflow.comm.transport.checksum import checksum
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
 
@@ -63,7 +64,8 @@ class Donor:
         except ValueError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request must be a number")
         found = self._record.messages(start, MAX_REPLY_BYTES)
-        return codec.pack(None, found).tobytes()
+        reply = codec.pack(None, found)
+        return checksum(reply).to_bytes(4, "little") + reply.tobytes()
 
 
 def fetch(address: str, start: int, *, token: str | None) -> list[np.ndarray[Any, Any]]:
@@ -83,7 +85,10 @@ def fetch(address: str, start: int, *, token: str | None) -> list[np.ndarray[Any
             raise errors.UnavailableError(
                 f"elastic job: no record from {address}: {error.code().name}, {error.details()}"
             ) from error
-    return codec.unpack(np.frombuffer(reply, np.uint8))[1]
+    data = np.frombuffer(reply, np.uint8)
+    if len(reply) < 4 or checksum(data[4:]).to_bytes(4, "little") != reply[:4]:
+        raise errors.DataLossError(f"elastic job: the record from {address} has another's checksum")
+    return codec.unpack(data[4:])[1]
 
 
 def fetch_from_any(
@@ -93,7 +98,8 @@ def fetch_from_any(
     for address in addresses:
         try:
             found = fetch(address, start, token=token)
-        except errors.UnavailableError:
+        except (errors.UnavailableError, errors.DataLossError) as error:
+            log.get_logger().info("the next peer is asked: %s", error)
             continue
         if found:
             return found

@@ -25,6 +25,11 @@ from distflow.protos import cluster_pb2 as pb
 
 # What ends a generation: a member is lost, late, or what it sent is damaged.
 LOSSES = (errors.WorkerLostError, errors.WorkerLateError, errors.DataLossError)
+# Peers that do not let this worker in: they are of another generation already, or what it said was
+# damaged on its way. One without the job's token would not have come past the coordinator.
+REFUSALS = (
+    errors.FailedPreconditionError, errors.PermissionDeniedError, errors.InvalidArgumentError,
+)  # fmt: skip
 CONNECT_SECONDS = 10.0
 _STATE_TAG = (1 << 64) - 256  # no collective has it
 
@@ -197,7 +202,7 @@ def form(
             )  # fmt: skip
             group = Group(formed, rank, transport, settings)
             return _bring_level(group, standing, record, give_state, settings)
-        except (*LOSSES, errors.FailedPreconditionError) as error:
+        except (*LOSSES, *REFUSALS) as error:
             lost = getattr(error, "rank", None)
             suspects = [known[lost]] if lost is not None and lost != rank else []
             with contextlib.suppress(Exception):

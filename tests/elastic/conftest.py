@@ -22,7 +22,7 @@ DEADLINE = 100.0
 class ElasticRun:
     """`distflow run --elastic` of the job, disturbed while it runs; never outlives its test."""
 
-    def __init__(self, options, arguments, faults="", hold=None):
+    def __init__(self, options, arguments, faults="", hold=None, program=(str(JOB),)):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
         environment |= {"DISTFLOW_FAULT": faults} if faults else {}
         environment |= {"ELASTIC_HOLD": str(hold)} if hold else {}
@@ -30,7 +30,7 @@ class ElasticRun:
         environment["ELASTIC_TEST"] = self.mark
         environment |= {"DISTFLOW_SILENCE": "2", "DISTFLOW_LOG_LEVEL": "INFO"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launcher", "run", *map(str, options), str(JOB),
+            [sys.executable, "-m", "launcher", "run", *map(str, options), *program,
              *map(str, arguments)],
             cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -1,17 +1,24 @@
 """The job of the elastic tests: the CNN of the golden-hash tests, by `fit` or by a custom loop.
 
-Usage: elastic_job.py fit|loop STEPS [SECONDS_PER_STEP]. Prints the hash of all weights at its end,
-and a line after each step, so that a test knows when to disturb it.
+Usage: elastic_job.py fit|loop|large STEPS [SECONDS_PER_STEP]. Prints the hash of all weights at its
+end, and a line after each step, so that a test knows when to disturb it. "large" is an MLP of
+10 MB, whose gradients take the bulk connections.
 """
 
 import hashlib
 import os
+import socket
+import struct
 import sys
 import time
 
 import numpy as np
 
 import distflow as tf
+from distflow.checkpoint import disk
+from distflow.comm import faults
+from distflow.comm.transport import bulk, grpc
+from distflow.distribute import elastic_donor
 from distflow.keras import layers
 
 REPLICAS = 5
@@ -134,6 +141,71 @@ def loop(strategy, steps, seconds=0.0):
     return [*model.get_weights(), *(v.numpy() for v in optimizer.variables)]
 
 
+def large(strategy, steps, seconds=0.0):
+    """Steps of an MLP with 10 MB of weights, saved by the chief on the way."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(BATCH, 512)).astype("float32")
+    y = rng.normal(size=(BATCH, 10)).astype("float32")
+    init = tf.keras.initializers.GlorotUniform
+    with strategy.scope():
+        model = tf.keras.Sequential(
+            [
+                tf.keras.Input((512,), name="x"),
+                layers.Dense(2048, "tanh", kernel_initializer=init(seed=1), name="first"),
+                layers.Dense(768, "tanh", kernel_initializer=init(seed=2), name="second"),
+                layers.Dense(10, kernel_initializer=init(seed=3), name="third"),
+            ],
+            name="large",
+        )
+        model.compile(tf.keras.optimizers.SGD(0.01, momentum=0.9, name="sgd"), "mse")
+    manager = None
+    if "ELASTIC_CHECKPOINTS" in os.environ:
+        saved = tf.train.Checkpoint(model=model)
+        _ = saved.save_counter  # all workers make the same variables
+        manager = tf.train.CheckpointManager(saved, os.environ["ELASTIC_CHECKPOINTS"], 3)
+    for step in range(1, steps + 1):
+        model.train_on_batch(x, y)
+        say(f"step {step}")
+        catching_up = getattr(strategy, "is_catching_up", False)
+        if manager is not None and strategy.is_chief and not catching_up:
+            manager.save(step)
+        rest(strategy, step, seconds)
+    return [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)]
+
+
+class FaultyDisk(disk.Disk):
+    """Comes to the phase "checkpoint" between what is written of a file and its rename."""
+
+    def rename(self, source, target):
+        faults.reach("checkpoint")
+        super().rename(source, target)
+
+
+def go_through_proxies(control):
+    """Lets peers find this worker's ports behind proxies of the test."""
+    host, _, port = control.partition(":")
+
+    def proxied(kind, behind):
+        with socket.create_connection((host, int(port)), timeout=20) as asking:
+            asking.sendall(b"%s %d\n" % (kind, behind))
+            return int(asking.makefile().readline())
+
+    plain = bulk.BulkServer.welcome.fget
+    start_donor = elastic_donor.Donor.__init__
+
+    def welcome(self):
+        _, nonce = struct.unpack("<H16s", plain(self))
+        return struct.pack("<H16s", proxied(b"bulk", self.port), nonce)
+
+    def donor(self, *arguments, **more):
+        start_donor(self, *arguments, **more)
+        self.address = f"127.0.0.1:{proxied(b'donor', int(self.address.rpartition(':')[2]))}"
+
+    grpc.GrpcServer.address = property(lambda self: f"127.0.0.1:{proxied(b'data', self.port)}")
+    bulk.BulkServer.welcome = property(welcome)
+    elastic_donor.Donor.__init__ = donor
+
+
 def digest(arrays):
     sha = hashlib.sha256()
     for array in arrays:
@@ -144,6 +216,9 @@ def digest(arrays):
 if __name__ == "__main__":
     kind, steps = sys.argv[1], int(sys.argv[2])
     seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
+    disk.disk = FaultyDisk()
+    if "ELASTIC_PROXY" in os.environ:
+        go_through_proxies(os.environ["ELASTIC_PROXY"])
     strategy = tf.distribute.MultiWorkerMirroredStrategy(logical_replicas=REPLICAS)
-    trained = {"fit": fit, "loop": loop}[kind](strategy, steps, seconds)
+    trained = {"fit": fit, "loop": loop, "large": large}[kind](strategy, steps, seconds)
     sys.stdout.write(f"sha256={digest(trained)}\n")

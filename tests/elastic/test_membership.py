@@ -88,9 +88,28 @@ def test_fewer_than_the_least_wait():
 
 def test_survivors_go_on_when_all_of_them_have_asked():
     job = Job().start(3)
+    job.now += 1.1
     assert job.ask(0, generation=1, suspects=[1]) is None
     assert slots(job.ask(2, generation=1, suspects=[1])) == [0, 2]
     assert job.answer(0).generation.number == 2
+
+
+def test_a_suspect_that_was_heard_of_a_moment_ago_is_waited_for():
+    job = Job().start(3)  # a broken connection, with a living process at both of its ends
+    job.now += 5.0
+    job.beat(1)
+    job.now += 0.4
+    assert job.ask(0, generation=1, suspects=[1]) is None
+    assert job.ask(2, generation=1, suspects=[1]) is None
+    job.now += 0.1
+    assert slots(job.ask(1, generation=1, suspects=[0])) == [0, 1, 2]
+
+
+def test_a_suspect_whose_process_has_ended_is_not_waited_for():
+    job = Job().start(3)
+    job.rules.slot_ended(1)
+    assert job.ask(0, generation=1, suspects=[1]) is None
+    assert slots(job.ask(2, generation=1, suspects=[1])) == [0, 2]
 
 
 def test_a_member_that_lives_is_waited_for():
