@@ -53,7 +53,7 @@ class ElasticStarter:
             # A worker that was stopped would be waited for; awake it finds that all is done.
             others = [other.group for other in job.ranks if other.code is None and other.group]
             guardian.signal_groups([g for g in others if g != worker.group], signal.SIGCONT)
-        if code == 0 or job.is_ending or not _is_lost(code):
+        if code == 0 or job.is_ending or not is_lost(code):
             job.ended(worker.number, code)
             return
         worker.is_excused = True
@@ -120,5 +120,6 @@ class ElasticStarter:
             job.fail(worker)
 
 
-def _is_lost(code: int) -> bool:
+def is_lost(code: int) -> bool:
+    """Whether a worker that ended so may be replaced by another one."""
     return code < 0 or code in (RETRYABLE, LEFT)

@@ -85,12 +85,16 @@ class MpiStarter:
         for worker in job.ranks:
             aborted = self._abort_code(job, worker)
             if worker.code is None and aborted is not None:
-                job.ended(worker.number, aborted)
+                self.ended(job, worker.number, aborted)
         for worker in job.ranks:
             if worker.code is None and worker.group is not None:
-                job.ended(worker.number, -signal.SIGKILL)
+                self.ended(job, worker.number, -signal.SIGKILL)
             elif worker.code is None:
-                job.ended(worker.number, code or INTERNAL_ERROR)
+                self.ended(job, worker.number, code or INTERNAL_ERROR)
+
+    def ended(self, job: Job, number: int, code: int) -> None:
+        """Notes how a rank ended."""
+        job.ended(number, code)
 
     def on_failure(self, job: Job, failed: rank.Rank) -> None:
         """mpirun ends the other ranks by itself."""
@@ -130,10 +134,10 @@ class MpiStarter:
             elif word == "swept":
                 self._swept.add(int(number))
             elif int(value) == 0:
-                job.ended(int(number), 0)
+                self.ended(job, int(number), 0)
             else:
                 aborted = self._abort_code(job, job.ranks[int(number)])
-                job.ended(int(number), int(value) if aborted is None else aborted)
+                self.ended(job, int(number), int(value) if aborted is None else aborted)
 
     def _is_open(self, worker: rank.Rank) -> bool:
         """Whether a started rank has not told its end yet."""

@@ -95,9 +95,8 @@ class Plan:
             lines.append(f"tls      with the certificates in {self.tls}")
         if self.elastic:
             low, high = self.elastic
-            lines.append(
-                f"elastic  {low} to {high} workers; {self.max_restarts} lost ones are replaced"
-            )
+            what = "lost ones are replaced" if self.backend != "mpi" else "restarts after a loss"
+            lines.append(f"elastic  {low} to {high} workers; {self.max_restarts} {what}")
         if self.log_dir:
             lines.append(f"logs     {self.log_dir}/rank-N.out and rank-N.err")
         return "\n".join(lines)
@@ -132,8 +131,8 @@ def make_plan(
     """
     most = num_workers if elastic is None else elastic[1]
     if elastic is not None:
-        _check_elastic(elastic, num_workers, backend)
-        backend, replicas = "grpc", replicas or most
+        _check_elastic(elastic, num_workers)
+        backend, replicas = "mpi" if backend == "mpi" else "grpc", replicas or most
     if replicas is not None and replicas < most:
         raise UsageError(
             f"--replicas must be at least the number of workers ({most}); received "
@@ -167,7 +166,7 @@ def make_plan(
         job["DISTFLOW_METRICS_PORT"] = str(metrics_port)
     if timeline_dir is not None:
         job["DISTFLOW_TIMELINE"] = str(timeline_dir.absolute())
-    if elastic is not None:
+    if elastic is not None and chosen != "mpi":  # mpirun's ranks are those of one generation
         job["DISTFLOW_ELASTIC"] = f"{elastic[0]}:{elastic[1]}"
         if state_dir is not None:
             job["DISTFLOW_ELASTIC_DIR"] = str(state_dir.absolute())
@@ -221,15 +220,11 @@ def worker_command(name: str, arguments: list[str], *, is_module: bool) -> list[
     return [sys.executable, name, *arguments]
 
 
-def _check_elastic(elastic: tuple[int, int], num_workers: int, backend: str) -> None:
+def _check_elastic(elastic: tuple[int, int], num_workers: int) -> None:
     low, high = elastic
     if not low <= num_workers <= high:
         raise UsageError(
             f"-n must be from {low} to {high} with --elastic {low}:{high}; received {num_workers}."
-        )
-    if backend == "mpi":
-        raise UsageError(
-            "--elastic works over gRPC; received --backend mpi. MPI ends a job that loses a worker."
         )
 
 

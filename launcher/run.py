@@ -26,6 +26,7 @@ _STARTERS = {
     "local": ("local", "LocalStarter"),
     "mpi": ("mpi", "MpiStarter"),
     "elastic": ("elastic", "ElasticStarter"),
+    "elastic mpi": ("mpi_elastic", "MpiRestarter"),
 }
 
 EXAMPLES = """examples:
@@ -97,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.bounds,
         metavar="MIN:MAX",
         help="workers may be lost, leave or come while the job runs: it goes on with MIN to MAX of "
-        "them and ends with the same bits; over gRPC. SIGUSR1 to distflow run adds a worker",
+        "them and ends with the same bits; over gRPC without a restart, with --backend mpi from "
+        "its last checkpoint. SIGUSR1 to distflow run adds a worker",
     )
     parser.add_argument(
         "--tls",
@@ -274,7 +276,7 @@ def _starter_of(plan: Plan, options: argparse.Namespace) -> Starter:
         return _ssh_starter(plan, options)
     kind = "mpi" if plan.backend == "mpi" else "local"
     if plan.elastic is not None:
-        kind = "elastic"
+        kind = "elastic mpi" if plan.backend == "mpi" else "elastic"
     module, name = _STARTERS[kind]
     starter: Starter = getattr(_load(module), name)()
     return starter
