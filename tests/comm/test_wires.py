@@ -159,6 +159,19 @@ def test_frames_of_all_sizes_arrive_whole_and_in_order(size, pair):
     assert sender.empty
 
 
+def test_a_wire_tells_whether_a_frame_has_begun(pair):
+    sender, receiver = pair
+    seen = [receiver.begun]
+    sender.put_frame(3, b"meta", [])
+    sender.write()
+    seen.append(receiver.begun)
+    receiver.expect_frame()
+    move(sender, receiver, lambda: receiver.frames)
+    seen.append(receiver.begun)
+    receiver.frames.clear()
+    assert [*seen, receiver.begun] == [False, True, True, False]
+
+
 @pytest.mark.parametrize("position", [0, 5, 20, 27, 28, 31, 32, 40_000, 40_035])
 def test_a_changed_byte_of_a_frame_is_a_typed_error(position, pair):
     sender, receiver = pair

@@ -176,7 +176,9 @@ class Wire:
         """Whether a frame has begun to arrive."""
         if self.frames or (self._in_frame and self._filled):
             return True
-        return not self.broken and bool(select.select([self._source], [], [], 0)[0])
+        poll = select.poll()  # `select.select` knows no descriptors from 1024 on
+        poll.register(self._source, select.POLLIN)
+        return not self.broken and bool(poll.poll(0))
 
     def expect(
         self, data: np.ndarray, then: Callable[[], None] | None = None, *, summed: bool = True
