@@ -82,7 +82,7 @@ class Session:
     def order(self, **words: Any) -> None:
         """Sends an order; one to a host that has gone is lost."""
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # broken, or closed
             self.process.stdin.write(json.dumps(words).encode() + b"\n")
 
     def signal(self, rank: int, number: int) -> None:

@@ -66,6 +66,7 @@ class Pulse:
         while not self._ended.wait(EVERY_SECONDS):
             self.send(state())
             self.is_due = True
+        self._socket.close()
 
 
 def state() -> dict[str, Any]:

@@ -70,9 +70,9 @@ if mode == "hang":
     ready()
     time.sleep(60)
 if mode == "polite":
-    def leave(number, frame):
-        say(f"leaving on {number}")
-        sys.exit(0)
+    def leave(number, frame):  # perhaps in the midst of print
+        os.write(1, f"leaving on {int(number)}\\n".encode())
+        os._exit(0)
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     ready()
