@@ -1,4 +1,4 @@
-"""Jobs on hosts: network namespaces with a real sshd each."""
+"""Jobs on hosts: network namespaces with a real sshd each (more of them: `pytest -m soak`)."""
 
 import hashlib
 import re
@@ -70,7 +70,7 @@ def test_signals_reach_workers_of_hosts(start, all_gone):
     assert all_gone(workers, 0.5)
 
 
-@pytest.mark.parametrize("mode", ["grandchild", "stubborn"])
+@pytest.mark.parametrize("mode", ["grandchild", pytest.param("stubborn", marks=pytest.mark.soak)])
 def test_nothing_is_left_on_the_hosts_after_kill_9_of_the_launcher(start, all_gone, mode):
     job = start(["--hosts", "a,b"], mode)
     processes = job.wait_for("ready", 4 if mode == "grandchild" else 2)
@@ -79,6 +79,7 @@ def test_nothing_is_left_on_the_hosts_after_kill_9_of_the_launcher(start, all_go
     assert all_gone(processes, 2.0)
 
 
+@pytest.mark.soak
 def test_what_workers_leave_behind_on_hosts_is_ended(start, all_gone):
     job = start(["--hosts", "a,b"], "abandon")
     processes = job.wait_for("ready", 4)
@@ -96,6 +97,7 @@ def test_hosts_that_are_not_ready_are_shown_in_one_table_and_nothing_is_started(
     assert "1 of 2 hosts are not ready; nothing was started." in job.err
 
 
+@pytest.mark.soak
 def test_other_versions_are_refused_with_both_named(start, tmp_path):
     python = tmp_path / "python"
     code = "from distflow_launcher import agent, inventory as i; mine = i.versions; "
@@ -107,6 +109,7 @@ def test_other_versions_are_refused_with_both_named(start, tmp_path):
     assert "numpy 1.0 (here " in job.err
 
 
+@pytest.mark.soak
 def test_no_secret_is_on_a_command_line_of_a_host(start):
     job = start(["--hosts", "a,b"], "hang")
     worker = job.wait_for("ready", 2)[0]
