@@ -1,6 +1,7 @@
 """Jobs on hosts: network namespaces with a real sshd each (more of them: `pytest -m soak`)."""
 
 import hashlib
+import json
 import re
 import signal
 import sys
@@ -164,6 +165,20 @@ def test_training_over_hosts_ends_with_the_bits_of_one_process(hosts, start_prog
         results.append({line.split()[-1] for line in job.out if "digest" in line})
     assert len(results[0]) == 1
     assert results[0] == results[1]
+
+
+@pytest.mark.soak
+def test_certificates_and_timelines_travel_with_the_job(hosts, start_program, tmp_path):
+    pytest.importorskip("cryptography")
+    script, output = tmp_path / "train.py", tmp_path / "timeline.json"
+    script.write_text(TRAIN)
+    options = ["--hosts", "a,b", "--ssh", f"ssh -F {hosts.config}", "--tls", "auto"]
+    job = start_program([*options, "--timeline", output, "--env", f"PYTHONPATH={ROOT}", script])
+    assert job.end() == 0, job.err
+    assert len({line.split()[-1] for line in job.out if "digest" in line}) == 1
+    events = json.loads(output.read_text())["traceEvents"]
+    names = {e["args"]["name"].partition(" (")[0] for e in events if e["name"] == "process_name"}
+    assert names == {"rank 0", "rank 1"}
 
 
 TRAIN = """
