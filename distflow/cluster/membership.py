@@ -19,6 +19,9 @@ from distflow.protos import cluster_pb2 as pb
 # A newcomer this close to the others gets the rest when it is let in; one further behind is sent
 # to fetch the record of the job first, so that nobody waits for it.
 SLACK_EVENTS = 16
+MAX_KNOWN = 4096  # identities that are remembered, so that strange ones do not pile up
+MAX_ID_BYTES = 64
+MAX_GENERATION = 1 << 48
 FRESH_SECONDS = 1.0  # a living member was heard of within this time: it beats twice as often
 
 
@@ -67,8 +70,11 @@ class Membership:
         Raises:
           AlreadyExistsError: if another living process has its slot.
           NumericMismatchError: if its host computes other bits than that of the first worker.
+          InvalidArgumentError: if no worker asks so.
         """
         member = request.member
+        _check(member.id, member.generation, [*request.known, *request.suspects])
+        self._forget(now)
         self._refuse_second_of_slot(member, now)
         self._refuse_other_bits(member)
         self._gone.discard(member.id)
@@ -89,7 +95,13 @@ class Membership:
         self._heard_at[member.id] = now
 
     def beat(self, request: pb.BeatRequest, now: float) -> pb.BeatReply:
-        """Notes a sign of life; returns what the member should know."""
+        """Notes a sign of life; returns what the member should know.
+
+        Raises:
+          InvalidArgumentError: if no worker gives such a sign.
+        """
+        _check(request.id, request.generation)
+        self._forget(now)
         if request.generation > self.number:
             # After a restart: so nobody starts the job anew while its members train.
             self._learn(request.generation, [])
@@ -103,6 +115,7 @@ class Membership:
 
     def leave(self, identity: bytes, *, is_finished: bool = False) -> None:
         """Takes a worker out for good."""
+        _check(identity, 0)
         self._gone.add(identity)
         self._candidates.pop(identity, None)
         self.is_finished = self.is_finished or is_finished
@@ -237,6 +250,23 @@ class Membership:
     def _generation(self) -> pb.Generation:
         return pb.Generation(number=self.number, members=self._current)
 
+    def _forget(self, now: float) -> None:
+        """Forgets whoever has been silent for long, when there are too many."""
+        if max(len(self._heard_at), len(self._gone), len(self._candidates)) < MAX_KNOWN:
+            return
+        current = {member.id for member in self._current}
+        asking = {
+            identity: candidate
+            for identity, candidate in self._candidates.items()
+            if identity in current or now - candidate.heard_at < 2 * self.silence_seconds
+        }
+        known = current | asking.keys()
+        self._candidates = asking
+        self._gone &= known
+        for table in (self._heard_at, self._positions, self._suspects):
+            for identity in table.keys() - known:  # type: ignore[attr-defined]
+                del table[identity]  # type: ignore[attr-defined]
+
     def _learn(self, number: int, known: Sequence[bytes]) -> None:
         """Takes over the generation that a member knows, after this coordinator was restarted."""
         self.number = number
@@ -273,6 +303,16 @@ class Membership:
                         "Give every worker a DISTFLOW_RANK of its own.",
                     )
                 )
+
+
+def _check(identity: bytes, generation: int, others: Sequence[bytes] = ()) -> None:
+    sizes = [len(identity), *map(len, others)]
+    if not all(0 < size <= MAX_ID_BYTES for size in sizes) or len(others) > 2 * MAX_KNOWN:
+        raise errors.invalid(
+            "membership", f"identities of 1 to {MAX_ID_BYTES} bytes", f"{sizes[:8]} bytes"
+        )
+    if generation >= MAX_GENERATION:
+        raise errors.invalid("membership", f"a generation below {MAX_GENERATION}", str(generation))
 
 
 def difference(one: pb.Member, other: pb.Member) -> str:
