@@ -20,12 +20,13 @@ from distflow.cluster import EnvironmentClusterResolver, client, coordinator
 from distflow.cluster.member import Member
 from distflow.comm import Communicator, faults
 from distflow.core import context as core_context
+from distflow.distribute import elastic_audit as audit
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute import uncaught
 from distflow.distribute.elastic_group import GenerationChanged, Group, Settings
 from distflow.distribute.elastic_job import ElasticJob
 from distflow.distribute.fingerprint import fingerprint
-from distflow.distribute.introduce import serve_metrics
+from distflow.distribute.introduce import introduce_elastic
 from distflow.distribute.mirrored import check_replicas
 from distflow.distribute.multi_worker import MultiWorkerMirroredStrategy
 from distflow.distribute.options import checked
@@ -129,6 +130,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             job.before_step = saved
             try:
                 results = self._compute(bodies, absent, allow_mean_loss)
+                if audit.is_due(job.position, job.settings.audit_rate) and group.size > 1:
+                    self._audit(group, results, saved, (bodies, absent, allow_mean_loss))
                 committed = self._commit(group, results, saved)
             except GenerationChanged as change:
                 job.state.restore(saved)
@@ -151,6 +154,23 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         assert group is not None
         faults.reach("before-compute", self._job.position)
         return self._run_some(group.communicator, bodies, absent, allow_mean_loss)
+
+    def _audit(self, group: Group, results: dict[int, Any], saved: Any, step: Any) -> None:
+        """Computes the step again, each replica on another worker; raises if the bits differ."""
+        job, communicator = self._job, group.moved_on()
+        after, variables = job.state.save(), job.state.mirrored_digests()
+        job.state.restore(saved)
+        again = self._run_some(communicator, *step)
+        variables_again = job.state.mirrored_digests()
+        job.state.restore(after)
+        what = f"audit of event {job.position}"
+        first = group.communicator.all_gather(audit.of_results(results), name=what)
+        second = communicator.all_gather(audit.of_results(again), name=what)
+        audit.compare(
+            job.position, first, second, (variables, variables_again),
+            (group.communicator.placement, communicator.placement),
+            [member.description for member in group.members],
+        )  # fmt: skip
 
     def _run_some(
         self, communicator: Communicator, bodies: Any, absent: Any, allow_mean_loss: bool
@@ -353,7 +373,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
         )
     if _job is None:
         uncaught.install(exits=True)
-        serve_metrics()
+        introduce_elastic()
         if environment.hosts_coordinator:
             coordinator.host_coordinator(environment.coordinator, bounds, token=environment.token)
         _job = ElasticJob(
@@ -366,6 +386,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
                 silence_seconds=flags.get("DISTFLOW_SILENCE"),
                 timeout_seconds=timeout_seconds or flags.get("DISTFLOW_TIMEOUT"),
                 join_seconds=flags.get("DISTFLOW_ELASTIC_TIMEOUT"),
+                audit_rate=flags.get("DISTFLOW_AUDIT"),
             ),
             fingerprint(),
             Path(folder) if (folder := flags.get("DISTFLOW_ELASTIC_DIR")) else None,

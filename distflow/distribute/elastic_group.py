@@ -19,9 +19,11 @@ from distflow.cluster.member import Member
 from distflow.comm import Communicator, Placement, buckets, faults
 from distflow.comm.round import Round
 from distflow.comm.transport import grpc
+from distflow.distribute import elastic_audit as audit
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
 from distflow.protos import cluster_pb2 as pb
+from distflow.telemetry import timeline
 
 # What ends a generation: a member is lost, late, or what it sent is damaged.
 LOSSES = (errors.WorkerLostError, errors.WorkerLateError, errors.DataLossError)
@@ -65,6 +67,7 @@ class Settings:
     silence_seconds: float
     timeout_seconds: float
     join_seconds: float
+    audit_rate: float = 0.0
 
 
 class GroupCommunicator(Communicator):
@@ -108,6 +111,21 @@ class Group:
             transport, placement=placement, timeout_seconds=settings.timeout_seconds
         )
         self.replicas = self.communicator.local_replicas
+        self._moved_on: GroupCommunicator | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of members."""
+        return len(self.members)
+
+    def moved_on(self) -> GroupCommunicator:
+        """Returns collectives between the same members, with each replica at the next one."""
+        if self._moved_on is None:
+            self._moved_on = GroupCommunicator(
+                self.transport, placement=audit.moved_on(self.communicator.placement),
+                timeout_seconds=self.communicator.timeout_seconds,
+            )  # fmt: skip
+        return self._moved_on
 
     def suspects(self, cause: BaseException | None) -> list[bytes]:
         """Returns the members that an error blames, by id."""
@@ -201,7 +219,8 @@ def form(
                 names=[m.description for m in formed.members],
             )  # fmt: skip
             group = Group(formed, rank, transport, settings)
-            return _bring_level(group, standing, record, give_state, settings)
+            with timeline.span("state transfer", "job", generation=formed.number):
+                return _bring_level(group, standing, record, give_state, settings)
         except (*LOSSES, *REFUSALS) as error:
             lost = getattr(error, "rank", None)
             suspects = [known[lost]] if lost is not None and lost != rank else []

@@ -31,6 +31,15 @@ def test_a_record_has_the_place_of_the_worker(monkeypatch):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["time"])
 
 
+def test_lines_for_people_have_the_rank_that_the_launcher_gave(monkeypatch):
+    monkeypatch.setattr(here, "rank", 2)
+    formatter = log._Formatter("%(message)s")
+    with flags.override(DISTFLOW_RANK=3):
+        assert "[distflow rank 3 " in formatter.format(record("hello"))
+    monkeypatch.delenv("DISTFLOW_RANK", raising=False)
+    assert "[distflow rank 2 " in formatter.format(record("hello"))
+
+
 def test_an_exception_is_a_field():
     try:
         raise ValueError("boom")
