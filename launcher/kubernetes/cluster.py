@@ -168,9 +168,10 @@ def connect(
     is_inside = _SERVICE_ACCOUNT.is_dir() and not (is_asked or _exists(kubeconfig))
     try:
         if is_inside:
-            config.load_incluster_config()
+            settings = client.Configuration()
+            config.load_incluster_config(client_configuration=settings)
             found = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
-            return Cluster(client.ApiClient(), namespace or found)
+            return Cluster(client.ApiClient(settings), namespace or found)
         _, active = config.list_kube_config_contexts(config_file=kubeconfig)
         if context is not None:
             contexts, _ = config.list_kube_config_contexts(config_file=kubeconfig)

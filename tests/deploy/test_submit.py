@@ -13,7 +13,7 @@ import pytest
 import yaml
 from distflow_launcher import cli
 from distflow_launcher.arguments import UsageError
-from distflow_launcher.kubernetes import code, operate, view
+from distflow_launcher.kubernetes import cluster, code, operate, view
 from distflow_launcher.kubernetes.cluster import KINDS, connect
 from distflow_launcher.kubernetes.lint import rules
 from distflow_launcher.kubernetes.lint.bundle import Bundle
@@ -21,7 +21,8 @@ from distflow_launcher.kubernetes.render import render
 from distflow_launcher.kubernetes.spec import Spec, SpecError
 
 from tests.deploy.specs import SPECS
-from tests.fakekube.server import ApiServer
+from tests.fakekube import certificates
+from tests.fakekube.server import TOKEN, ApiServer
 from tests.fakekube.store import Key, Store
 
 IMAGE = "registry.example.com/distflow:0.1.0"
@@ -126,6 +127,7 @@ def test_a_dry_run_prints_what_the_linter_and_the_renderer_know(script, capsys):
 
 
 def test_a_dry_run_needs_no_cluster(script, capsys, monkeypatch):
+    pytest.importorskip("kubernetes", reason="needs the extra k8s")
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     assert submit(script, "--dry-run") == 0
     assert submit(script) == 64
@@ -393,6 +395,26 @@ def test_bounds_are_read_from_the_job():
     assert operate.bounds_of(jobs["job-grpc-elastic"]) == (1, 4)
     assert [operate.bounds_of(jobs[n]) for n in ("job-grpc", "jobset", "mpijob")] == [None] * 3
     assert {job.size for job in jobs.values()} == {2}
+
+
+def test_inside_a_pod_its_service_account_signs_in(tmp_path: Path, monkeypatch):
+    inside = pytest.importorskip("kubernetes.config.incluster_config", reason="needs extra k8s")
+    files = certificates.make(tmp_path)
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text(TOKEN)
+    (account / "namespace").write_text("training")
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setattr(inside, "SERVICE_TOKEN_FILENAME", str(account / "token"))
+    monkeypatch.setattr(inside, "SERVICE_CERT_FILENAME", str(files[0]))
+    monkeypatch.setattr(cluster, "_SERVICE_ACCOUNT", account)
+    with ApiServer(Store(), tls=files) as server:
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", server.url.rpartition(":")[2])
+        found = connect()
+        assert found.namespace == "training"
+        assert found.list("Job") == []
+        assert server.requests == ["GET /apis/batch/v1/namespaces/training/jobs?labelSelector="]
 
 
 def test_connect_names_the_context_that_is_not_there(server: ApiServer):

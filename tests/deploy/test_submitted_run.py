@@ -58,6 +58,14 @@ def test_a_submitted_job_trains_to_the_bits_of_one_worker(cluster: Cluster, capf
     assert digests[0] == digests[1]
 
 
+def test_a_job_with_certificates_of_its_own_trains(cluster: Cluster, capfd):
+    pytest.importorskip("cryptography", reason="needs the extra tls")
+    submit("-n", "2", "--tls", "auto", DIGITS, "--epochs", "1")
+    assert cli.main(["logs", "-f", "digits"]) == 0
+    digest(capfd.readouterr().out)
+    assert cli.main(["wait", "digits", "--timeout", "60"]) == 0
+
+
 def test_a_program_that_fails_ends_its_job_and_status_says_why(cluster: Cluster, tmp_path, capfd):
     script = tmp_path / "bad.py"
     script.write_text("raise ValueError('no such data')\n")

@@ -143,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         api.requests.append(f"{self.command} {self.path}")
         try:
             body = self._body()
-            if api.token and self.headers.get("Authorization") != f"Bearer {api.token}":
+            scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+            if api.token and (scheme.lower(), token) != ("bearer", api.token):
                 raise Refusal(401, "Unauthorized", "Unauthorized")
             self.query = dict(urllib.parse.parse_qsl(url.query))
             path = url.path.rstrip("/")
