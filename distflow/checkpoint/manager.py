@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -14,6 +15,8 @@ from distflow.checkpoint.options import checked
 from distflow.checkpoint.saver import Checkpoint
 
 _HOUR = 3600.0
+# Data without a manifest may be of another worker that is writing it just now, if younger.
+_LEFT_OVER_SECONDS = 600.0
 
 
 class CheckpointManager:
@@ -166,9 +169,12 @@ class CheckpointManager:
 
 
 def _sweep(directory: str, name: str) -> None:
-    """Removes data that no manifest names, which killed processes left in a folder."""
+    """Removes old data that no manifest names, which killed processes left in a folder."""
     pattern = re.compile(rf"({re.escape(name)}-\d+)\.data-[0-9a-f]+")
     for entry in os.listdir(directory) if os.path.isdir(directory) else ():
         match = pattern.fullmatch(entry)
         if match and not os.path.exists(layout.index_path(os.path.join(directory, match[1]))):
-            disk.disk.remove(os.path.join(directory, entry))
+            path = os.path.join(directory, entry)
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > _LEFT_OVER_SECONDS:
+                    disk.disk.remove(path)

@@ -12,7 +12,6 @@ import pytest
 import distflow as tf
 from distflow.base import errors
 from distflow.checkpoint import disk, layout
-from distflow.distribute import MirroredStrategy
 from tests.distribute import test_resume as resumed
 from tests.distribute.workers import digest, on_threads
 
@@ -183,15 +182,13 @@ def test_a_damaged_only_backup_begins_anew_with_a_warning(golden, tmp_path, warn
 STEPS = 11
 
 
-def loop(strategy, folder=None, stop=STEPS, seed=7):
+def loop(strategy, folder=None, stop=STEPS, all_save=False):
     """A custom loop as in TF's guide: the chief saves after every step, all read what it saved."""
     with strategy.scope():
         first, last = (tf.Variable(w, name=n) for n, w in weights().items())
         optimizer = K.optimizers.Adam(0.05, name="adam")
-    options = tf.data.Options()
     data = tf.data.Dataset.from_tensor_slices(rows()).shuffle(40, seed=None).repeat().batch(10)
-    with resumed.mock.patch("random.getrandbits", return_value=seed):
-        iterator = iter(strategy.experimental_distribute_dataset(data.with_options(options)))
+    iterator = iter(strategy.experimental_distribute_dataset(data))
 
     @tf.function
     def step(x, y):
@@ -211,9 +208,23 @@ def loop(strategy, folder=None, stop=STEPS, seed=7):
     while int(steps) < stop:
         strategy.run(step, args=next(iterator))
         steps.assign_add(1)
-        if folder is not None and strategy.is_chief:
-            manager.save()
+        if folder is not None and (all_save or strategy.is_chief):
+            manager.save(options=tf.train.CheckpointOptions(enable_async=all_save))
+    if folder is not None:
+        manager.sync()
     return digest([first.numpy(), last.numpy(), *(v.numpy() for v in optimizer.variables)])
+
+
+def loops(world_size, folder, seed, **more):
+    """Returns what the loop gives each worker, whose data set draws this seed."""
+    with resumed.mock.patch("random.getrandbits", return_value=seed):
+        return on_threads(world_size, V, lambda s: loop(s, folder, **more))
+
+
+@pytest.fixture(scope="module")
+def golden_loop():
+    (found,) = loops(1, None, 7)
+    return found
 
 
 def rows():
@@ -228,19 +239,26 @@ def weights():
 
 
 @pytest.mark.parametrize(("before", "at", "after"), [(3, 3, 1), (2, 6, 4), (1, 9, 3)])
-def test_a_loop_with_a_manager_goes_on_with_other_workers(tmp_path, before, at, after):
-    golden = loop(MirroredStrategy(logical_replicas=V))
-    on_threads(before, V, lambda s: loop(s, tmp_path, at))
+def test_a_loop_with_a_manager_goes_on_with_other_workers(golden_loop, tmp_path, before, at, after):
+    loops(before, tmp_path, 7, stop=at)
     assert [p.name for p in sorted(tmp_path.glob("*.index"))] == [
         f"ckpt-{i}.index" for i in (at - 1, at)
     ]
     # The seed of a later run does not count: the iterator's is in the checkpoint.
-    assert on_threads(after, V, lambda s: loop(s, tmp_path, seed=8)) == [golden] * after
+    assert loops(after, tmp_path, 8) == [golden_loop] * after
 
 
-def test_a_loop_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, warnings):
-    golden = loop(MirroredStrategy(logical_replicas=V))
-    on_threads(2, V, lambda s: loop(s, tmp_path, 6))
+def test_workers_that_all_save_in_one_folder_do_not_get_in_each_others_way(golden_loop, tmp_path):
+    found = loops(3, tmp_path, 7, stop=8, all_save=True)
+    assert len(set(found)) == 1, found
+    names = {p.name for p in tmp_path.glob("ckpt-*")}
+    assert len(names) == 4, names
+    assert {n for n in names if n.endswith(".index")} == {"ckpt-7.index", "ckpt-8.index"}
+    assert loops(2, tmp_path, 8, all_save=True) == [golden_loop] * 2
+
+
+def test_a_loop_goes_on_from_the_checkpoint_before_a_damaged_one(golden_loop, tmp_path, warnings):
+    loops(2, tmp_path, 7, stop=6)
     flip(tmp_path / "ckpt-6")
-    assert on_threads(3, V, lambda s: loop(s, tmp_path, seed=8)) == [golden] * 3
+    assert loops(3, tmp_path, 8) == [golden_loop] * 3
     assert "The checkpoint before it is taken" in warnings.text
