@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 MOUNT = Path("/sys/fs/cgroup")
 PREFIX = "fakekube-"
 PERIOD_MICROSECONDS = 100_000
+REMOVE_SECONDS = 2.0
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9, "": 1}
 
 
@@ -79,6 +81,10 @@ class Group:
 
     def close(self) -> None:
         """Removes the groups; their processes must have ended."""
+        over = time.monotonic() + REMOVE_SECONDS
         for folder in self._folders.values():
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            while time.monotonic() < over:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                    break
+                time.sleep(0.01)  # what was killed is still being buried

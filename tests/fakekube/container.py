@@ -10,12 +10,14 @@ alone, for it starts with -I -S. SPEC:
     read_only   whether the root itself may be written
     hostname, uid, gid, groups, cwd, argv, env
     started     file descriptor that gets a byte when the command is about to run
-    pause       whether a first process of ours stands above the command, as it does when the pod
-                shares one PID namespace; without it the command is PID 1, deaf to default signals
+    is_deaf     whether the command is the first process of its container in Kubernetes, because the
+                pod does not share one PID namespace: the kernel then keeps signals from it that it
+                does not handle. Here our own process is always the first one, and does the same
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -40,8 +42,7 @@ def main() -> None:
     build_root(spec)
     _call("sethostname", spec["hostname"].encode(), len(spec["hostname"]))
     os.chroot(spec["root"])
-    if spec["pause"]:
-        pause(spec)
+    pause(spec)
     run(spec)
 
 
@@ -59,7 +60,9 @@ def build_root(spec: dict[str, Any]) -> None:
         bind(f"/dev/{name}", f"{root}/dev/{name}", writable=True)
     for name, target in {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}.items():
         os.symlink(f"/proc/self/fd{target}", f"{root}/dev/{name}")
-    bind("/sys", root + "/sys", writable=False)
+    mount("sysfs", root + "/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV)
+    if os.path.isdir("/sys/fs/cgroup"):
+        mount("/sys/fs/cgroup", root + "/sys/fs/cgroup", None, MS_BIND | MS_REC)
     for source, path, writable in spec["binds"]:
         # Mount points may have to be made in the image's own folders, never in the host's.
         bind(source, root + path, writable=writable or source in spec["copies"])
@@ -90,8 +93,14 @@ def pause(spec: dict[str, Any]) -> None:
     child = os.fork()
     if child == 0:
         return
-    # What the kubelet sends is for the command, not for this process.
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
+
+    def hand_on(number: int, frame: Any) -> None:
+        # What the kubelet sends is for the command, not for this process.
+        with contextlib.suppress(OSError):  # it may have ended just now
+            if not spec["is_deaf"] or handles(child, number):
+                os.kill(child, number)
+
+    signal.signal(signal.SIGTERM, hand_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(spec["started"])
     while True:
@@ -101,9 +110,18 @@ def pause(spec: dict[str, Any]) -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
+def handles(process: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    with open(f"/proc/{process}/status") as file:
+        (mask,) = [line.split()[1] for line in file if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def run(spec: dict[str, Any]) -> None:
     """Becomes the command, as its user and without privileges."""
     os.setsid()
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")  # the command is to be killed for its memory, not who tells of it
     if spec["uid"] != 0:
         for capability in range(LAST_CAP + 1):
             _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)

@@ -58,8 +58,10 @@ def build(folder: Path) -> Image:
     image.binds.append((str(home), "/home/distflow"))
     image.copies = [str(folder / "etc"), str(home)]
     for name, rest in instructions:
-        words = shlex.split(rest)
-        if name != "COPY" or words[0].startswith("--") or not words[-1].startswith("/"):
+        if name != "COPY" or "--from=" in rest:
+            continue
+        words = [word for word in shlex.split(rest) if not word.startswith("--")]
+        if not words[-1].startswith("/"):
             continue
         source = ROOT / words[0]
         if words[-1].startswith("/etc/"):

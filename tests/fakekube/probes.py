@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.fakekube.network import Sandbox
@@ -91,13 +92,16 @@ def _forever(
 def _ask(probe: dict[str, Any], ip: str, ports: dict[str, int], pid: Callable[[], int]) -> bool:
     timeout = probe.get("timeoutSeconds", 1)
     if "exec" in probe:
-        enter = ["nsenter", "-t", str(pid()), "-m", "-u", "-i", "-n", "-p", "-r", "-w"]
+        target = pid()
+        enter = ["nsenter", "-t", str(target), "-m", "-u", "-i", "-n", "-p", "-r", "-w"]
         try:
+            environ = Path(f"/proc/{target}/environ").read_bytes().decode().split("\0")
             done = subprocess.run(
                 [*enter, *probe["exec"]["command"]], stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout, check=False,
+                env=dict(entry.split("=", 1) for entry in environ if "=" in entry),
             )  # fmt: skip
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, OSError):
             return False
         return done.returncode == 0
     where = probe.get("tcpSocket") or probe.get("httpGet")

@@ -51,9 +51,9 @@ class Process:
         self.code: int | None = None
         self._stop = threading.Event()
         spec = _specification(pod, container, image, variables, mounts, folder)
-        self._pauses = spec["pause"]
         limits = container.get("resources", {}).get("limits", {})
-        self._group = Group(f"{pod['metadata']['name']}-{self.name}", limits)
+        # The root's folder has the number of the restart, the pod's has its uid.
+        self._group = Group(f"{pod['metadata']['uid']}-{folder.name}", limits)
         reader, writer = os.pipe()
         file = folder / "spec.json"
         file.write_text(json.dumps({**spec, "started": writer}))
@@ -73,7 +73,7 @@ class Process:
     def pid(self) -> int:
         """The process of the command as the host numbers it; 0 if it has ended."""
         first = _child(self._popen.pid)
-        return _child(first) if self._pauses and first else first
+        return _child(first) if first else 0
 
     @property
     def was_out_of_memory(self) -> bool:
@@ -82,17 +82,16 @@ class Process:
 
     def terminate(self) -> None:
         """Asks the container to end, as the kubelet does first."""
-        self._signal(signal.SIGTERM)
+        self._signal(_child(self._popen.pid), signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends every process of the container."""
-        self._signal(signal.SIGKILL)
+        """Ends every process of the container: with its command, the first one takes all along."""
+        self._signal(self.pid, signal.SIGKILL)
 
-    def _signal(self, number: int) -> None:
-        first = _child(self._popen.pid)
-        if first:
+    def _signal(self, process: int, number: int) -> None:
+        if process:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(first, number)
+                os.kill(process, number)
 
     def _wait(self, ended: Callable[[], None]) -> None:
         code = self._popen.wait()
@@ -131,7 +130,7 @@ def _specification(
         "cwd": container.get("workingDir", image.cwd),
         "argv": argv,
         "env": env,
-        "pause": pod["spec"].get("shareProcessNamespace", False),
+        "is_deaf": not pod["spec"].get("shareProcessNamespace", False),
     }
 
 
