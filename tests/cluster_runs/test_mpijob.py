@@ -112,7 +112,6 @@ def test_a_killed_rank_fails_the_launcher_which_starts_again(cluster: Cluster, g
     check_second_try(cluster, golden)
 
 
-@pytest.mark.xfail(reason="mpirun of Open MPI 5.0.11 exits with 0 when it loses a host")
 def test_a_lost_worker_comes_back_and_the_launcher_starts_again(cluster: Cluster, golden: str):
     cluster.apply(*mpijob())
     cluster.until("training", lambda: "logical replicas" in output(cluster))
