@@ -69,6 +69,13 @@ def _log_format(text: str) -> str:
     return {"text": "text", "json": "json"}[text.strip().lower()]
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
 _EXPECTED: dict[Callable[[str], Any], str] = {
     _boolean_or_names: "1, 0 or names with commas between them",
     _boolean: "1 or 0",
@@ -76,6 +83,7 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
     _bounds: "two integers from 1 with a colon between them, the first not the larger",
     _seconds: "a number of seconds above 0",
     int: "an integer",
+    _share: "a number from 0 to 1",
     _port: "a port, 0 to 65535",
     _log_format: "text or json",
 }
@@ -128,6 +136,9 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_GRACE": Flag(_seconds, 25.0, "seconds from SIGTERM to the end of a worker"),
     "DISTFLOW_CHECKSUM": Flag(
         _boolean, None, "checksums of large bodies over gRPC; by default not between a host's own"
+    ),
+    "DISTFLOW_AUDIT": Flag(
+        _share, 0.0, "share of an elastic job's steps that are computed twice, and compared"
     ),
     "DISTFLOW_FAULT": Flag(str, None, "faults for tests: action@phase:position, ..."),
     "DISTFLOW_DIGEST_EVERY": Flag(

@@ -114,6 +114,14 @@ class State:
             self._set(index, arrays[start : start + count])
             start += count
 
+    def mirrored_digests(self) -> list[tuple[str, str]]:
+        """Returns (name, digest) of each variable that does not differ between replicas."""
+        return [
+            (variable.name, digest(_values(variable)))
+            for _, variable in self._living()
+            if not isinstance(variable.storage, SyncOnReadStorage)
+        ]
+
     # -- all of it, for a newcomer ---------------------------------------------------------
 
     def all_values(self) -> tuple[Any, list[np.ndarray[Any, Any]]]:

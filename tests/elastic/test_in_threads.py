@@ -14,6 +14,7 @@ from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.member import Member
 from distflow.cluster.membership import Membership
 from distflow.comm import faults
+from distflow.distribute import elastic_audit
 from distflow.distribute.elastic import ElasticStrategy
 from distflow.distribute.elastic_group import Settings
 from distflow.distribute.elastic_job import ElasticJob
@@ -64,6 +65,7 @@ class Cluster:
     def __init__(self, monkeypatch):
         self.coordinator = Coordinator(Membership(1, 4), token=TOKEN)
         self.jobs, self.threads, self.results, self.faults = {}, {}, {}, {}
+        self.audit_rate = 0.0
         monkeypatch.setattr(faults, "reach", self.reach)
 
     def reach(self, phase, position=None):
@@ -88,6 +90,7 @@ class Cluster:
         settings = Settings(
             job="threads", token=TOKEN, host="127.0.0.1", num_replicas=REPLICAS,
             silence_seconds=20.0, timeout_seconds=20.0, join_seconds=30.0,
+            audit_rate=self.audit_rate,
         )  # fmt: skip
         member = Member(self.coordinator.address, token=TOKEN, slot=slot)
         job = self.jobs[slot] = ElasticJob(member, settings)
@@ -203,3 +206,48 @@ def test_a_loss_names_the_worker_its_process_and_its_host(cluster, golden, caplo
     (said,) = [r.getMessage() for r in caplog.records if "generation 1 ends" in r.getMessage()][:1]
     assert f"worker 1 (process {os.getpid()} on {socket.gethostname()})" in said
     assert "all_reduce" in said
+
+
+@pytest.fixture
+def audited(cluster, monkeypatch):
+    """Audits every step."""
+    cluster.audit_rate = 1.0
+    return cluster
+
+
+def test_audits_change_no_bits(audited, golden):
+    audited.start([0, 1, 2])
+    assert audited.end() == {0: golden, 1: golden, 2: golden}
+
+
+def test_a_worker_lost_in_an_audited_step_changes_nothing(audited, golden):
+    audited.faults[1] = ("before-reduce", 20)
+    audited.start([0, 1, 2])
+    results = audited.end()
+    assert isinstance(results.pop(1), Killed)
+    assert list(results.values()) == [golden] * 2
+
+
+def test_an_audit_finds_a_worker_that_computes_wrong(audited, monkeypatch):
+    compute = ElasticStrategy.reduce_rows
+
+    def reduce_rows(self, rows, *arguments, **more):
+        if self._job.member.slot == 1 and self._job.position == 20:
+            for array in next(iter(rows)):
+                array.reshape(-1)[:1] += 1e-3  # a flipped bit in one of its gradients
+        return compute(self, rows, *arguments, **more)
+
+    monkeypatch.setattr(ElasticStrategy, "reduce_rows", reduce_rows)
+    audited.start([0, 1, 2])
+    results = audited.end()
+    assert all(isinstance(error, tf.errors.OpError) for error in results.values()), results
+    said = str(results[0])
+    assert "event 20, computed twice" in said
+    assert "worker 1" in said
+    assert "small_second" in said  # a variable that differs
+
+
+def test_the_share_of_audited_steps_is_the_rate():
+    due = sum(elastic_audit.is_due(position, 0.1) for position in range(10_000))
+    assert abs(due - 1000) < 150
+    assert not any(elastic_audit.is_due(position, 0.0) for position in range(100))
