@@ -127,14 +127,14 @@ def golden():
 class Workers:
     """Workers without a launcher, and their coordinator in this process."""
 
-    def __init__(self, folder, low, high):
-        self.folder, self.bounds = folder, (low, high)
+    def __init__(self, folder, low, high, host="127.0.0.1"):
+        self.folder, self.bounds, self.host = folder, (low, high), host
         self.token = "t" * 32
         self.processes = []
-        self.coordinator = Coordinator(Membership(low, high), token=self.token)
+        self.coordinator = Coordinator(Membership(low, high), host=host, token=self.token)
         self.address = self.coordinator.address
 
-    def start(self, arguments, *, faults="", **environment):
+    def start(self, arguments, *, faults="", prefix=(), **environment):
         slot = len(self.processes)
         variables = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
         variables |= {
@@ -146,7 +146,7 @@ class Workers:
         }  # fmt: skip
         with (self.folder / f"worker-{slot}").open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, str(JOB), *map(str, arguments)], cwd=ROOT, env=variables,
+                [*prefix, sys.executable, str(JOB), *map(str, arguments)], cwd=ROOT, env=variables,
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.processes.append(process)
@@ -174,7 +174,8 @@ class Workers:
 
     def restart_coordinator(self):
         port = int(self.address.rpartition(":")[2])
-        self.coordinator = Coordinator(Membership(*self.bounds), port=port, token=self.token)
+        rules = Membership(*self.bounds)
+        self.coordinator = Coordinator(rules, host=self.host, port=port, token=self.token)
 
     def end(self, slots):
         """Returns [(exit code, hash)] of some workers."""
@@ -196,11 +197,11 @@ class Workers:
 
 @pytest.fixture
 def workers(tmp_path):
-    """Makes workers with a coordinator in this process: workers(low, high)."""
+    """Makes workers with a coordinator in this process: workers(low, high, host="127.0.0.1")."""
     made = []
 
-    def make(low, high):
-        made.append(Workers(tmp_path, low, high))
+    def make(low, high, **more):
+        made.append(Workers(tmp_path, low, high, **more))
         return made[-1]
 
     yield make
