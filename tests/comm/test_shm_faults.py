@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 import pytest
 
 from tests.comm.test_grpc_faults import ROOT, Worker, await_running, outcomes_of
+from tests.support import shared_memory
 
 WAYS = ["lanes", "in_place", "frames"]
 
@@ -42,7 +42,7 @@ def started(fault, timeout=60.0, way="lanes"):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_after_kill_9_every_survivor_names_the_rank_within_a_second(way):
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory.entries()
     with started("kill", way=way) as workers:
         await_running(workers)
         workers[2].process.send_signal(signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_after_kill_9_every_survivor_names_the_rank_within_a_second(way):
         assert [(o["kind"], o["rank"]) for o in outcomes] == [("WorkerLostError", 2)] * 2
         assert str(workers[2].process.pid) in outcomes[0]["text"]
         assert [worker.end() for worker in workers[:2]] == [(0, "")] * 2
-        assert set(os.listdir("/dev/shm")) <= before
+        assert not shared_memory.left_behind(before)
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit"])
@@ -90,7 +90,6 @@ def test_workers_that_finish_without_close_exit_quietly():
 
 
 def test_a_segment_has_no_name_anywhere():
-    before = set(os.listdir("/dev/shm"))
     with started("kill") as workers:
         await_running(workers)
-        assert set(os.listdir("/dev/shm")) <= before
+        assert not [w for w in workers if shared_memory.named_in(w.process.pid)]

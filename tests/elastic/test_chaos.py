@@ -4,9 +4,10 @@ import contextlib
 import os
 import random
 import signal
-from pathlib import Path
 
 import pytest
+
+from tests.support import shared_memory
 
 pytestmark = [pytest.mark.spawn, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -40,7 +41,7 @@ def plan(seed):
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
 def test_random_faults_change_nothing(elastic, golden, seed):
     kind, count, spared, faults, outside = plan(seed)
-    shared_memory = set(Path("/dev/shm").iterdir())
+    before = shared_memory.entries()
     run = elastic(
         ["-n", count, "--elastic", "1:5", "--replicas", 5], [kind, STEPS, 0.05],
         faults=",".join(faults),
@@ -65,4 +66,4 @@ def test_random_faults_change_nothing(elastic, golden, seed):
     assert hashes, said
     assert set(hashes) == {golden(kind, STEPS)}, said
     assert not run.left_behind(), said
-    assert set(Path("/dev/shm").iterdir()) <= shared_memory, said
+    assert not shared_memory.left_behind(before), said
