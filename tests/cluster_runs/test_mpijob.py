@@ -106,8 +106,9 @@ def test_a_killed_rank_fails_the_launcher_which_starts_again(cluster: Cluster, g
     namespace = os.readlink(f"/proc/{cluster.process_of(pod)}/ns/pid")
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if words[0].endswith(b"python") and os.readlink(process / "ns/pid") == namespace:
+            words = (process / "cmdline").read_bytes()
+            is_rank = re.match(rb"[^\0]*python[\d.]*\0[^\0]*digits\.py", words)
+            if is_rank and os.readlink(process / "ns/pid") == namespace:
                 os.kill(int(process.name), signal.SIGKILL)
     check_second_try(cluster, golden)
 
