@@ -21,6 +21,7 @@ from distflow.protos import cluster_pb2 as pb
 SLACK_EVENTS = 16
 MAX_KNOWN = 4096  # identities that are remembered, so that strange ones do not pile up
 MAX_ID_BYTES = 64
+MAX_SPARES = 64  # that ask at the same time, beside four for each worker there may be
 MAX_GENERATION = 1 << 48
 FRESH_SECONDS = 1.0  # a living member was heard of within this time: it beats twice as often
 
@@ -74,7 +75,7 @@ class Membership:
         """
         member = request.member
         _check(member.id, member.generation, [*request.known, *request.suspects])
-        self._forget(now)
+        self._forget()
         self._refuse_second_of_slot(member, now)
         self._refuse_other_bits(member)
         self._gone.discard(member.id)
@@ -101,12 +102,13 @@ class Membership:
           InvalidArgumentError: if no worker gives such a sign.
         """
         _check(request.id, request.generation)
-        self._forget(now)
+        self._forget()
         if request.generation > self.number:
             # After a restart: so nobody starts the job anew while its members train.
             self._learn(request.generation, [])
         unknown = all(m.id != request.id for m in self._current)
-        if self._is_rebuilding and request.generation == self.number and unknown:
+        has_room = len(self._current) < self.max_workers
+        if self._is_rebuilding and request.generation == self.number and unknown and has_room:
             self._current.append(pb.Member(id=request.id, donor=request.donor))
             self._gone.discard(request.id)
         self._heard_at[request.id] = now
@@ -250,15 +252,18 @@ class Membership:
     def _generation(self) -> pb.Generation:
         return pb.Generation(number=self.number, members=self._current)
 
-    def _forget(self, now: float) -> None:
+    def _forget(self) -> None:
         """Forgets whoever has been silent for long, when there are too many."""
-        if max(len(self._heard_at), len(self._gone), len(self._candidates)) < MAX_KNOWN:
+        most = 4 * self.max_workers + MAX_SPARES
+        if len(self._candidates) < most and max(len(self._heard_at), len(self._gone)) < MAX_KNOWN:
             return
         current = {member.id for member in self._current}
+        by_time = sorted(self._candidates, key=lambda i: self._candidates[i].heard_at)
+        newest = set(by_time[-most // 2 :])
         asking = {
             identity: candidate
             for identity, candidate in self._candidates.items()
-            if identity in current or now - candidate.heard_at < 2 * self.silence_seconds
+            if identity in current or identity in newest
         }
         known = current | asking.keys()
         self._candidates = asking

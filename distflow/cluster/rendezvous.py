@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from distflow.base import errors, tls
 from distflow.cluster.spec import split_address
@@ -317,8 +318,7 @@ def serve(
     """Starts a server of unary calls; at most `world_size` callers wait at a time."""
     methods = {
         name: grpc.unary_unary_rpc_method_handler(
-            function,
-            request_deserializer=kind.FromString,
+            _parsing(function, kind),
             response_serializer=lambda reply: reply.SerializeToString(),
         )
         for name, (function, kind) in handlers.items()
@@ -342,6 +342,19 @@ def serve(
         raise _port_error(host, port, str(error)) from error
     server.start()
     return _Server(server, bound)
+
+
+def _parsing(function: Callable[[Any, Any], Any], kind: Any) -> Callable[[Any, Any], Any]:
+    """Refuses what is no message; gRPC would log a stack for every one that a stranger sends."""
+
+    def call(data: bytes, context: grpc.ServicerContext) -> Any:
+        try:
+            request = kind.FromString(data)
+        except DecodeError:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request is no {kind.__name__}")
+        return function(request, context)
+
+    return call
 
 
 def _refuse_port_in_use(host: str, port: int) -> None:
