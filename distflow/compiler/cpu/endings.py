@@ -97,7 +97,10 @@ class _Search:
         (product,) = node.outputs
         shape = self.shapes.of(product)
         kind = product.dtype.name
-        if shape is None or kind not in _DTYPES:
+        values = {*node.inputs, *(v for form in loop.forms for v in form.operands)}
+        if shape is None or any(self.shapes.of(v) is None for v in values):
+            return None
+        if kind not in _DTYPES:
             return None
         made = {v: i for i, n in enumerate(loop.nodes) for v in n.outputs}
         result = loop.nodes[-1].outputs[0]
