@@ -8,9 +8,7 @@ import sys
 import pytest
 
 CODE = (
-    "import distflow\n"
-    "from distflow.distribute.fingerprint import fingerprint\n"
-    "print(fingerprint())"
+    "import distflow\nfrom distflow.distribute.fingerprint import fingerprint\nprint(fingerprint())"
 )
 
 

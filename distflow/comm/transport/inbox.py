@@ -157,7 +157,8 @@ class Inbox:
                 self._heard = [max(heard, now) for heard in self._heard]
             self._looked = now
             for peer, heard in enumerate(self._heard):
-                if peer != self.rank and now - heard > self._silence_seconds:
+                # A sign is due every tenth: by the end of the time it is known who gives none.
+                if peer != self.rank and now - heard > 0.8 * self._silence_seconds:
                     self.mark_lost(peer, f"no sign of life for {now - heard:.1f} s")
 
     def check(self, what: str) -> None:
