@@ -7,6 +7,7 @@ from typing import Any
 
 from distflow.base import dtypes, errors, shapes
 from distflow.keras.engine.layer import Layer
+from distflow.keras.ops.dtype_rules import promoted
 from distflow.ops import array, math
 from distflow.ops.creation import ones_like
 from distflow.ops.normalization import l2_normalize
@@ -174,7 +175,7 @@ class Concatenate(_Merge):
         """Returns the concatenation."""
         if not isinstance(inputs, list | tuple):
             raise _not_a_list("Concatenate", inputs)
-        return array.concat(list(inputs), self.axis)
+        return array.concat(promoted(*inputs), self.axis)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Returns the concatenation of the masks; an input without one is all true."""
