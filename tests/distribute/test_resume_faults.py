@@ -108,7 +108,14 @@ def sizes(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("before", "after", "seed"),
-    [(1, 2, 20), (2, 4, 21), (3, 1, 22), (4, 3, 23), (2, 3, 24), (1, 4, 25)],
+    [
+        (1, 2, 20),
+        (3, 1, 22),
+        *(
+            pytest.param(*row, marks=pytest.mark.soak)
+            for row in [(2, 4, 21), (4, 3, 23), (2, 3, 24), (1, 4, 25)]
+        ),
+    ],
 )
 def test_death_at_a_random_byte(golden, sizes, tmp_path, monkeypatch, before, after, seed):
     total, first = sizes

@@ -11,7 +11,7 @@ from tests.support import shared_memory
 
 pytestmark = [pytest.mark.spawn, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(180)]
 
-RUNS = int(os.environ.get("CHAOS_RUNS", "5"))
+RUNS = int(os.environ.get("CHAOS_RUNS", "2"))
 FIRST = int(os.environ.get("CHAOS_SEED", "0"))
 STEPS = 8
 FIRST_EVENT, LAST_EVENT = 2, 45  # agreements and variables, then steps
