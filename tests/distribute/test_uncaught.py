@@ -81,6 +81,7 @@ def test_an_echo_shows_the_frames_of_the_program_alone():
     [
         (errors.WorkerLostError("gone"), 75),
         (errors.WorkerLateError("late"), 75),
+        (errors.UnavailableError("no coordinator"), 75),
         (errors.AbortedError("told"), 1),
         (KeyError("user"), 1),
     ],
