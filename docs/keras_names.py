@@ -1,4 +1,4 @@
-"""Writes docs/keras.md: which public names of Keras are there, which are not, and why.
+"""Writes docs/keras.md: which names of Keras are there, which run natively, and why others are not.
 
 `keras_names.json` holds the names of TF 2.21 with Keras 3.15 by area (`gone`: those of TF 2.0 that
 Keras 3 has no more; priority 1: what programs use). Run `python docs/keras_names.py` after adding
@@ -47,8 +47,24 @@ for _name in ("DTypePolicyMap", "AWQDTypePolicy", "GPTQDTypePolicy", "Int4DTypeP
     REASONS[f"keras.dtype_policies.{_name}"] = QUANTISATION
 for _name in ("flash_attention", "traceback_filtering"):
     for _verb in ("enable", "disable"):
-        REASONS[f"keras.config.{_verb}_{_name}"] = "errors are shown whole; attention has one form"
+        REASONS[f"keras.config.{_verb}_{_name}"] = (
+            "errors are shown whole; layers take `flash_attention=`"
+        )
     REASONS[f"keras.config.is_{_name}_enabled"] = REASONS[f"keras.config.enable_{_name}"]
+
+# Layer -> why its training step does not run wholly native. All others' do, forward, backward and
+# update (tests/keras/layers/test_native.py looks at each).
+ON_THE_HOST = {
+    "Hashing": "strings, and fingerprints of 64 bits, have no native form",
+    "HashedCrossing": "the same",
+    "StringLookup": "a vocabulary of strings is a table of Python",
+    "IntegerLookup": "a vocabulary is a table of Python",
+    "TextVectorization": "strings have no native form",
+    "Equalization": "histograms are made on the host",
+    "ContrastLimitedAdaptiveHistogramEqualization": "the same",
+    "RandAugment": "Equalization is among its layers",
+    "AugMix": "the same; its shares are drawn on the host as well",
+}
 
 
 def areas() -> dict[str, Any]:
@@ -110,6 +126,11 @@ def page() -> str:
             there = [f"`{n}`" for n in gone if is_there(area, n)]
             rest = [f"`{n}`" for n in gone if not is_there(area, n)]
             lines.append(f"| `{area}` | {', '.join(there)} | {', '.join(rest)} |")
+    lines += ["", "## Layers that do not run wholly native", "",
+              "In a compiled training step some operations of these run in NumPy on the host; all "
+              "other layers are machine code, forward, backward and update.", "",
+              "| layer | why |", "| --- | --- |"]  # fmt: skip
+    lines += [f"| `{name}` | {why} |" for name, why in ON_THE_HOST.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,19 +1,13 @@
 """docs/keras.md says what is there of Keras, and is fresh."""
 
-import importlib.util
-import pathlib
-
 import pytest
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+from tests.support.docs import DOCS, script
 
 
 @pytest.fixture(scope="module")
 def table():
-    spec = importlib.util.spec_from_file_location("keras_names", DOCS / "keras_names.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("keras_names")
 
 
 def test_the_page_is_fresh(table):

@@ -1,7 +1,7 @@
 """Compiled training steps of layers: which run wholly native, and why the others do not.
 
-The list of layers with operations on the host is written out below; a layer that leaves the list,
-or joins it, fails the test.
+The list of layers with operations on the host is in docs/keras_names.py; a layer that leaves it, or
+joins it, fails the test.
 """
 
 import pytest
@@ -12,19 +12,9 @@ from distflow.keras import layers
 from tests.keras.layers.data_table import CATEGORIES, LOOKUPS, NUMBERS, TEXT
 from tests.keras.layers.image_table import IMAGE_LAYERS
 from tests.keras.layers.table import LAYERS
+from tests.support.docs import script
 
-# Layer -> why its step does not run wholly native. All others do, forward, backward and update.
-ON_THE_HOST = {
-    "Hashing": "strings, and fingerprints of 64 bits, have no native form",
-    "HashedCrossing": "the same",
-    "StringLookup": "a vocabulary of strings is a table of Python",
-    "IntegerLookup": "a vocabulary is a table of Python",
-    "TextVectorization": "strings have no native form",
-    "Equalization": "histograms are made on the host",
-    "ContrastLimitedAdaptiveHistogramEqualization": "the same",
-    "RandAugment": "Equalization is among its layers",
-    "AugMix": "the same; its shares are drawn on the host as well",
-}
+ON_THE_HOST = script("keras_names").ON_THE_HOST
 
 
 def explanation(row, layer):
