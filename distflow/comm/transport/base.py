@@ -142,8 +142,8 @@ RETRYABLE_EXIT_CODE = 75
 def exit_code(error: BaseException) -> int:
     """Returns the exit code of a worker that ends with an error nobody caught.
 
-    75 if another worker is lost or late or cannot be reached, so that starting the job again may
-    help, else 1.
+    75 if another worker is lost or late or cannot be reached, or another process still holds this
+    worker's port, so that starting the job again may help, else 1.
     """
     lost = isinstance(error, errors.UnavailableError | errors.WorkerLateError)
     return RETRYABLE_EXIT_CODE if lost else 1
