@@ -22,7 +22,7 @@ from distflow.comm import Communicator, faults
 from distflow.core import context as core_context
 from distflow.distribute import elastic_audit as audit
 from distflow.distribute import elastic_codec as codec
-from distflow.distribute import uncaught
+from distflow.distribute import elastic_stragglers, uncaught
 from distflow.distribute.elastic_group import GenerationChanged, Group, Settings
 from distflow.distribute.elastic_job import ElasticJob
 from distflow.distribute.fingerprint import fingerprint
@@ -66,6 +66,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         Strategy.__init__(self, self._alone)
         self._job = job
         self._here: tuple[int, ...] | None = None
+        self._stragglers = None  # which meets by itself; here the commits carry its numbers
+        self._costs = elastic_stragglers.from_settings(self.courier.statistics)
         core_context.state.creators.append(job.state.creator)
         self._job.recorded()  # waits for the others
 
@@ -120,6 +122,14 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         allow_mean_loss: bool = False,
     ) -> list[Any]:  # fmt: skip
         """Returns the results of all V replicas; this worker computes its own."""
+        if self._costs is None:
+            return self._run_to_commit(bodies, absent, allow_mean_loss)
+        self._costs.begin()
+        results = self._run_to_commit(bodies, absent, allow_mean_loss)
+        self._costs.passed()
+        return results
+
+    def _run_to_commit(self, bodies: Any, absent: Any, allow_mean_loss: bool) -> list[Any]:
         job = self._job
         while True:
             found = job.recorded()
@@ -203,6 +213,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             "r": structures, "n": num_results, "c": indices,
             "leave": job.is_leaving, "more": job.member.is_awaited,
             "counts": global_state.counts(),
+            "cost": None if self._costs is None else self._costs.row(group),
         }  # fmt: skip
         try:
             faults.reach("before-commit", job.position)
@@ -215,6 +226,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         everything = dict(results)
         leaving: set[str] = set()
         is_awaited = False
+        costs: dict[int, Any] = {}
         for replica, parts in enumerate(gathered):
             if parts is None:
                 continue
@@ -226,8 +238,11 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                 job.state.set_copies(theirs["c"], replicas, values[theirs["n"] :])
                 global_state.add_counts(global_state.Counts(*theirs["counts"]), replicas)
             is_awaited = is_awaited or theirs["more"]
+            costs[group.communicator.placement.owners[replica]] = theirs["cost"]
             if theirs["leave"]:
                 leaving.add(group.members[group.communicator.placement.owners[replica]].id.hex())
+        if self._costs is not None:
+            self._costs.hear(group, costs)
         self._complete(everything)
         faults.reach("after-commit", job.position)
         if leaving or is_awaited:

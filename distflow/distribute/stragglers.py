@@ -1,7 +1,7 @@
 """Who computes and who waits: a report by the chief every DISTFLOW_STRAGGLERS_EVERY steps.
 
-All workers take part in it with a few numbers each, after the same step. Not in elastic jobs, whose
-workers do not count alike.
+All workers take part in it with a few numbers each, after the same step; in elastic jobs these
+travel with the commit of that step (`elastic_stragglers`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distflow.base import flags, log
+from distflow.distribute.courier import Communication
 from distflow.telemetry import timeline
+from distflow.telemetry.account import Account
 
 # A worker that computes so much longer than the middle one is named.
 _NOTABLE = 1.1
@@ -46,6 +48,50 @@ class Row(NamedTuple):
         return max(self.step - self.exposed, 0.0)
 
 
+class Costs:
+    """What one communicator's steps have cost since the last cut.
+
+    Args:
+      account: of the communicator.
+      carried: what the courier has moved, all told.
+    """
+
+    def __init__(self, account: Account, carried: Communication):
+        self._account, self._carried = account, carried
+        self.cut()
+
+    def cut(self) -> None:
+        """Begins anew."""
+        self._before = self._counted()
+
+    def row(self, nanoseconds: int, count: int) -> Row:
+        """Returns what a step has cost, where `count` of them took so long."""
+        before, now = self._before, self._counted()
+        waited = [b - a for a, b in zip(before["waited"], now["waited"])]
+        received = [b - a for a, b in zip(before["received"], now["received"])]
+        busy = (now["busy"] - before["busy"]) / 1e6 / count
+        wait = min(sum(waited) / 1e6 / count, busy)
+        carried = 1e3 * (now["carried"] - before["carried"]) / count
+        exposed = 1e3 * (now["exposed"] - before["exposed"]) / count
+        # What the courier did not carry was done while the step waited.
+        exposed += max(busy - carried, 0.0)
+        link = max(range(len(waited)), key=waited.__getitem__)
+        if not waited[link]:
+            return Row(nanoseconds / 1e6 / count, wait, busy - wait, exposed)
+        return Row(
+            nanoseconds / 1e6 / count, wait, busy - wait, exposed,
+            link, waited[link] / 1e6 / count, received[link] / count,
+        )  # fmt: skip
+
+    def _counted(self) -> dict[str, Any]:
+        account, carried = self._account, self._carried
+        return {
+            "busy": account.busy, "waited": list(account.waited),
+            "received": list(account.received),
+            "carried": carried.seconds, "exposed": carried.exposed_seconds,
+        }  # fmt: skip
+
+
 class Stragglers:
     """The costs of one strategy's steps since the last report.
 
@@ -57,7 +103,7 @@ class Stragglers:
     def __init__(self, strategy: Any, every: int):
         self._strategy, self._every = strategy, every
         self._done = self._nanoseconds = self._start = 0
-        self._before = self._counted()
+        self._costs = Costs(strategy.communicator.account, strategy.courier.statistics)
 
     def begin_run(self, num_replicas: int) -> None:
         """Called before a step."""
@@ -70,7 +116,7 @@ class Stragglers:
         if self._done % self._every:
             return
         strategy = self._strategy
-        row = self._row()
+        row = self._costs.row(self._nanoseconds, self._every)
         strategy.courier.settle()
         given: dict[int, Any] = dict.fromkeys(strategy.local_replicas)
         given[strategy.local_replicas[0]] = [np.asarray(row, np.float64)]
@@ -80,44 +126,27 @@ class Stragglers:
             # It was asked for, so it is to be seen at the level that logs have.
             first = self._done - self._every + 1
             log.get_logger().warning("%s", report(rows, first, self._done))
-        self._before, self._nanoseconds = self._counted(), 0
-
-    def _counted(self) -> dict[str, Any]:
-        strategy = self._strategy
-        account, carried = strategy.communicator.account, strategy.courier.statistics
-        return {
-            "busy": account.busy, "waited": list(account.waited),
-            "received": list(account.received),
-            "carried": carried.seconds, "exposed": carried.exposed_seconds,
-        }  # fmt: skip
-
-    def _row(self) -> Row:
-        before, now, count = self._before, self._counted(), self._every
-        waited = [b - a for a, b in zip(before["waited"], now["waited"])]
-        received = [b - a for a, b in zip(before["received"], now["received"])]
-        busy = (now["busy"] - before["busy"]) / 1e6 / count
-        wait = min(sum(waited) / 1e6 / count, busy)
-        carried = 1e3 * (now["carried"] - before["carried"]) / count
-        exposed = 1e3 * (now["exposed"] - before["exposed"]) / count
-        # What the courier did not carry was done while the step waited.
-        exposed += max(busy - carried, 0.0)
-        link = max(range(len(waited)), key=waited.__getitem__)
-        if not waited[link]:
-            return Row(self._nanoseconds / 1e6 / count, wait, busy - wait, exposed)
-        return Row(
-            self._nanoseconds / 1e6 / count, wait, busy - wait, exposed,
-            link, waited[link] / 1e6 / count, received[link] / count,
-        )  # fmt: skip
+        self._costs.cut()
+        self._nanoseconds = 0
 
 
 def for_strategy(strategy: Any) -> Stragglers | None:
     """Returns what the settings ask for."""
     every = flags.get("DISTFLOW_STRAGGLERS_EVERY")
-    return None if every is None or flags.get("DISTFLOW_ELASTIC") else Stragglers(strategy, every)
+    return None if every is None else Stragglers(strategy, every)
 
 
-def report(rows: Sequence[Row], first: int, last: int) -> str:
-    """Returns the table of all ranks, and who is slow."""
+def report(
+    rows: Sequence[Row], first: int, last: int, names: Sequence[int] | None = None
+) -> str:  # fmt: skip
+    """Returns the table of all ranks, and who is slow.
+
+    Args:
+      rows: of each rank.
+      first, last: the steps.
+      names: what each rank is called; its number.
+    """
+    called = range(len(rows)) if names is None else names
     steps = statistics.fmean(row.step for row in rows)
     exposed = statistics.fmean(row.exposed for row in rows)
     lines = [
@@ -127,21 +156,22 @@ def report(rows: Sequence[Row], first: int, last: int) -> str:
     ]
     for rank, row in enumerate(rows):
         numbers = "".join(f"{n:10.2f}" for n in (row.compute, row.wait, row.transfer, row.exposed))
-        lines.append(f"{rank:6}{numbers}  {_link(row)}".rstrip())
+        lines.append(f"{called[rank]:6}{numbers}  {_link(row, called)}".rstrip())
     middle = statistics.median(row.compute for row in rows)
     slow = max(range(len(rows)), key=lambda rank: rows[rank].compute)
     if len(rows) > 1 and rows[slow].compute > _NOTABLE * middle > 0:
         more = rows[slow].compute / middle - 1
-        lines.append(f"  rank {slow} computes {more:.0%} longer than the middle one.")
+        lines.append(f"  rank {called[slow]} computes {more:.0%} longer than the middle one.")
     waits = [rank for rank in range(len(rows)) if rows[rank].link >= 0]
     if waits:
         rank = max(waits, key=lambda rank: rows[rank].link_wait)
-        lines.append(f"  slowest link: rank {int(rows[rank].link)} to rank {rank}.")
+        late = called[int(rows[rank].link)]
+        lines.append(f"  slowest link: rank {late} to rank {called[rank]}.")
     return "\n".join(lines)
 
 
-def _link(row: Row) -> str:
+def _link(row: Row, called: Sequence[int]) -> str:
     if row.link < 0:
         return ""
     size = f", {row.link_bytes / 1e6:.2f} MB" if row.link_bytes else ""
-    return f"rank {int(row.link)}: {row.link_wait:.2f} ms{size} a step"
+    return f"rank {called[int(row.link)]}: {row.link_wait:.2f} ms{size} a step"
