@@ -1,10 +1,16 @@
 """Fixtures for all tests."""
 
 import importlib.util
+import signal
 
 import pytest
 
 from distflow.base import flags
+
+# Shells start what runs in the background with SIGINT ignored, which programs that tests start and
+# interrupt would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["numpy", "cpu"])
