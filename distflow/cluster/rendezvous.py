@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from distflow.base import errors, tls
+from distflow.base.daemons import DaemonThreads
 from distflow.cluster.spec import split_address
 from distflow.protos import cluster_pb2 as pb
 
@@ -323,9 +323,8 @@ def serve(
         )
         for name, (function, kind) in handlers.items()
     }
-    threads = min(world_size + 8, MAX_THREADS)
     server = grpc.server(
-        futures.ThreadPoolExecutor(threads, thread_name_prefix="distflow-rendezvous"),
+        DaemonThreads(min(world_size + 8, MAX_THREADS)),
         maximum_concurrent_rpcs=4 * world_size + 64,
         options=[
             ("grpc.so_reuseport", 0),  # else a second server would share the port silently

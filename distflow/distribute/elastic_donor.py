@@ -8,13 +8,13 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Sequence
-from concurrent import futures
 from typing import Any
 
 import grpc
 import numpy as np
 
 from distflow.base import errors, log, tls
+from distflow.base.daemons import DaemonThreads
 from distflow.comm.transport.checksum import checksum
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
@@ -38,8 +38,8 @@ class Donor:
 
     def __init__(self, record: Record, *, host: str, token: str | None):
         self._record, self._token = record, token or ""
-        pool = futures.ThreadPoolExecutor(2, thread_name_prefix="distflow-donor")
-        self._server = grpc.server(pool, options=_OPTIONS, maximum_concurrent_rpcs=16)
+        # Two at a time: training should not notice that it is asked.
+        self._server = grpc.server(DaemonThreads(2), options=_OPTIONS, maximum_concurrent_rpcs=16)
         handler = grpc.unary_unary_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)

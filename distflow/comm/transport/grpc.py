@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors, flags, log, tls
+from distflow.base.daemons import DaemonThreads
 from distflow.comm import faults
 from distflow.comm.transport import base, bulk, frames, stall
 from distflow.comm.transport.bulk import BulkServer
 from distflow.comm.transport.grpc_channel import (
-    DaemonThreads,
     bracketed,
     grpc,
     is_loopback,

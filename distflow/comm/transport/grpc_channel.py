@@ -1,13 +1,10 @@
-"""How gRPC is set up for the transport: options of channels and servers, threads, addresses."""
+"""How gRPC is set up for the transport: options of channels and servers, addresses."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import os
-import threading
-from collections.abc import Callable
-from concurrent import futures
 from typing import Any
 
 from distflow.base import errors
@@ -18,7 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import grpc  # after the settings, which it reads when it is imported
 
-__all__ = ["DaemonThreads", "bracketed", "grpc", "is_loopback", "options", "split_address"]
+__all__ = ["bracketed", "grpc", "is_loopback", "options", "split_address"]
 
 HANDSHAKE_SECONDS = 5.0
 
@@ -45,26 +42,6 @@ def options() -> list[tuple[str, Any]]:
         ("grpc.enable_http_proxy", 0),
         ("grpc.enable_retries", 0),
     ]
-
-
-class DaemonThreads(futures.ThreadPoolExecutor):
-    """A daemon thread per call, because a pool's threads would hang the exit of Python."""
-
-    def __init__(self) -> None:
-        super().__init__(max_workers=1)  # never used: `submit` starts threads of its own
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future:
-        """Runs the call in a thread of its own."""
-        future: futures.Future = futures.Future()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001  the future carries it
-                future.set_exception(error)
-
-        threading.Thread(target=run, name="distflow-grpc", daemon=True).start()
-        return future
 
 
 def split_address(address: str) -> tuple[str, int]:
