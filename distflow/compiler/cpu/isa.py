@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distflow.base import errors, flags
+from distflow.compiler.cpu import amx
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Target:
       vector_bytes: width of a vector register.
       num_registers: vector registers that a kernel may count on.
       has_fma: whether `llvm.fma` is one instruction.
+      has_tiles: whether there are matrix tiles that multiply bfloat16 (never where a level was
+        asked for by its name).
     """
 
     level: str
@@ -62,6 +65,7 @@ class Target:
     vector_bytes: int
     num_registers: int
     has_fma: bool
+    has_tiles: bool = False
 
     def lanes(self, item_bytes: int) -> int:
         """Number of elements of that size in a vector register."""
@@ -116,12 +120,13 @@ def _target(wanted: str) -> Target:
         )
     name = names[0] if wanted == "native" else wanted
     row = levels[name]
-    cpu, features = row.cpu, ""
+    cpu, features, tiles = row.cpu, "", False
     if wanted == "native":
         cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+        tiles = amx.offered(_host_features())
     return Target(
         name, llvm.get_default_triple(), cpu, features,
-        row.vector_bytes, row.num_registers, row.has_fma,
+        row.vector_bytes, row.num_registers, row.has_fma, tiles,
     )  # fmt: skip
 
 

@@ -1,12 +1,10 @@
-"""dot_general on the microkernel: any transposition by strides, batch axes, 16-bit by float32.
+"""dot_general on the microkernel: any transposition by strides, batch axes, float16 by float32.
 
 The order of additions follows the contracted axes as the attributes list them, whatever the
 layout, the number of rows or the target.
 
-16-bit floats are widened, multiplied and added as float32, and rounded once. Instructions for dot
-products of bfloat16 are not used: they add pairs in an order of their own and drop denormals, so
-that bits would depend on the CPU, and AVX512-BF16's do 113 GFLOP/s on a core whose float32
-multiply-adds do 217 (Xeon with AMX, 2026-11).
+float16 is widened, multiplied and added as float32, and rounded once. Products of bfloat16 have an
+order of their own, and kernels in `pairs`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.compiler.cpu import contract
+from distflow.compiler.cpu import contract, pairs
 from distflow.compiler.cpu.contract import Operand
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
 from distflow.compiler.cpu.microkernel import Axis, collapse
@@ -43,7 +41,7 @@ def lower(
     """
     dtype, narrow = result.dtype, ITEM_BYTES.get(result.dtype) == 2
     a, b, *extras = inputs
-    if dtype not in ITEM_BYTES:
+    if dtype not in ITEM_BYTES or (narrow and epilogue is not None):
         return None
     if not result.size:
         return Kernel(())
@@ -55,8 +53,10 @@ def lower(
     empty = not all(a.shape[i] for i in contracted[0])
     if epilogue is not None:
         assert [x.shape for x in extras] == [result.shape] * epilogue.extras, "wrong operands"
-        if narrow or empty or any(x.dtype != dtype for x in extras):
+        if empty or any(x.dtype != dtype for x in extras):
             return None
+    if dtype == "bfloat16" and not empty:
+        return pairs.lower(attributes, inputs, result)
     work = _Work(len(inputs))
     if empty:
         work.zeros(dtype, result.size)

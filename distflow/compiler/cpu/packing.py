@@ -121,6 +121,8 @@ class _Copy(Vectors):
         super().__init__(dtype if ITEM_BYTES[dtype] > 2 else "float32", target)
         self.dtypes, self.target = (source, dtype), target
         self.types = element_of(dtype), element_of(source)
+        # 16-bit elements, and those that are converted, are copied one by one.
+        self.in_vectors = source == dtype and ITEM_BYTES[dtype] > 2
 
     def arranged(self, axes: Sequence[Step]) -> list[Step]:
         """Returns the axes with the one that is contiguous in the source next to the last."""
@@ -132,7 +134,7 @@ class _Copy(Vectors):
 
     def turns(self, axes: Sequence[Step]) -> bool:
         """Returns whether the last axes are contiguous in the source and in the target."""
-        if len(axes) < 2 or self.dtypes[0] != self.dtypes[1]:
+        if len(axes) < 2 or not self.in_vectors:
             return False
         slow, fast = axes[-2:]
         return (
@@ -171,7 +173,7 @@ class _Copy(Vectors):
     def is_run(self, axis: Step) -> bool:
         """Returns whether an axis is a few neighbours, copied by a few vectors."""
         return (
-            axis.source == axis.target == 1 and self.dtypes[0] == self.dtypes[1]
+            axis.source == axis.target == 1 and self.in_vectors
             and axis.extent <= _MOST_VECTORS * self.lanes
         )  # fmt: skip
 
