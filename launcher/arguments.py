@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -80,8 +81,10 @@ def seconds(text: str) -> float:
 
 
 def assignment(text: str) -> tuple[str, str]:
-    """Returns (name, value) of NAME=value."""
+    """Returns (name, value) of NAME=value, or of NAME, whose value is the one it has here."""
     name, separator, value = text.partition("=")
-    if not separator or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"expected NAME=value; received {text!r}")
-    return name, value
+    if not name.isidentifier() or (not separator and name not in os.environ):
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=value, or NAME that is set here; received {text!r}"
+        )
+    return name, value if separator else os.environ[name]

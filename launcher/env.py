@@ -30,6 +30,7 @@ CONTRACT = {
     "DISTFLOW_ELASTIC": Variable("least and most workers, with --elastic min:max"),
     "DISTFLOW_ELASTIC_DIR": Variable("folder where a job that must end is kept, with --state-dir"),
     "DISTFLOW_GRACE": Variable("seconds from SIGTERM to SIGKILL"),
+    "DISTFLOW_LEAVE": Variable("SIGTERM ends the program with a backup, with --elastic over MPI"),
     "DISTFLOW_RANK": Variable("rank of the worker", per_rank=True),
     "DISTFLOW_LOCAL_RANK": Variable("its rank among those of its host", per_rank=True),
     "DISTFLOW_LOCAL_WORLD_SIZE": Variable("number of workers on this host"),

@@ -47,18 +47,27 @@ def read(path: Path) -> list[Host]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--hostfile must be a file to read; {error}.") from error
+    return _checked(_entries(lines, str(path)), str(path))
+
+
+def parse_lines(text: str, where: str) -> list[Host]:
+    """Returns the hosts of lines as in a file; there may be none."""
+    return _unique(_entries(text.splitlines(), where), where)
+
+
+def _entries(lines: Sequence[str], source: str) -> list[Host]:
     found = []
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
-        where = f"{path}:{number}"
+        where = f"{source}:{number}"
         if len(words) == 2 and re.fullmatch(r"slots=\d+", words[1]):
             words = [f"{words[0]}:{words[1][6:]}"]
         if len(words) != 1:
             raise UsageError(f"{where} must be `name`, `name:2` or `name slots=2`; received {line}")
         found.append(_entry(words[0], where))
-    return _checked(found, str(path))
+    return found
 
 
 def place(hosts: Sequence[Host], num_workers: int) -> list[Place]:
@@ -94,6 +103,10 @@ def _entry(word: str, where: str) -> Host:
 def _checked(hosts: list[Host], where: str) -> list[Host]:
     if not hosts:
         raise UsageError(f"{where}: expected at least one host; received none.")
+    return _unique(hosts, where)
+
+
+def _unique(hosts: list[Host], where: str) -> list[Host]:
     names = [host.name for host in hosts]
     for name in names:
         if names.count(name) > 1:

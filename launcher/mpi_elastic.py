@@ -9,10 +9,9 @@ bits, as the number of logical replicas stays the same, on any number of ranks.
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 
-from . import rank
+from . import guardian, rank
 from .elastic import is_lost
 from .job import Job
 from .mpi import MpiStarter
@@ -85,7 +84,9 @@ class MpiRestarter(MpiStarter):
             job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
         elif self._mpirun is not None and not job.is_ending:
             self._is_growing = True
-            os.kill(self._mpirun, signal.SIGTERM)
+            # Each by itself: mpirun would give them a second, and a step may take longer.
+            groups = [w.group for w in job.ranks if w.code is None and w.group is not None]
+            guardian.signal_groups(groups, signal.SIGTERM)
 
     def _start_with(self, job: Job, size: int) -> None:
         self._told, self._swept = [], set()

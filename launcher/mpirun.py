@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 PROBE_SECONDS = 20.0
+OPEN_MPI = "Open MPI"
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Flavour:
 # Open MPI counts cores as slots and refuses more ranks, and binds ranks to cores, which would put
 # all threads of a rank on one; MPICH does neither.
 FLAVOURS = (
-    Flavour("Open MPI", "Open MPI", ("--oversubscribe", "--bind-to", "none")),
-    Flavour("Open MPI", "PRRTE", ("--oversubscribe", "--bind-to", "none")),
+    Flavour(OPEN_MPI, "Open MPI", ("--oversubscribe", "--bind-to", "none")),
+    Flavour(OPEN_MPI, "PRRTE", ("--oversubscribe", "--bind-to", "none")),
     Flavour("MPICH", "HYDRA", ("-genvall",)),
 )
 
@@ -41,6 +43,24 @@ class Mpirun:
     def command(self, num_workers: int, worker: list[str]) -> list[str]:
         """Returns the command that starts `worker` on each of `num_workers` ranks of this host."""
         return [self.path, "-n", str(num_workers), *self.options, *worker]
+
+    def over_hosts(
+        self, num_workers: int, hostfile: Path, variables: Sequence[str], worker: list[str]
+    ) -> list[str]:
+        """Returns the command that starts `worker` on hosts; lines of output carry their rank.
+
+        Args:
+          hostfile: a host a line, with its slots.
+          variables: names of the variables that the ranks get.
+        """
+        assert self.name == OPEN_MPI, "the plan has looked"
+        tagged = ["--tag-output"] if self.version.startswith("4") else ["--output", "tag"]
+        words = [self.path, "-n", str(num_workers), "--hostfile", str(hostfile), *tagged]
+        # Each host would bind its first rank to its first core, where hosts may be pods of a node.
+        words += ["--bind-to", "none"]
+        for name in variables:
+            words += ["-x", name]
+        return [*words, *worker]
 
 
 def find_mpirun() -> Mpirun | None:

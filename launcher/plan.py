@@ -13,9 +13,10 @@ from pathlib import Path
 
 from . import env
 from .arguments import UsageError
+from .discovery import Discovery
 from .ending import numbers
 from .hosts import Host, Place, place
-from .mpirun import Mpirun, find_mpirun
+from .mpirun import OPEN_MPI, Mpirun, find_mpirun
 from .tag import DEFAULT as DEFAULT_TAG
 from .tag import Tag
 
@@ -42,6 +43,7 @@ class Plan:
       view: how it is shown how far the workers are: one of `view.MODES`.
       timeline_dir: where the workers' timelines come together.
       hosts: where the workers run, over ssh; none for this host.
+      discovery: says where mpirun starts the workers; None for this host.
       remote_python: the interpreter there.
       scratch: folders made for this job, which nobody needs after it.
     """
@@ -62,6 +64,7 @@ class Plan:
     scratch: tuple[Path, ...] = ()
     timeline_dir: Path | None = None
     hosts: tuple[Host, ...] = ()
+    discovery: Discovery | None = None
     remote_python: str = sys.executable
 
     @property
@@ -72,6 +75,8 @@ class Plan:
     def describe(self) -> str:
         """Returns the plan for people, one thing on each line; secrets are left out."""
         where = "on this host" if not self.hosts else f"on {len(self.hosts)} hosts over ssh"
+        if self.discovery is not None:
+            where = "at most, over the hosts of now"
         lines = [
             f"workers  {self.num_workers} {where}",
             f"backend  {self.backend}" + (f" ({self.mpirun.name})" if self.mpirun else ""),
@@ -79,6 +84,9 @@ class Plan:
         ]
         if self.hosts:
             lines += _described(place(self.hosts, self.num_workers))
+        elif self.discovery is not None:
+            lines.append(f"hosts    {self.discovery.describe()}")
+            lines.append("started  by one mpirun, again when the hosts change or one is lost")
         elif self.mpirun:
             started = self.mpirun.command(self.num_workers, ["..."])
             lines.append(f"started  {shlex.join(started)}")
@@ -122,6 +130,7 @@ def make_plan(
     timeline_dir: Path | None = None,
     scratch: Sequence[Path] = (),
     hosts: Sequence[Host] = (),
+    discovery: Discovery | None = None,
     remote_python: str | None = None,
 ) -> Plan:
     """Returns the plan of a job; chooses the backend if it is "auto".
@@ -146,7 +155,14 @@ def make_plan(
         _check_hosts(hosts, num_workers, backend, elastic)
     if (tls is not None or hosts) and backend == "auto":
         backend = "grpc"
+    if discovery is not None:
+        elastic = elastic or (num_workers, num_workers)
     chosen, mpirun = _choose(backend, num_workers)
+    if discovery is not None and (mpirun is None or mpirun.name != OPEN_MPI):
+        raise UsageError(
+            "an MPI job over hosts needs --backend mpi and Open MPI's mpirun; received "
+            f"{chosen if mpirun is None else mpirun.name}."
+        )
     present = {**os.environ, **given}
     job = {
         "DISTFLOW_JOB": secrets.token_hex(8),
@@ -171,15 +187,23 @@ def make_plan(
         if state_dir is not None:
             job["DISTFLOW_ELASTIC_DIR"] = str(state_dir.absolute())
         job["DISTFLOW_GRACE"] = f"{max(grace_seconds, 1.0):g}"
+    if elastic is not None and chosen == "mpi":
+        # A rank that is asked to end does so after the step under way, with a backup.
+        job["DISTFLOW_LEAVE"] = "1"
+        job["DISTFLOW_GRACE"] = f"{max(grace_seconds, 1.0):g}"
     if replicas is not None:
         job["DISTFLOW_REPLICAS"] = str(replicas)
+    defaults = env.defaults(present, mpi=chosen == "mpi", root=os.geteuid() == 0)
+    if discovery is not None:  # what one host does not need
+        for name in env.MPI_DEFAULTS:
+            defaults.pop(name, None)
     return Plan(
         command=command,
         num_workers=num_workers,
         backend=chosen,
         mpirun=mpirun,
         variables={
-            **env.defaults(present, mpi=chosen == "mpi", root=os.geteuid() == 0),
+            **defaults,
             **given,
             **job,
         },
@@ -193,6 +217,7 @@ def make_plan(
         view=view,
         timeline_dir=timeline_dir,
         hosts=tuple(hosts),
+        discovery=discovery,
         remote_python=remote_python or sys.executable,
         scratch=(*scratch, *([timeline_dir] if timeline_dir is not None else [])),
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import arguments, hosts, interface
 from .arguments import UsageError
+from .discovery import Discovery, Listed, Printed, slots_of
 from .hosts import Host
 from .job import Job, Starter
 from .plan import BACKENDS, Plan, make_plan, worker_command
@@ -26,7 +27,7 @@ _STARTERS = {
     "local": ("local", "LocalStarter"),
     "mpi": ("mpi", "MpiStarter"),
     "elastic": ("elastic", "ElasticStarter"),
-    "elastic mpi": ("mpi_elastic", "MpiRestarter"),
+    "elastic mpi": ("mpi_ulfm", "MpiElasticStarter"),
 }
 
 EXAMPLES = """examples:
@@ -63,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="the same from a file: a line each, `a:2` or `a slots=2`",
+    )
+    parser.add_argument(
+        "--host-discovery-script",
+        type=Path,
+        metavar="PROGRAM",
+        help="with --backend mpi: a program that prints the hosts of now, `a` or `a:2` a line; "
+        "mpirun is started again when they change, also those of a --hostfile",
     )
     parser.add_argument(
         "--ssh", default="ssh", metavar="COMMAND", help="with options, if any (default: ssh)"
@@ -127,7 +135,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="K=V",
-        help="set a variable for the workers; may be given several times",
+        help="set a variable for the workers; may be given several times, and as K alone for the "
+        "value that it has here",
     )
     parser.add_argument(
         "--log-dir",
@@ -243,7 +252,8 @@ def _certificates() -> Iterator[str]:
 
 
 def _run_job(options: argparse.Namespace) -> int:
-    options.places = _hosts_of(options)
+    options.discovery = _discovery_of(options)
+    options.places = [] if options.discovery is not None else _hosts_of(options)
     plan = _plan_of(options)
     if options.dry_run:
         print(plan.describe())
@@ -253,6 +263,24 @@ def _run_job(options: argparse.Namespace) -> int:
     if options.verbose:
         print(plan.describe(), file=sys.stderr)
     return Job(plan, _starter_of(plan, options), verbose=options.verbose).run()
+
+
+def _discovery_of(options: argparse.Namespace) -> Discovery | None:
+    """Returns what says where mpirun starts the workers; None for this host, and over gRPC."""
+    found: Discovery | None = None
+    if options.host_discovery_script is not None:
+        if options.backend != "mpi" or options.hosts or options.hostfile:
+            raise UsageError(
+                "--host-discovery-script needs --backend mpi and no other hosts; received "
+                f"--backend {options.backend}."
+            )
+        found = Printed(options.host_discovery_script)
+    elif options.hostfile is not None and options.hosts is None and options.backend == "mpi":
+        found = Listed(options.hostfile)
+    if found is not None and options.workers is None:
+        bounds = options.elastic
+        options.workers = slots_of(found.look()) if bounds is None else bounds[1]
+    return found
 
 
 def _hosts_of(options: argparse.Namespace) -> list[Host]:
@@ -276,6 +304,9 @@ def _starter_of(plan: Plan, options: argparse.Namespace) -> Starter:
         return _ssh_starter(plan, options)
     kind = "mpi" if plan.backend == "mpi" else "local"
     if plan.elastic is not None:
+    if plan.discovery is not None:
+        over_hosts: Starter = _load("mpi_hosts").MpiHosts(plan.discovery)
+        return over_hosts
         kind = "elastic mpi" if plan.backend == "mpi" else "elastic"
     module, name = _STARTERS[kind]
     starter: Starter = getattr(_load(module), name)()
@@ -336,3 +367,4 @@ def _make_folder(path: Path) -> None:
         (path / "rank-0.out").open("ab").close()
     except OSError as error:
         raise UsageError(f"--log-dir must be a folder to write to; {error}.") from error
+        discovery=options.discovery,

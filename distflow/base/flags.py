@@ -134,6 +134,9 @@ FLAGS: dict[str, Flag] = {
         "seconds without a sign of life until a worker of an elastic job is lost",
     ),
     "DISTFLOW_GRACE": Flag(_seconds, 25.0, "seconds from SIGTERM to the end of a worker"),
+    "DISTFLOW_LEAVE": Flag(
+        _boolean, False, "whether SIGTERM ends fit with BackupAndRestore after the step under way"
+    ),
     "DISTFLOW_CHECKSUM": Flag(
         _boolean, None, "checksums of large bodies over gRPC; by default not between a host's own"
     ),

@@ -47,7 +47,7 @@ def test_dry_run_prints_the_plan(capsys, monkeypatch, tmp_path):
         (["run", "-n", "2"], "expected a Python file"),
         (["run", "-n", "2", "no_such.py"], "no_such.py"),
         (["run", "-n", "2", "--backend", "smoke", "x.py"], "smoke"),
-        (["run", "-n", "2", "--env", "A", "x.py"], "NAME=value; received 'A'"),
+        (["run", "-n", "2", "--env", "A", "x.py"], "NAME that is set here; received 'A'"),
         (["run", "-n", "2", "--tag", "{pid}", __file__], "{rank}, {host} and {time}"),
         (["run", "-n", "2", "--metrics-port", "70000", "x.py"], "a port from 1 to 65535"),
         (["run", "-n", "2", "--timeline", "/no/such/f.json", __file__], "a folder to write to"),

@@ -9,7 +9,7 @@ from typing import Any
 from distflow.base import log
 from distflow.checkpoint import Checkpoint, CheckpointOptions, folder, layout
 from distflow.checkpoint.trackable import VALUE
-from distflow.distribute import checkpointing
+from distflow.distribute import checkpointing, leaving
 from distflow.keras import random
 from distflow.keras.callbacks.base import Callback
 
@@ -27,7 +27,9 @@ class BackupAndRestore(Callback):
     Batches before the position are read again and dropped, so the data must come in the same order:
     arrays, data sets, and generators that start anew do.
 
-    All workers of a job give it to `fit`; the chief alone reads and writes, in a thread.
+    All workers of a job give it to `fit`; the chief alone reads and writes, in a thread. Where the
+    launcher starts jobs again (DISTFLOW_LEAVE), SIGTERM ends the process after the step under way,
+    with a backup of that step and exit code 143.
 
     Args:
       backup_dir: folder of its own for this run.
@@ -62,10 +64,12 @@ class BackupAndRestore(Callback):
         self._batches = 0
         self._number = -1
         self._checkpoint: Any = None
+        self._leaving: leaving.Leaving | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Goes on from the newest backup that is whole, if there is one."""
         self._batches = 0
+        self._leaving = leaving.listen()
         strategy = self.model.distribute_strategy
         self._checkpoint = Checkpoint(training=_Training(self.model))
         self._number = -1
@@ -93,21 +97,42 @@ class BackupAndRestore(Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Backs up after every `save_freq` batches."""
         self._batches += 1
-        if self.save_freq != "epoch" and self.save_freq and self._batches % self.save_freq == 0:
-            self._save()
+        is_due = self.save_freq != "epoch" and self.save_freq
+        self._save_or_leave(bool(is_due) and self._batches % self.save_freq == 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Backs up after an epoch."""
-        if self.save_freq == "epoch":
-            self._save()
+        self._save_or_leave(self.save_freq == "epoch")
 
     def on_train_end(self, logs: Any = None) -> None:
         """Waits for the last backup; removes all, as the run is over."""
+        if self._leaving is not None:
+            self._leaving.close()
         with checkpointing.told_to_others(self.model.distribute_strategy):
             self._checkpoint.sync()
         if self.delete_checkpoint and self.model.distribute_strategy.is_chief:
             for path in _backups(self.backup_dir):
                 layout.remove(path)
+
+    def _save_or_leave(self, is_due: bool) -> None:
+        """Backs up if that is due, or if the job is asked to end: then it ends the process."""
+        strategy = self.model.distribute_strategy
+        leaves = self._leaving is not None and self._leaving.agreed(strategy)
+        if is_due or leaves:
+            self._save()
+        if not leaves:
+            return
+        step = int(self.model.optimizer._iterations.numpy())
+
+        def finish() -> None:
+            self._checkpoint.sync()
+            log.get_logger().warning(
+                "asked to end: all is kept after step %d in %s", step, self.backup_dir
+            )
+
+        # The others must not end before: a launcher would take the job for over.
+        checkpointing.on_chief(strategy, "backup before the end", finish)
+        raise SystemExit(leaving.LEFT_EXIT_CODE)
 
     def _save(self) -> None:
         strategy = self.model.distribute_strategy

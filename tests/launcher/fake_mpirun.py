@@ -1,0 +1,30 @@
+"""An mpirun for tests: plays the next scene of $SCENES, a JSON list, each time it is started.
+
+A scene: {"err": "text for stderr", "wait": whether SIGUSR1 is waited for, "deaf": whether SIGUSR1
+and SIGTERM do nothing, "code": exit code}. Marks lines with the rank as Open MPI 5 does.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+
+asked = threading.Event()
+place = os.environ["SCENES"]
+with open(place) as file:
+    scene, *rest = json.load(file)
+with open(place, "w") as file:
+    json.dump(rest, file)
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda *_: None if scene.get("deaf") else asked.set())
+hosts = sys.argv[sys.argv.index("--hostfile") + 1]
+with open(hosts) as file:
+    names = " ".join(line.strip() for line in file)
+handed = " ".join(b for a, b in zip(sys.argv, sys.argv[1:]) if a == "-x")
+os.write(1, f"[fake-1@1,0]<stdout>: hosts {names}\n[fake-1@1,1]<stdout>: names {handed}\n".encode())
+if scene.get("wait"):
+    while not asked.wait(0.02):
+        pass
+os.write(2, scene.get("err", "").encode())
+os._exit(scene.get("code", 0))

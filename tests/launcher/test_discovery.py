@@ -1,0 +1,88 @@
+"""Hosts that a program prints or a file lists, asked again and again."""
+
+import select
+
+import pytest
+
+from launcher import arguments, discovery
+from launcher.arguments import UsageError
+from launcher.discovery import Listed, Poller, Printed, first_slots, slots_of
+from launcher.hosts import Host
+
+
+def script(tmp_path, text, mode=0o755):
+    path = tmp_path / "discover_hosts.sh"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o644])
+def test_hosts_are_what_the_program_of_the_mpi_operator_prints(tmp_path, mode):
+    path = script(tmp_path, "echo a-0.a.ns.svc\necho a-1.a.ns.svc:2", mode)
+    assert Printed(path).look() == [Host("a-0.a.ns.svc"), Host("a-1.a.ns.svc", 2)]
+
+
+def test_a_program_may_print_no_host(tmp_path):
+    assert Printed(script(tmp_path, ":")).look() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("echo oops >&2; exit 3", "received 3 and 'oops'"),
+        ("echo a b c", ":1 must be `name`"),
+        ("echo -oProxyCommand=x", "expected [user@]host"),
+        ("echo a; echo a", "a stands there twice"),
+    ],
+)
+def test_a_program_that_does_something_else_is_refused(tmp_path, text, words):
+    with pytest.raises(UsageError) as caught:
+        Printed(script(tmp_path, text)).look()
+    assert words in str(caught.value)
+
+
+def test_a_program_that_is_not_there_or_does_not_end_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="there is none"):
+        Printed(tmp_path / "none").look()
+    monkeypatch.setattr(discovery, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(UsageError, match=r"hosts within 0\.2 s"):
+        Printed(script(tmp_path, "exec sleep 60")).look()
+
+
+def test_the_first_workers_take_the_first_slots():
+    found = [Host("a", 2), Host("b", 2), Host("c", 2)]
+    assert first_slots(found, 3) == [Host("a", 2), Host("b", 1)]
+    assert first_slots(found, 9) == found
+    assert slots_of(found) == 6
+
+
+def test_a_poller_tells_of_changes_and_keeps_what_it_knew(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery, "POLL_SECONDS", 0.02)
+    path, said = tmp_path / "hosts", []
+    path.write_text("a\n")
+    poller = Poller(Listed(path), said.append)
+    try:
+
+        def until(wanted):
+            while poller.take()[0] != wanted:
+                assert select.select([poller.fd], [], [], 20)[0], poller.take()
+
+        until([Host("a")])
+        path.write_text("a\nb:2\n")
+        until([Host("a"), Host("b", 2)])
+        since = poller.take()[1]
+        path.write_text("a b c\n")
+        while not said:
+            assert select.select([poller.fd], [], [], 20)[0]
+            poller.take()
+        assert poller.take() == ([Host("a"), Host("b", 2)], since)
+        assert "must be `name`" in said[0]
+    finally:
+        poller.close()
+
+
+def test_a_variable_without_a_value_is_handed_on(monkeypatch):
+    monkeypatch.setenv("SOMETHING", "a=b")
+    assert arguments.assignment("SOMETHING") == ("SOMETHING", "a=b")
+    assert arguments.assignment("SOMETHING=") == ("SOMETHING", "")
