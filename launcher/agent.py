@@ -4,7 +4,7 @@ Orders come as lines of JSON on stdin; what happens goes back as frames on stdou
 end of stdin, however it came, everything of the job on this host is killed: the connection or the
 launcher has gone. Run as `python -m distflow_launcher.agent`; no secret is on a command line.
 
-Orders: {"do": "look", "folder": ..., "program": ..., "job": ...}       -> {"info": {...}}
+Orders: {"do": "look", "folder": ..., "program": ..., "mark": ...}      -> {"info": {...}}
         {"do": "reach", "targets": [[address, port], ...]}              -> {"reached": [...]}
         {"do": "start", "rank": ..., "command": [...], "environment": {...}, "files": {...}}
         {"do": "signal", "rank": ..., "number": ...}
@@ -34,6 +34,7 @@ READ_BYTES = 64 * 1024
 PENDING_BYTES = 1024 * 1024  # beyond this the workers' outputs are not read, and so wait
 KIND_OF = {"out": frames.OUT, "err": frames.ERR}
 LEFTOVER_SECONDS = 1.0
+MARK = "DISTFLOW_AGENT"
 
 
 class Agent:
@@ -46,7 +47,7 @@ class Agent:
         self._pending: deque[memoryview] = deque()
         self._pending_bytes = 0
         self._partial = b""
-        self._job = ""
+        self._mark = ""  # what all processes of this host's part of the job carry
         self._listener: socket.socket | None = None
         self._workers: dict[int, int] = {}  # process -> rank, while it runs
         self._owners: dict[int, int] = {}  # process -> rank, always: for its last reports
@@ -75,8 +76,8 @@ class Agent:
                         return
                     self._serve(key.fd)
         finally:
-            if self._job:
-                guardian.kill_all(self._job, list(self._workers))
+            if self._mark:
+                guardian.kill_all(self._mark, list(self._workers), MARK)
             self._reports.close()
 
     def _serve(self, fd: int) -> None:
@@ -141,8 +142,10 @@ class Agent:
             getattr(self, f"_do_{order.pop('do')}")(**order)
         return True
 
-    def _do_look(self, folder: str, program: str, job: str) -> None:
-        self._job = job
+    def _do_look(self, folder: str, program: str, mark: str) -> None:
+        self._mark = mark
+        # A host that comes back may still run what an agent cut off has not heard of the end of.
+        guardian.kill_all(mark, [], MARK)
         self._listener = socket.create_server(("", 0), backlog=1024)
         info = inventory.of_this_host(folder, program)
         self._tell(info={**info, "port": self._listener.getsockname()[1]})
@@ -157,7 +160,7 @@ class Agent:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        own = {**os.environ, **environment, "DISTFLOW_REPORT": self._reports.path}
+        own = {**os.environ, **environment, MARK: self._mark, "DISTFLOW_REPORT": self._reports.path}
         own |= self._unpacked(files)
         if own.get("DISTFLOW_TIMELINE"):
             self._files.mkdir(exist_ok=True)
@@ -189,16 +192,16 @@ class Agent:
         guardian.signal_groups(groups, number)
         guardian.signal_groups(groups, signal.SIGCONT)
         if number == signal.SIGKILL and self._workers.keys() <= set(groups):
-            guardian.kill_all(self._job, [])
+            guardian.kill_all(self._mark, [], MARK)
 
     def _do_finish(self) -> None:
-        found = guardian.processes_of(self._job)
+        found = guardian.processes_of(self._mark, MARK)
         guardian.signal_processes(found, signal.SIGTERM)
         over = time.monotonic() + LEFTOVER_SECONDS
-        while guardian.processes_of(self._job) and time.monotonic() < over:
+        while guardian.processes_of(self._mark, MARK) and time.monotonic() < over:
             time.sleep(0.02)
             self._reap()
-        guardian.kill_all(self._job, [])
+        guardian.kill_all(self._mark, [], MARK)
         for path in sorted(self._files.glob("*")) if self._files.is_dir() else ():
             self._send_file(path)
         self._tell(finished=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 
 from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.membership import Membership
@@ -44,15 +45,16 @@ class ElasticStarter:
     def on_exit(self, job: Job, process: int, code: int) -> None:
         """A worker, or an orphan of one, has ended."""
         worker = self._ranks.pop(process, None)
-        if worker is None:
-            return
+        if worker is not None:
+            self._ended(job, worker, code)
+
+    def _ended(self, job: Job, worker: rank.Rank, code: int) -> None:
         assert self._coordinator is not None
         self._has_finished = self._has_finished or code == 0
         self._coordinator.slot_ended(worker.number, is_finished=code == 0)
         if code == 0:
             # A worker that was stopped would be waited for; awake it finds that all is done.
-            others = [other.group for other in job.ranks if other.code is None and other.group]
-            guardian.signal_groups([g for g in others if g != worker.group], signal.SIGCONT)
+            _wake([other for other in job.ranks if other.code is None and other is not worker])
         if code == 0 or job.is_ending or not is_lost(code):
             job.ended(worker.number, code)
             return
@@ -60,16 +62,20 @@ class ElasticStarter:
         job.ended(worker.number, code)
         if self._has_finished or code == LEFT:
             return
-        job.say(f"rank {worker.number} is lost ({rank.ending(code)})")
+        where = f" (host {worker.host})" if worker.host else ""
+        job.say(f"rank {worker.number}{where} is lost ({rank.ending(code)})")
         if self._restarts < job.plan.max_restarts:
             self._restarts += 1
             job.say(
                 f"rank {worker.number} is started again (restart {self._restarts} of "
                 f"{job.plan.max_restarts})"
             )
-            self._launch(job, worker)
+            self._replace(job, worker)
             return
         self._end_if_too_few(job, worker)
+
+    def _replace(self, job: Job, worker: rank.Rank) -> None:
+        self._launch(job, worker)
 
     def on_failure(self, job: Job, failed: rank.Rank) -> None:
         """The others find out by themselves, or are ended."""
@@ -118,6 +124,14 @@ class ElasticStarter:
             )
             worker.is_excused = False
             job.fail(worker)
+
+
+def _wake(workers: Sequence[rank.Rank]) -> None:
+    for worker in workers:
+        if worker.send is not None:
+            worker.send(signal.SIGCONT)
+        elif worker.group:
+            guardian.signal_groups([worker.group], signal.SIGCONT)
 
 
 def is_lost(code: int) -> bool:

@@ -16,9 +16,14 @@ import time
 SWEEP_SECONDS = 2.0
 
 
-def processes_of(job: str) -> list[int]:
-    """Returns the ids of this user's processes that carry the job's id, without this one."""
-    wanted = f"DISTFLOW_JOB={job}".encode()
+def processes_of(job: str, variable: str = "DISTFLOW_JOB") -> list[int]:
+    """Returns the ids of this user's processes that carry the job's id, without this one.
+
+    Args:
+      job: what the variable is.
+      variable: "DISTFLOW_AGENT" for those of one host's part of a job.
+    """
+    wanted = f"{variable}={job}".encode()
     found = []
     try:
         names = os.listdir("/proc")
@@ -54,12 +59,12 @@ def signal_processes(processes: list[int], number: int) -> None:
             continue
 
 
-def kill_all(job: str, groups: list[int]) -> None:
+def kill_all(job: str, groups: list[int], variable: str = "DISTFLOW_JOB") -> None:
     """Kills everything of the job, again and again until nothing is found."""
     over = time.monotonic() + SWEEP_SECONDS
     signal_groups(groups, signal.SIGKILL)
     while time.monotonic() < over:
-        found = processes_of(job)
+        found = processes_of(job, variable)
         if not found:
             return
         signal_processes(found, signal.SIGKILL)

@@ -6,6 +6,7 @@ ends, a signal comes or a deadline passes.
 
 from __future__ import annotations
 
+import heapq
 import os
 import selectors
 import signal
@@ -68,6 +69,7 @@ class Job:
         self._interrupted: int | None = None
         self._sent: int | None = None
         self._terminate_at = self._kill_at = float("inf")
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sources: dict[int, Source] = {}
         self._errors: dict[int, int] = {}  # rank -> its stderr
         self._groups: list[int] = []
@@ -205,6 +207,10 @@ class Job:
         keep = owner.keep if kind == "err" else None
         return Sink(label, target, colour=owner.number, copy=copy, mode=mode, keep=keep)
 
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        """Calls back once from the loop, at a time of `time.monotonic`."""
+        heapq.heappush(self._timers, (when, id(callback), callback))
+
     def listen(self, fd: int, callback: Callable[[], None]) -> None:
         """Calls back from the loop when there is something to read at `fd`."""
         self._control.register(fd, selectors.EVENT_READ, callback)
@@ -274,7 +280,8 @@ class Job:
     def _step(self) -> None:
         self._set_reading(self._printer.has_room())
         now = time.monotonic()
-        deadline = min(self._terminate_at, self._kill_at, self._view.due_at)
+        next_timer = self._timers[0][0] if self._timers else float("inf")
+        deadline = min(self._terminate_at, self._kill_at, self._view.due_at, next_timer)
         timeout = None if deadline == float("inf") else max(deadline - now, 0.0)
         for key, _ in self._control.select(timeout):
             if key.fileobj is self._wake_in:
@@ -284,6 +291,8 @@ class Job:
             else:
                 key.data()
         now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
         if now >= self._view.due_at:
             self._view.show(now)
         if now >= self._terminate_at:

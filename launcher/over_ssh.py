@@ -6,6 +6,7 @@ import base64
 import functools
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,15 @@ class SshStarter:
         sessions = {session.host.name: session for session in self._checked.sessions}
         for session in sessions.values():
             session.process.returncode = 0  # the job waits for all its children itself
-            session.on_message = functools.partial(self._on_message, job, session)
-            session.on_file = functools.partial(_keep_file, plan.timeline_dir)
             job.attach(session)
-            label = functools.partial(str, f"[ssh {session.host.name}] ")
-            job.attach(Pipe(os.dup(session.errors), Sink(label, 2)))
+            adopt(job, session, functools.partial(self._ended, job))
         for place in hosts.place(plan.hosts, plan.num_workers):
-            self._launch(job, sessions[place.host.name], place)
+            session = sessions[place.host.name]
+            launcher = self._checked.launcher_for(session, self._address)
+            launch(job, session, place, launcher, self._checked.port)
+
+    def _ended(self, job: Job, worker: rank.Rank, code: int) -> None:
+        job.ended(worker.number, code)
 
     def on_exit(self, job: Job, process: int, code: int) -> None:
         """An ssh has ended: its workers are lost unless they had told their ends."""
@@ -90,42 +93,62 @@ class SshStarter:
         if self._server is not None:
             self._server.close(0.0)
 
-    def _launch(self, job: Job, session: Session, place: hosts.Place) -> None:
-        plan, worker = job.plan, job.ranks[place.rank]
-        assert session.info is not None
-        worker.host = place.host.name
-        worker.send = functools.partial(session.signal, place.rank)
-        session.add_worker(place.rank, job.sink("out", worker), job.sink("err", worker))
-        coordinator = self._checked.launcher_for(session, self._address)
-        bracketed = f"[{coordinator}]" if ":" in coordinator else coordinator
-        environment = {
-            **plan.variables,
-            "DISTFLOW_COORDINATOR": f"{bracketed}:{self._checked.port}",
-            "DISTFLOW_LOCAL_WORLD_SIZE": str(place.local_size),
-            "DISTFLOW_LOCAL_CORES": str(session.info["cores"]),
-            "DISTFLOW_RANK": str(place.rank),
-            "DISTFLOW_LOCAL_RANK": str(place.local_rank),
-        }
-        files = {}
-        if plan.tls is not None:
-            names = sorted(path.name for path in plan.tls.glob("*.*"))
-            files = {n: base64.b64encode((plan.tls / n).read_bytes()).decode() for n in names}
-        session.order(
-            do="start", rank=place.rank, command=[plan.remote_python, *plan.command[1:]],
-            environment=environment, folder=os.getcwd(), files=files,
-        )  # fmt: skip
 
-    def _on_message(
-        self, job: Job, session: Session, number: int, message: dict[str, Any]
-    ) -> None:  # fmt: skip
-        if "report" in message:
-            job.hear(message["report"])
-        if "ended" in message:
-            worker, code = job.ranks[number], int(message["ended"])
-            worker.memory = str(message.get("memory", ""))
-            if message.get("why"):
-                worker.keep(f"cannot start {shlex.join(job.plan.command)}: {message['why']}")
-            job.ended(number, code)
+def adopt(job: Job, session: Session, ended: Callable[[rank.Rank, int], None]) -> None:
+    """Lets a job hear of what happens on a host that is ready.
+
+    Args:
+      ended: is called with a worker and its exit code.
+    """
+    session.on_message = functools.partial(_on_message, job, ended)
+    session.on_file = functools.partial(_keep_file, job.plan.timeline_dir)
+    label = functools.partial(str, f"[ssh {session.host.name}] ")
+    job.attach(Pipe(os.dup(session.errors), Sink(label, 2)))
+
+
+def launch(job: Job, session: Session, place: hosts.Place, launcher: str, port: int) -> None:
+    """Starts a worker on a host.
+
+    Args:
+      place: its rank, and its number among the workers there.
+      launcher, port: where workers meet, as the host reaches it.
+    """
+    plan, worker = job.plan, job.ranks[place.rank]
+    assert session.info is not None
+    worker.restart()
+    worker.host = place.host.name
+    worker.send = functools.partial(session.signal, place.rank)
+    session.add_worker(place.rank, job.sink("out", worker), job.sink("err", worker))
+    bracketed = f"[{launcher}]" if ":" in launcher else launcher
+    environment = {
+        **plan.variables,
+        "DISTFLOW_COORDINATOR": f"{bracketed}:{port}",
+        "DISTFLOW_LOCAL_WORLD_SIZE": str(place.local_size),
+        "DISTFLOW_LOCAL_CORES": str(session.info["cores"]),
+        "DISTFLOW_RANK": str(place.rank),
+        "DISTFLOW_LOCAL_RANK": str(place.local_rank),
+    }
+    files = {}
+    if plan.tls is not None:
+        names = sorted(path.name for path in plan.tls.glob("*.*"))
+        files = {n: base64.b64encode((plan.tls / n).read_bytes()).decode() for n in names}
+    session.order(
+        do="start", rank=place.rank, command=[plan.remote_python, *plan.command[1:]],
+        environment=environment, folder=os.getcwd(), files=files,
+    )  # fmt: skip
+
+
+def _on_message(
+    job: Job, ended: Callable[[rank.Rank, int], None], number: int, message: dict[str, Any]
+) -> None:  # fmt: skip
+    if "report" in message:
+        job.hear(message["report"])
+    if "ended" in message:
+        worker = job.ranks[number]
+        worker.memory = str(message.get("memory", ""))
+        if message.get("why"):
+            worker.keep(f"cannot start {shlex.join(job.plan.command)}: {message['why']}")
+        ended(worker, int(message["ended"]))
 
 
 def _keep_file(folder: Path | None, name: str, data: bytes) -> None:

@@ -105,6 +105,10 @@ class Plan:
             low, high = self.elastic
             what = "lost ones are replaced" if self.backend != "mpi" else "restarts after a loss"
             lines.append(f"elastic  {low} to {high} workers; {self.max_restarts} {what}")
+            if self.hosts:
+                lines.append(
+                    "         hosts that are lost are tried again; a --hostfile may change"
+                )
         if self.log_dir:
             lines.append(f"logs     {self.log_dir}/rank-N.out and rank-N.err")
         return "\n".join(lines)
@@ -152,7 +156,7 @@ def make_plan(
         if name in env.CONTRACT and not env.CONTRACT[name].settable:
             raise UsageError(f"--env {name} is set by distflow run itself: {_meaning(name)}.")
     if hosts:
-        _check_hosts(hosts, num_workers, backend, elastic)
+        _check_hosts(hosts, num_workers, backend, command)
     if (tls is not None or hosts) and backend == "auto":
         backend = "grpc"
     if discovery is not None:
@@ -254,16 +258,18 @@ def _check_elastic(elastic: tuple[int, int], num_workers: int) -> None:
 
 
 def _check_hosts(
-    hosts: Sequence[Host], num_workers: int, backend: str, elastic: tuple[int, int] | None
+    hosts: Sequence[Host], num_workers: int, backend: str, command: Sequence[str]
 ) -> None:
     place(hosts, num_workers)
     if backend == "mpi":
+        named = ",".join(f"{host.name}:{host.slots}" for host in hosts)
         raise UsageError(
-            "--hosts starts workers over ssh, which meet over gRPC; received --backend mpi. MPI "
-            "has its own way: mpirun --host a:2,b:2 python train.py"
+            "--hosts starts the workers by agents over ssh, and an MPI's ranks must be started by "
+            "its own mpirun; received --backend mpi. Leave it out (gRPC between hosts, memory "
+            f"within one), or run\n  mpirun -n {num_workers} --host {named} "
+            f"--mca plm_rsh_agent ssh {shlex.join(command)}\n"
+            "(Open MPI; with MPICH: mpiexec -launcher ssh)."
         )
-    if elastic is not None:
-        raise UsageError("--elastic works on this host only as yet; received --hosts.")
 
 
 def _choose(backend: str, num_workers: int) -> tuple[str, Mpirun | None]:

@@ -56,9 +56,9 @@ class Checked:
 
 def check(
     hosts: Sequence[Host], *, ssh: str, python: str, folder: str, program: str, job: str,
-    address: str | None = None,
+    address: str | None = None, least_slots: int | None = None,
 ) -> Checked:  # fmt: skip
-    """Returns the sessions of hosts that are all ready for a job.
+    """Returns the sessions of hosts that are ready for a job: of all of them.
 
     Args:
       ssh: the command for it.
@@ -66,6 +66,7 @@ def check(
       folder, program: where and what the workers run.
       job: the id of the job.
       address: the launcher's address; None for the one to which ssh's connections lead.
+      least_slots: so many slots on hosts that are ready will do.
 
     Raises:
       UnreachableError: if a host cannot be reached or cannot reach the others; has the table.
@@ -77,16 +78,23 @@ def check(
         with socket.create_server(("", 0), backlog=1024) as listener:
             port = listener.getsockname()[1]
             _look(sessions, rows, folder, program, job)
-            if all(session.info is not None for session in sessions):
-                _reach(sessions, rows, port, address)
-        if not all(row.is_good for row in rows):
+            there = [pair for pair in zip(sessions, rows) if pair[0].info is not None]
+            if len(there) == len(sessions) or (there and least_slots is not None):
+                _reach([pair[0] for pair in there], [pair[1] for pair in there], port, address)
+        ready = [session for session, row in zip(sessions, rows) if row.is_good]
+        slots = sum(session.host.slots for session in ready)
+        if len(ready) < len(rows) and (least_slots is None or slots < least_slots):
             raise _error(rows)
+        for session in sessions:
+            if session not in ready:
+                session.cut()
+                session.close()
     except BaseException:
         for session in sessions:
             session.cut()
             session.close()
         raise
-    return Checked(sessions, port, rows)
+    return Checked(ready, port, rows)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -102,26 +110,37 @@ def _look(
     sessions: list[Session], rows: list[Row], folder: str, program: str, job: str
 ) -> None:  # fmt: skip
     for session in sessions:
-        session.order(do="look", folder=folder, program=program, job=job)
+        order_look(session, folder, program, job)
     _wait(sessions, lambda session: session.info is not None)
-    mine = {"python": _minor(inventory.platform.python_version()), **inventory.versions()}
     for session, row in zip(sessions, rows):
-        if session.info is None:
-            row.cells["ssh"] = session.complaint() or "no answer"
-            continue
-        info = session.info
-        row.cells["ssh"] = "ok"
-        theirs = {"python": _minor(info["python"]), **info["versions"]}
-        other = [
-            f"{name} {theirs.get(name) or 'missing'} (here {mine[name] or 'missing'})"
-            for name in mine
-            if theirs.get(name) != mine[name]
-        ]
-        row.cells["versions"] = ", ".join(other) or "ok"
-        if not info["has_folder"]:
-            row.cells["program"] = f"no folder {folder}"
-        else:
-            row.cells["program"] = "ok" if info["has_program"] else f"no {program} in {folder}"
+        judge_look(session, row, folder, program)
+
+
+def order_look(session: Session, folder: str, program: str, job: str) -> None:
+    """Asks a host what it has, and to end what is left there of an earlier part of the job."""
+    mark = f"{job}/{session.host.name}"
+    session.order(do="look", folder=folder, program=program, mark=mark)
+
+
+def judge_look(session: Session, row: Row, folder: str, program: str) -> None:
+    """Enters what a host has told of itself."""
+    if session.info is None:
+        row.cells["ssh"] = session.complaint() or "no answer"
+        return
+    info = session.info
+    row.cells["ssh"] = "ok"
+    mine = {"python": _minor(inventory.platform.python_version()), **inventory.versions()}
+    theirs = {"python": _minor(info["python"]), **info["versions"]}
+    other = [
+        f"{name} {theirs.get(name) or 'missing'} (here {mine[name] or 'missing'})"
+        for name in mine
+        if theirs.get(name) != mine[name]
+    ]
+    row.cells["versions"] = ", ".join(other) or "ok"
+    if not info["has_folder"]:
+        row.cells["program"] = f"no folder {folder}"
+    else:
+        row.cells["program"] = "ok" if info["has_program"] else f"no {program} in {folder}"
 
 
 def _reach(sessions: list[Session], rows: list[Row], port: int, address: str | None) -> None:
@@ -131,17 +150,29 @@ def _reach(sessions: list[Session], rows: list[Row], port: int, address: str | N
         session.order(do="reach", targets=[(address or session.info["launcher"], port), *places])
     _wait(sessions, lambda session: session.reached is not None)
     for session, row in zip(sessions, rows):
-        if session.reached is None:
-            row.cells["to launcher"] = row.cells["to others"] = "no answer"
-            continue
-        to_launcher, *to_others = session.reached
-        row.cells["to launcher"] = to_launcher or "ok"
-        bad = [
-            f"{other.host} ({place[0]}): {trouble}"
-            for other, place, trouble in zip(rows, places, to_others)
-            if trouble
-        ]
-        row.cells["to others"] = "; ".join(bad) or "ok"
+        judge_reach(session, row, [(other.host, place[0]) for other, place in zip(rows, places)])
+
+
+def judge_reach(
+    session: Session, row: Row, others: Sequence[tuple[str, str]], fine: Sequence[str] = ("",)
+) -> None:
+    """Enters whom a host has reached.
+
+    Args:
+      others: name and address of the targets behind the launcher.
+      fine: what the answers of those may be.
+    """
+    if session.reached is None:
+        row.cells["to launcher"] = row.cells["to others"] = "no answer"
+        return
+    to_launcher, *to_others = session.reached
+    row.cells["to launcher"] = to_launcher or "ok"
+    bad = [
+        f"{name} ({address}): {trouble}"
+        for (name, address), trouble in zip(others, to_others)
+        if trouble not in fine
+    ]
+    row.cells["to others"] = "; ".join(bad) or "ok"
 
 
 def _wait(sessions: list[Session], is_ready: Callable[[Session], bool]) -> None:

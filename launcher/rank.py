@@ -26,6 +26,7 @@ class Rank:
       is_excused: the job goes on without it: its end is no failure.
       tail: the last lines of its stderr.
       host: where it runs; "" for this host.
+      local_number: its number among the workers there, in elastic jobs on hosts.
       pulse: how far it is, as it last said; None before it has.
       error: what it told of the error that ended it, if it did.
       memory: what is known of its memory, where that may be why it was killed.
@@ -39,6 +40,7 @@ class Rank:
     is_excused: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     host: str = ""
+    local_number: int = 0
     pulse: Pulse | None = None
     error: dict[str, Any] | None = None
     memory: str = ""

@@ -34,6 +34,7 @@ EXAMPLES = """examples:
   distflow run -n 4 train.py --epochs 10
   distflow run -n 2 --backend grpc --replicas 8 --log-dir logs -m mypackage.train
   distflow run --hosts node1:4,node2:4 train.py
+  distflow run --hostfile hosts --elastic 2:8 train.py     # hosts may come and go
 
 exit code: 0 if all workers finish well; else that of the worker that failed first (128 + n for
 signal n); 128 + n if distflow run itself was ended by signal n; 64 for a wrong command line."""
@@ -296,6 +297,8 @@ def _hosts_of(options: argparse.Namespace) -> list[Host]:
         if not found:
             raise UsageError("expected -n and the number of workers; received none.")
         options.workers = sum(host.slots for host in found)
+        if options.elastic is not None:
+            options.workers = min(options.workers, options.elastic[1])
     return found
 
 
@@ -317,13 +320,24 @@ def _ssh_starter(plan: Plan, options: argparse.Namespace) -> Starter:
     preflight, over_ssh = _load("preflight"), _load("over_ssh")
     address = None if options.interface is None else interface.address_of(options.interface)
     is_module = options.module is not None
+    folder, program = os.getcwd(), "" if is_module else plan.command[1]
     checked = preflight.check(
-        plan.hosts, ssh=options.ssh, python=plan.remote_python, folder=os.getcwd(),
-        program="" if is_module else plan.command[1], job=plan.job, address=address,
+        plan.hosts, ssh=options.ssh, python=plan.remote_python, folder=folder,
+        program=program, job=plan.job, address=address,
+        least_slots=None if plan.elastic is None else plan.elastic[0],
     )  # fmt: skip
-    if options.verbose:
+    if options.verbose or not all(row.is_good for row in checked.rows):
         print(preflight.table(checked.rows), file=sys.stderr)
-    starter: Starter = over_ssh.SshStarter(checked, address)
+    starter: Starter
+    if plan.elastic is None:
+        starter = over_ssh.SshStarter(checked, address)
+    else:
+        means = _load("approach").Means(
+            options.ssh, plan.remote_python, folder, program, address, checked.port
+        )
+        starter = _load("elastic_hosts").ElasticSshStarter(
+            checked.sessions, plan.hosts, means, options.hostfile
+        )
     return starter
 
 

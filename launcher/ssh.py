@@ -71,12 +71,16 @@ class Session:
         self.on_message: Callable[[int, dict[str, Any]], None] = lambda rank, message: None
         self.on_file: Callable[[str, bytes], None] = lambda name, data: None
         self._sinks: dict[tuple[int, bytes], Sink] = {}
+        self._replaced: list[Sink] = []
         self._decoder = frames.Decoder()
         self._killed: set[int] = set()
         self._said = b""
+        self._is_closed = False
 
     def add_worker(self, rank: int, out: Sink, err: Sink) -> None:
-        """Says where the output of a rank goes."""
+        """Says where the output of a rank goes; what a worker before it has left is shown first."""
+        self._replaced += [s for key, s in self._sinks.items() if key[0] == rank]
+        self._killed.discard(rank)
         self._sinks |= {(rank, frames.OUT): out, (rank, frames.ERR): err}
 
     def order(self, **words: Any) -> None:
@@ -106,6 +110,8 @@ class Session:
             return False
         if not data:
             return None
+        while self._replaced:
+            self._replaced.pop(0).close(printer)
         try:
             for kind, rank, body in self._decoder.feed(data):
                 self._take(printer, kind, rank, body)
@@ -122,17 +128,19 @@ class Session:
     def complaint(self) -> str:
         """Returns the last line that ssh itself, or the host's shell, has said; "" if none."""
         with contextlib.suppress(OSError, ValueError):
-            while data := os.read(self.errors, READ_BYTES):
+            while not self._is_closed and (data := os.read(self.errors, READ_BYTES)):
                 self._said = (self._said + data)[-READ_BYTES:]
         lines = [line.strip() for line in self._said.decode("utf-8", "replace").splitlines()]
         return next((line for line in reversed(lines) if line), "")
 
     def close(self, printer: Printer | None = None) -> None:
         """Ends the connection, at once if it does not end by itself."""
-        for sink in self._sinks.values():
+        self.complaint()  # the last chance to read what ssh has said
+        self._is_closed = True
+        for sink in [*self._replaced, *self._sinks.values()]:
             if printer is not None:
                 sink.close(printer)
-        self._sinks = {}
+        self._sinks, self._replaced = {}, []
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             with contextlib.suppress(OSError):

@@ -93,6 +93,12 @@ class Coordinator:
         """The number of the newest generation."""
         return self._membership.number
 
+    @property
+    def slots(self) -> set[int]:
+        """The slots of the newest generation's members, but for those that have gone."""
+        with self._changed:
+            return self._membership.slots()
+
     def slot_started(self, slot: int) -> None:
         """Notes that the owner has started a process for a slot."""
         with self._changed:

@@ -122,6 +122,10 @@ class Membership:
         self._candidates.pop(identity, None)
         self.is_finished = self.is_finished or is_finished
 
+    def slots(self) -> set[int]:
+        """Returns the slots of the newest generation's members that have not gone."""
+        return {member.slot for member in self._current if member.id not in self._gone}
+
     def slot_ended(self, slot: int, *, is_finished: bool = False) -> None:
         """Takes out whoever held a slot: its process has ended (the launcher knows)."""
         self._ended_slots.add(slot)

@@ -163,9 +163,9 @@ class Run:
                 found.append(line.rsplit(maxsplit=1)[-1])
         return found
 
-    def end(self):
+    def end(self, seconds=DEADLINE):
         """Waits for the launcher; returns its exit code, with all lines collected."""
-        code = self.process.wait(DEADLINE)
+        code = self.process.wait(seconds)
         for thread in self._threads:
             thread.join(DEADLINE)
             assert not thread.is_alive()

@@ -84,6 +84,10 @@ class Hosts:
         """Makes a host answer nothing any more."""
         ip("-n", f"{self._bridge}{name}", "link", "set", f"{self._bridge}{name}i", "down")
 
+    def plug(self, name):
+        """Makes it answer again."""
+        ip("-n", f"{self._bridge}{name}", "link", "set", f"{self._bridge}{name}i", "up")
+
     def stop(self):
         for server in self._servers.values():
             server.terminate()

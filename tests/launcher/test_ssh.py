@@ -168,6 +168,36 @@ def test_training_over_hosts_ends_with_the_bits_of_one_process(hosts, start_prog
 
 
 @pytest.mark.soak
+def test_an_unplugged_host_comes_back_and_the_job_ends_with_the_golden_hash(
+    tmp_path, start_program
+):
+    job_file = ROOT / "tests" / "elastic" / "elastic_job.py"
+    job = start_program(["-n", "1", "--replicas", "5", job_file, "fit", "40"])
+    assert job.end() == 0, job.err
+    golden = {line.split("sha256=")[1] for line in job.out if "sha256=" in line}
+    found = namespaces.start_or_skip(tmp_path, "ef")
+    try:
+        listed = tmp_path / "hosts"
+        listed.write_text("e:1\nf:1\n")
+        job = start_program(
+            ["--hostfile", listed, "--elastic", "1:3", "--ssh", f"ssh -F {found.config}",
+             "--env", f"PYTHONPATH={ROOT}", "--env", "DISTFLOW_SILENCE=2", job_file, "fit", "40",
+             "0.5"]
+        )  # fmt: skip
+        job.wait_for("rank 1] step 4", 1)
+        found.unplug("f")
+        job.wait_for("host f is lost", 1)
+        found.plug("f")
+        job.wait_for("rank 1 started there", 1)
+        assert job.end(seconds=150) == 0, job.err
+        ends = [line.split("sha256=")[1] for line in job.out if "sha256=" in line]
+        assert set(ends) == golden, job.err
+        assert len(ends) == 2
+    finally:
+        found.stop()
+
+
+@pytest.mark.soak
 def test_certificates_and_timelines_travel_with_the_job(hosts, start_program, tmp_path):
     pytest.importorskip("cryptography")
     script, output = tmp_path / "train.py", tmp_path / "timeline.json"
