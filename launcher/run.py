@@ -305,11 +305,11 @@ def _hosts_of(options: argparse.Namespace) -> list[Host]:
 def _starter_of(plan: Plan, options: argparse.Namespace) -> Starter:
     if plan.hosts:
         return _ssh_starter(plan, options)
-    kind = "mpi" if plan.backend == "mpi" else "local"
-    if plan.elastic is not None:
     if plan.discovery is not None:
         over_hosts: Starter = _load("mpi_hosts").MpiHosts(plan.discovery)
         return over_hosts
+    kind = "mpi" if plan.backend == "mpi" else "local"
+    if plan.elastic is not None:
         kind = "elastic mpi" if plan.backend == "mpi" else "elastic"
     module, name = _STARTERS[kind]
     starter: Starter = getattr(_load(module), name)()
@@ -370,6 +370,7 @@ def _plan_of(options: argparse.Namespace) -> Plan:
         metrics_port=options.metrics_port,
         timeline_dir=options.timeline_dir,
         hosts=options.places,
+        discovery=options.discovery,
         remote_python=options.remote_python,
         scratch=[Path(options.tls)] if options.makes_tls else [],
     )
@@ -381,4 +382,3 @@ def _make_folder(path: Path) -> None:
         (path / "rank-0.out").open("ab").close()
     except OSError as error:
         raise UsageError(f"--log-dir must be a folder to write to; {error}.") from error
-        discovery=options.discovery,
