@@ -16,8 +16,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 OTHER_BACKEND = "runs code of another framework"
 QUANTISATION = "quantisation is not there"
 GRAPHS = "Keras's own scope for backends without state; distflow's layers hold variables"
-LEGACY = "gone in Keras 3, which only names it to say so"
-LAYER = "a layer in Keras 3: `keras.layers.RandomRotation` and others"
 NOT_YET = "not there yet"
 # Why a name is not there: by "area.name", or by area.
 REASONS = {
@@ -30,27 +28,18 @@ REASONS = {
     "keras.StatelessScope": GRAPHS, "keras.SymbolicScope": GRAPHS,
     "keras.RematScope": "use `keras.remat` on a function",
     "keras.Quantizer": QUANTISATION, "keras.quantizers": QUANTISATION,
-    "keras.optimizers.legacy": LEGACY, "keras.preprocessing.image": LAYER,
     "keras.distribution": "sharding over devices; see `tf.distribute`",
     "keras.distillation": NOT_YET, "keras.export": "SavedModel is not there; ONNX neither",
     "keras.visualization": "drawing needs packages beyond the extras",
     "keras.wrappers": NOT_YET, "keras.ops.image": "use the layers of pictures",
     "keras.config.set_backend": "there is one backend",
-    "keras.config.is_nnx_enabled": "a setting of JAX's backend",
     "keras.config.enable_unsafe_deserialization": "files never hold code here",
     "keras.utils.FeatureSpace": "use `tf.feature_column` or the preprocessing layers",
-    "keras.backend.rnn": "use `keras.layers.RNN`",
-    "keras.backend.ctc_batch_cost": "use `keras.losses.CTC`",
+    "keras.backend.ctc_label_dense_to_sparse": "there are no sparse tensors",
 }  # fmt: skip
 for _name in ("DTypePolicyMap", "AWQDTypePolicy", "GPTQDTypePolicy", "Int4DTypePolicy",
               "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"):  # fmt: skip
     REASONS[f"keras.dtype_policies.{_name}"] = QUANTISATION
-for _name in ("flash_attention", "traceback_filtering"):
-    for _verb in ("enable", "disable"):
-        REASONS[f"keras.config.{_verb}_{_name}"] = (
-            "errors are shown whole; layers take `flash_attention=`"
-        )
-    REASONS[f"keras.config.is_{_name}_enabled"] = REASONS[f"keras.config.enable_{_name}"]
 
 # Layer -> why its training step does not run wholly native. All others' do, forward, backward and
 # update (tests/keras/layers/test_native.py looks at each).

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distflow.autodiff import recompute_grad
+from distflow.keras import settings
 from distflow.ops import shaping
 
 # Scores of one head from which a sequence is long, and how many a block has, about. A block of
@@ -24,8 +25,11 @@ def block_rows(queries: int | None, keys: int | None, in_blocks: bool | None) ->
 
     Args:
       queries, keys: lengths; None where a trace does not know them.
-      in_blocks: True: always; None: where the sequence is long; False: never.
+      in_blocks: True: always; None: where the sequence is long, unless
+        `keras.config.disable_flash_attention` was called; False: never.
     """
+    if in_blocks is None:
+        in_blocks = settings.is_flash_attention_enabled()
     if in_blocks is False or not queries or not keys:
         return None
     if in_blocks is None and queries * keys < _LONG:

@@ -44,7 +44,7 @@ _HOMES = {
 # The files of Keras that hold operations; all of them are in one table here.
 _HOMES |= {
     f"keras.src.ops.{file}": f"{_ROOT}.engine.keras_classes"
-    for file in ("numpy", "nn", "math", "core", "linalg", "image")
+    for file in ("numpy", "nn", "math", "core", "linalg", "image", "einops")
 }
 _FUNCTION_ROOMS = ("activations", "losses", "metrics", "initializers", "regularizers")
 

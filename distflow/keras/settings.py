@@ -7,6 +7,7 @@ from typing import Any
 from distflow.base import dtypes, errors
 
 _settings: dict[str, Any] = {
+    "flash_attention": None,
     "interactive_logging": True,
     "max_epochs": None,
     "max_steps_per_epoch": None,
@@ -88,6 +89,21 @@ def disable_interactive_logging() -> None:
 def is_interactive_logging_enabled() -> bool:
     """Whether `verbose="auto"` shows bars."""
     return _settings["interactive_logging"]
+
+
+def enable_flash_attention() -> None:
+    """Lets attention compute long sequences in blocks of queries (the default)."""
+    _settings["flash_attention"] = None
+
+
+def disable_flash_attention() -> None:
+    """Lets attention compute all scores at once, but where a layer says `flash_attention=True`."""
+    _settings["flash_attention"] = False
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """Returns False after `disable_flash_attention`; else None: where sequences are long."""
+    return _settings["flash_attention"]
 
 
 def _limit(name: str, value: Any) -> int | None:

@@ -47,29 +47,50 @@ def ctc(y_true: Any, y_pred: Any) -> Any:
         )  # fmt: skip
     labels = math.cast(labels, dtypes.int32)
     given = math.cast(math.not_equal(labels, _BLANK), dtypes.int32)
-    length = array.expand_dims(reduce_sum(given, axis=-1), 1)
-    states = _with_blanks(labels)
-    emitted = _emitted(activations.log_softmax(logits, axis=-1), states)
+    return surprise(labels, activations.log_softmax(logits, axis=-1), reduce_sum(given, axis=-1))
+
+
+def surprise(labels: Any, chances: Any, label_length: Any, time_length: Any = None,
+             blank: int = _BLANK) -> Any:  # fmt: skip
+    """Returns -log(probability of the labels), one number a sequence.
+
+    Args:
+      labels: int32 [batch, labels]; from `label_length` [batch] on they are padding.
+      chances: logarithms of probabilities [batch, time, classes].
+      time_length: steps of each sequence [batch], or None: all of them.
+      blank: the class that stands for no label.
+    """
+    length = array.expand_dims(label_length, 1)
+    states = _with_blanks(labels, blank)
+    emitted = _emitted(chances, states)
     at = array.expand_dims(math.range(dims.size(states, 1)), 0)
     never = emitted[0] * 0.0 + _NEVER
     alpha = select(math.logical_or(at < 1, math.equal(at, 1)), emitted[0], never)
-    skips = _may_skip(states, at)
+    skips = _may_skip(states, at, blank)
 
-    def step(alpha: Any, row: Any) -> Any:
+    def moved(alpha: Any, row: Any) -> Any:
         one, two = _shifted(alpha, 1), _shifted(alpha, 2)
-        return row + _log_sum([alpha, one, select(skips, two, two * 0.0 + _NEVER)]), ()
+        return row + _log_sum([alpha, one, select(skips, two, two * 0.0 + _NEVER)])
 
-    alpha, _ = run_rows(step, alpha, emitted[1:])
+    if time_length is None:
+        alpha, _ = run_rows(lambda alpha, row: (moved(alpha, row), ()), alpha, emitted[1:])
+    else:
+        steps = math.range(1, dims.size(chances, 1))
+        ends_at = array.expand_dims(time_length, 1)
+        alpha, _ = run_rows(
+            lambda alpha, row: (select(row[1] < ends_at, moved(alpha, row[0]), alpha), ()),
+            alpha, (emitted[1:], steps),
+        )  # fmt: skip
     ends = math.logical_or(math.equal(at, 2 * length), math.equal(at, 2 * length - 1))
     total = _log_sum_over(select(ends, alpha, alpha * 0.0 + _NEVER))
     return select(total < _NEVER / 2, total * 0.0 + float("inf"), -total)
 
 
-def _with_blanks(labels: Any) -> Any:
+def _with_blanks(labels: Any, blank: int) -> Any:
     """Returns blank, label, blank, label, ..., blank: [batch, 2 labels + 1]."""
-    both = array.stack([labels * 0 + _BLANK, labels], -1)
+    both = array.stack([labels * 0 + blank, labels], -1)
     pairs = dims.reshape(both, [dims.size(labels, 0), _twice(dims.size(labels, 1))])
-    return array.pad(pairs, [[0, 0], [0, 1]], constant_values=_BLANK)
+    return array.pad(pairs, [[0, 0], [0, 1]], constant_values=blank)
 
 
 def _twice(size: Any) -> Any:
@@ -84,10 +105,10 @@ def _emitted(chances: Any, states: Any) -> Any:
     return array.transpose(matmul(chances, rows, transpose_b=True), [1, 0, 2])
 
 
-def _may_skip(states: Any, at: Any) -> Any:
+def _may_skip(states: Any, at: Any, blank: int) -> Any:
     """Returns whether a path may jump over the blank before: to a label unlike the last one."""
-    before = array.pad(states[:, :-2], [[0, 0], [2, 0]], constant_values=_BLANK)
-    unlike = math.logical_and(math.not_equal(states, _BLANK), math.not_equal(states, before))
+    before = array.pad(states[:, :-2], [[0, 0], [2, 0]], constant_values=blank)
+    unlike = math.logical_and(math.not_equal(states, blank), math.not_equal(states, before))
     return math.logical_and(unlike, at > 1)
 
 

@@ -12,17 +12,21 @@ from distflow.keras.ops import nn as nn
 from distflow.keras.ops import numpy as numpy
 from distflow.keras.ops.core import *  # noqa: F403
 from distflow.keras.ops.core import __all__ as _core
+from distflow.keras.ops.fourier import *  # noqa: F403
+from distflow.keras.ops.fourier import __all__ as _fourier
 from distflow.keras.ops.linalg import *  # noqa: F403
 from distflow.keras.ops.linalg import __all__ as _linalg
 from distflow.keras.ops.nn import *  # noqa: F403
 from distflow.keras.ops.nn import __all__ as _nn
 from distflow.keras.ops.numpy import *  # noqa: F403
 from distflow.keras.ops.numpy import __all__ as _numpy
+from distflow.keras.ops.rearrange import *  # noqa: F403
+from distflow.keras.ops.rearrange import __all__ as _rearrange
 from distflow.keras.ops.segments import *  # noqa: F403
 from distflow.keras.ops.segments import __all__ as _segments
 from distflow.keras.ops.specials import *  # noqa: F403
 from distflow.keras.ops.specials import __all__ as _specials
 
-__all__ = sorted({*_core, *_linalg, *_nn, *_numpy, *_segments, *_specials})
+__all__ = sorted({*_core, *_fourier, *_linalg, *_nn, *_numpy, *_rearrange, *_segments, *_specials})
 
 __getattr__ = lookup("ops")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from distflow.keras.not_there import lookup
 from distflow.keras.ops.decompositions import (
     cholesky,
     cholesky_inverse,
@@ -20,10 +19,9 @@ from distflow.keras.ops.decompositions import (
     solve_triangular,
     svd,
 )
+from distflow.keras.ops.forward import jvp
 
 __all__ = [
-    "cholesky", "cholesky_inverse", "det", "eig", "eigh", "inv", "lstsq", "lu_factor",
+    "cholesky", "cholesky_inverse", "det", "eig", "eigh", "inv", "jvp", "lstsq", "lu_factor",
     "matrix_rank", "norm", "pinv", "qr", "solve", "solve_triangular", "svd",
 ]  # fmt: skip
-
-__getattr__ = lookup("ops.linalg")

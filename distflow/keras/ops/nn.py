@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from distflow.keras.not_there import lookup
 from distflow.keras.ops.activations import (
     batch_normalization,
     binary_crossentropy,
@@ -45,6 +44,8 @@ from distflow.keras.ops.activations import (
     tanh_shrink,
     threshold,
 )
+from distflow.keras.ops.adaptive import adaptive_average_pool, adaptive_max_pool
+from distflow.keras.ops.ctc import ctc_decode, ctc_loss
 from distflow.keras.ops.reductions import (
     moments,
 )
@@ -62,6 +63,7 @@ from distflow.keras.ops.windows import (
 )
 
 __all__ = [
+    "adaptive_average_pool", "adaptive_max_pool", "ctc_decode", "ctc_loss",
     "average_pool", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
     "celu", "conv", "conv_transpose", "depth_to_space", "depthwise_conv", "dot_product_attention",
     "elu", "fold", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish",
@@ -71,5 +73,3 @@ __all__ = [
     "softplus", "softsign", "space_to_depth", "sparse_categorical_crossentropy", "sparse_plus",
     "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh_shrink", "threshold", "unfold",
 ]  # fmt: skip
-
-__getattr__ = lookup("ops.nn")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.keras import by_name, serialization
-from distflow.keras.not_there import lookup
-from distflow.keras.optimizers import schedules
+from distflow.keras.optimizers import legacy, schedules
 from distflow.keras.optimizers.adafactor import Adafactor
 from distflow.keras.optimizers.adam import (
     Adam,
@@ -68,8 +67,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "deserialize",
     "get",
+    "legacy",
     "schedules",
     "serialize",
 ]
-
-__getattr__ = lookup("optimizers")

@@ -20,6 +20,11 @@ T = np.array([[True, False, True, True], [False, False, True, False], [True] * 4
 BAD = np.where(T, A, np.nan).astype("float32")
 EDGES = np.array([-np.inf, -1.5, -0.0, 0.0, 2.5, np.inf, np.nan], "float32")
 IMAGES = _RNG.uniform(-1, 1, (2, 6, 6, 4)).astype("float32")
+# 134 = 2 * 67: longer than one product, with a factor that is prime and longer still.
+LONG = _RNG.uniform(-1, 1, (2, 134)).astype("float32")
+LOGITS = _RNG.uniform(-3, 3, (3, 7, 5)).astype("float32")
+LABELS = np.array([[1, 2, 2, 3], [4, 1, 1, 1], [3, 3, 1, 2]], "int32")
+SIZES = np.array([4, 2, 3], "int32")
 
 
 def each(names, *calls):
@@ -166,6 +171,27 @@ KERAS = {
            (IMAGES[0], np.array([0, 0, 1, 2, 2, 2], "int32"), 3)),
     "extract_sequences": [((A, 2, 1), {})], "cdist": [((A, B), {})],
     "unstack": [((A,), {"axis": 1})],
+    "i0": [((9 * A,), {}), ((I,), {}), ((A.astype("float64"),), {})],
+    "fft": [(([A, B],), {}), (([LONG, -LONG],), {})],
+    **each("fft2 ifft2", ([A, B],), ([C, C[::-1]],)),
+    "rfft": [((A,), {}), ((LONG,), {}), ((A,), {"fft_length": 7}), ((A,), {"fft_length": 3})],
+    "irfft": [(([A, B],), {}), (([LONG, -LONG],), {}), (([A, B],), {"fft_length": 5})],
+    "stft": [((LONG, 8, 3, 12), {}), ((LONG, 8, 3, 9), {"window": "hamming", "center": False}),
+             ((LONG, 5, 5, 5), {"window": None})],
+    "istft": [(([IMAGES[0, :, :, :], IMAGES[1, :, :, :]], 6, 2, 6), {"length": 10}),
+              # Of even length: TensorFlow's periodic windows of odd length are symmetric.
+              (([IMAGES[0], IMAGES[1]], 4, 2, 6), {"window": "hamming", "center": False}),
+              (([IMAGES[0], IMAGES[1]], 4, 3, 6), {"window": None})],
+    "ctc_loss": [((LABELS, LOGITS, SIZES - 1, SIZES + 3), {}),
+                 ((LABELS - 1, LOGITS, SIZES - 1, SIZES + 3), {"mask_index": 4})],
+    "ctc_decode": [((LOGITS, SIZES + 3), {}), ((LOGITS, SIZES + 3), {"merge_repeated": False}),
+                   # Wide enough that nothing is dropped: what else there is differs.
+                   ((LOGITS, SIZES + 3), {"strategy": "beam_search", "top_paths": 2,
+                                          "beam_width": 1000}),
+                   ((LOGITS, SIZES + 3), {"strategy": "beam_search", "mask_index": 2,
+                                          "beam_width": 3})],
+    "rearrange": [((IMAGES, "b h w c -> b c h w"), {}), ((IMAGES, "b h w c -> (b h) w c"), {}),
+                  ((IMAGES, "b (h s) (w t) c -> (b s t) h w c"), {"s": 2, "t": 3})],
     "conv": [((IMAGES, IMAGES[:, :3, :3].transpose(1, 2, 3, 0)[:3, :3]), {"padding": p})
              for p in ("valid", "same")],
     "conv_transpose": [((IMAGES, IMAGES[:, :3, :3].transpose(1, 2, 0, 3)),
