@@ -67,6 +67,7 @@ def _lowered(
     to = recipe.result
     is_short = ITEM_BYTES[dtype] == 2
     if is_short:  # summed in float32, rounded once
+        recipe.note = f"{dtype} by float32"
         for i, operand in enumerate(inputs):
             wide = contiguous("float32", operand.shape)
             places[i] = recipe.copy(operand, wide, places[i])

@@ -63,6 +63,7 @@ def lower(
         return work.kernel()
     places = work.places()
     if narrow:
+        work.note = f"{dtype} by float32"
         (places[0], a), (places[1], b) = (work.widened(i, x) for i, x in enumerate((a, b)))
         places[2] = work.buffer("float32", result.size)
     n, m = len(batch[0]), len(batch[0]) + len(free_a)

@@ -65,6 +65,7 @@ def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) 
     k = math.prod(inputs[0].shape[i] for i in contracted[0])
     m, n = counts
     product = pair_blocks.Product(many, m, n, -(-k // GROUP), target.has_tiles)
+    work.note = f"bfloat16 in {'matrix tiles' if target.has_tiles else 'vectors'}"
     speed = _IN_TILES if target.has_tiles else _IN_VECTORS
     work.call(
         "pairs", [product], lambda module, name: pair_blocks.emit(module, name, product, target),

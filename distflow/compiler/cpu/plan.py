@@ -267,8 +267,9 @@ class Plan:
         (output,) = node.outputs
         # Kernels are shared by equal nodes; programs tell calls apart by identity.
         kernel = replace(kernel, calls=tuple(replace(call) for call in kernel.calls))
+        note = f" ({kernel.note})" if kernel.note else ""
         return Native(
-            [node], _distinct(operands), [output], f"kernel: {node.primitive.name}",
+            [node], _distinct(operands), [output], f"kernel: {node.primitive.name}{note}",
             kernel, [*operands, Place(output)],
         )  # fmt: skip
 

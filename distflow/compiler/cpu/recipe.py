@@ -31,10 +31,12 @@ class Recipe:
         self.result: Operand = (num_inputs, 0)
         self._calls: list[Call] = []
         self._scratch: list[Scratch] = []
+        # See `task.Kernel`.
+        self.note = ""
 
     def kernel(self) -> Kernel:
         """Returns what was collected."""
-        return Kernel(tuple(self._calls), tuple(self._scratch))
+        return Kernel(tuple(self._calls), tuple(self._scratch), note=self.note)
 
     def buffer(self, dtype: str, size: int) -> Operand:
         """Returns a new scratch buffer for so many elements."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -78,10 +78,16 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A primitive made ready: its calls, in an order in which each sees what those before wrote."""
+    """A primitive made ready: its calls, in an order in which each sees what those before wrote.
+
+    Attributes:
+      calls, scratch: what runs, and the buffers that it needs besides its operands.
+      note: how it computes, where that is not plain from the dtype; `explain` shows it.
+    """
 
     calls: tuple[Call, ...]
     scratch: tuple[Scratch, ...] = ()
+    note: str = field(default="", kw_only=True)
 
 
 def contiguous(dtype: str, shape: Sequence[int]) -> Layout:

@@ -1,4 +1,7 @@
-"""Trains a model of the benchmarks, prints the SHA-256 of its weights: model, steps, batch."""
+"""Trains a model of the benchmarks, prints the SHA-256 of its weights.
+
+Arguments: model, steps, batch, and a dtype policy (default float32).
+"""
 
 import hashlib
 import sys
@@ -11,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from models import spec, tf_models
 
 
-def train(name, steps, batch):
+def train(name, steps, batch, policy="float32"):
     """Returns the digest of all weights after so many steps."""
+    tf.keras.mixed_precision.set_global_policy(policy)
     tf.keras.utils.set_random_seed(0)
     model = tf_models.build(tf, name)
     optimizer = tf.keras.optimizers.Adam(spec.LEARNING_RATE)
@@ -22,7 +26,7 @@ def train(name, steps, batch):
     @tf.function
     def step(x, y):
         with tf.GradientTape() as tape:
-            value = loss(y, model(x, training=True))
+            value = loss(y, tf.cast(model(x, training=True), "float32"))
         gradients = tape.gradient(value, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return value
@@ -37,4 +41,4 @@ def train(name, steps, batch):
 
 
 if __name__ == "__main__":
-    print("sha256=" + train(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    print("sha256=" + train(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]))

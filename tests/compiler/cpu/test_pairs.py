@@ -319,3 +319,11 @@ def test_arm_code_is_accepted_by_llvm():
     code = jit.verify_for(module, arm.triple)
     assert code[:4] == b"\x7fELF"
     assert int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
+
+
+def test_explain_says_how_products_are_computed(monkeypatch):
+    monkeypatch.setenv("DISTFLOW_CPU", isa.offered()[0])
+    layout = task.contiguous("bfloat16", (40, 40))
+    assert matmul.lower(PLAIN, [layout, layout], layout).note == "bfloat16 in vectors"
+    half = task.contiguous("float16", (40, 40))
+    assert matmul.lower(PLAIN, [half, half], half).note == "float16 by float32"
