@@ -64,6 +64,11 @@ def report(folder: str, names: str, command: list[str]) -> int:
     hand_on(reporter)
     _, status = os.waitpid(reporter, 0)
     code = os.waitstatus_to_exitcode(status)
+    if code > 128 and "DISTFLOW_ELASTIC" in os.environ:
+        # An MPI that tells the others of lost ranks takes only those for lost that a signal killed.
+        for number in _STOP:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(leader, code - 128)
     return code if code >= 0 else 128 - code
 
 

@@ -67,6 +67,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         self._job = job
         self._here: tuple[int, ...] | None = None
         self._stragglers = None  # which meets by itself; here the commits carry its numbers
+        self._witness: audit.Witness | None = None  # in an audited step
         self._costs = elastic_stragglers.from_settings(self.courier.statistics)
         core_context.state.creators.append(job.state.creator)
         self._job.recorded()  # waits for the others
@@ -139,8 +140,10 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             assert group is not None
             job.before_step = saved
             try:
-                results = self._compute(bodies, absent, allow_mean_loss)
                 if audit.is_due(job.position, job.settings.audit_rate) and group.size > 1:
+                    self._witness = audit.Witness()
+                results = self._compute(bodies, absent, allow_mean_loss)
+                if self._witness is not None:
                     self._audit(group, results, saved, (bodies, absent, allow_mean_loss))
                 committed = self._commit(group, results, saved)
             except GenerationChanged as change:
@@ -155,7 +158,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                     job.group.communicator.abort(error)
                 raise
             finally:
-                job.before_step = None
+                job.before_step = self._witness = None
             if committed is not None:
                 return committed
 
@@ -166,21 +169,27 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         return self._run_some(group.communicator, bodies, absent, allow_mean_loss)
 
     def _audit(self, group: Group, results: dict[int, Any], saved: Any, step: Any) -> None:
-        """Computes the step again, each replica on another worker; raises if the bits differ."""
-        job, communicator = self._job, group.moved_on()
+        """Computes the step again, each replica on another worker; raises if the bits differ.
+
+        Where they do, a third worker decides, if there is one.
+        """
+        job, what, witness = self._job, f"audit of event {self._job.position}", self._witness
+        assert witness is not None
         after, variables = job.state.save(), job.state.mirrored_digests()
-        job.state.restore(saved)
-        again = self._run_some(communicator, *step)
-        variables_again = job.state.mirrored_digests()
+        found = [audit.gather(group.communicator, witness, results, variables, what)]
+        while len(found) < 2 or (len(found) < min(group.size, 3) and not audit.agree(found)):
+            self._witness = witness = audit.Witness()
+            communicator = group.moved_on(len(found))
+            job.state.restore(saved)
+            again = self._run_some(communicator, *step)
+            digests = job.state.mirrored_digests()
+            found.append(audit.gather(communicator, witness, again, digests, what))
         job.state.restore(after)
-        what = f"audit of event {job.position}"
-        first = group.communicator.all_gather(audit.of_results(results), name=what)
-        second = communicator.all_gather(audit.of_results(again), name=what)
-        audit.compare(
-            job.position, first, second, (variables, variables_again),
-            (group.communicator.placement, communicator.placement),
-            [member.description for member in group.members],
-        )  # fmt: skip
+        if not audit.agree(found):
+            raise audit.difference(
+                job.steps + 1, job.position, found, [name for name, _ in variables],
+                [member.description for member in group.members],
+            )  # fmt: skip
 
     def _run_some(
         self, communicator: Communicator, bodies: Any, absent: Any, allow_mean_loss: bool
@@ -263,6 +272,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             "counts": global_state.counts(),
         }  # fmt: skip
         job.complete(head, [*arrays, *values])
+        job.steps += 1
 
     def _settle_commit(
         self, group: Group, change: Any, results: dict[int, Any], saved: Any
@@ -285,6 +295,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         global_state.add_counts(global_state.Counts(*head["counts"]), others)
         job.state.small_changes()
         job.pass_recorded()
+        job.steps += 1
         return [codec.restore(structure, arrays) for structure in head["r"]]
 
     def _replay(self, bodies: Any, absent: Any, allow_mean_loss: bool) -> list[Any]:
@@ -304,6 +315,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         job.state.apply_changes(head["s"], arrays[head["n"] :])
         global_state.set_counts(global_state.Counts(*head["counts"]))
         job.pass_recorded()
+        job.steps += 1
         return [codec.restore(structure, arrays) for structure in head["r"]]
 
     # -- collectives ---------------------------------------------------------------------
@@ -324,7 +336,10 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
 
     def _of_those_here(self, rows: Sequence[Any]) -> list[Any]:
         here = self.replicas_here()
-        return list(rows) if len(rows) == len(here) else [rows[replica] for replica in here]
+        found = list(rows) if len(rows) == len(here) else [rows[replica] for replica in here]
+        if self._witness is not None:
+            self._witness.note(here, found)
+        return found
 
     # -- agreement between workers -------------------------------------------------------
 
@@ -402,6 +417,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
                 timeout_seconds=timeout_seconds or flags.get("DISTFLOW_TIMEOUT"),
                 join_seconds=flags.get("DISTFLOW_ELASTIC_TIMEOUT"),
                 audit_rate=flags.get("DISTFLOW_AUDIT"),
+                backend=environment.backend,
             ),
             fingerprint(),
             Path(folder) if (folder := flags.get("DISTFLOW_ELASTIC_DIR")) else None,

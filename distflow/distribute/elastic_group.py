@@ -18,7 +18,7 @@ from distflow.base import errors
 from distflow.cluster.member import Member
 from distflow.comm import Communicator, Placement, buckets, faults
 from distflow.comm.round import Round
-from distflow.comm.transport import grpc
+from distflow.comm.transport import grpc, ulfm
 from distflow.distribute import elastic_audit as audit
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute.elastic_record import Record
@@ -68,6 +68,15 @@ class Settings:
     timeout_seconds: float
     join_seconds: float
     audit_rate: float = 0.0
+    backend: str = "grpc"  # or "mpi"
+
+    def meeting(self) -> grpc.GrpcServer | ulfm.UlfmMeeting:
+        """Returns where members of the next generation find this worker."""
+        if self.backend == "mpi":
+            return ulfm.UlfmMeeting(silence_seconds=self.silence_seconds)
+        return grpc.GrpcServer(
+            self.host, 0, token=self.token or "", job=None, silence_seconds=self.silence_seconds
+        )
 
 
 class GroupCommunicator(Communicator):
@@ -111,21 +120,21 @@ class Group:
             transport, placement=placement, timeout_seconds=settings.timeout_seconds
         )
         self.replicas = self.communicator.local_replicas
-        self._moved_on: GroupCommunicator | None = None
+        self._moved_on: dict[int, GroupCommunicator] = {}
 
     @property
     def size(self) -> int:
         """The number of members."""
         return len(self.members)
 
-    def moved_on(self) -> GroupCommunicator:
-        """Returns collectives between the same members, with each replica at the next one."""
-        if self._moved_on is None:
-            self._moved_on = GroupCommunicator(
-                self.transport, placement=audit.moved_on(self.communicator.placement),
+    def moved_on(self, places: int) -> GroupCommunicator:
+        """Returns collectives between the same members, with each replica so many ranks further."""
+        if places not in self._moved_on:
+            self._moved_on[places] = GroupCommunicator(
+                self.transport, placement=audit.moved_on(self.communicator.placement, places),
                 timeout_seconds=self.communicator.timeout_seconds,
             )  # fmt: skip
-        return self._moved_on
+        return self._moved_on[places]
 
     def suspects(self, cause: BaseException | None) -> list[bytes]:
         """Returns the members that an error blames, by id."""
@@ -186,10 +195,7 @@ def form(
     """
     generation, known = (last.number, [m.id for m in last.members]) if last else (0, [])
     while True:
-        server = grpc.GrpcServer(
-            settings.host, 0, token=settings.token or "", job=None,
-            silence_seconds=settings.silence_seconds,
-        )  # fmt: skip
+        server = settings.meeting()
         try:
             reply = member.join(
                 pb.Member(

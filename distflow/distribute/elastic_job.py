@@ -50,6 +50,7 @@ class ElasticJob:
 
     Attributes:
       position: number of events this worker's program has come through.
+      steps: how many of them were steps.
       group: the generation it is in, None between two.
       before_step: what `state.save` gave at the start of the step under way, else None.
     """
@@ -64,7 +65,7 @@ class ElasticJob:
         self.member, self.settings = member, settings
         self.state = State()
         self.record = Record()
-        self.position = 0
+        self.position = self.steps = 0
         self.group: Group | None = None
         self.is_leaving = False
         self.before_step: Any = None

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import threading
 
@@ -228,23 +229,52 @@ def test_a_worker_lost_in_an_audited_step_changes_nothing(audited, golden):
     assert list(results.values()) == [golden] * 2
 
 
-def test_an_audit_finds_a_worker_that_computes_wrong(audited, monkeypatch):
+@pytest.fixture
+def flipped(monkeypatch):
+    """A bit flips in each gradient that worker 1 gives in event 20, whichever replica it is of."""
     compute = ElasticStrategy.reduce_rows
 
     def reduce_rows(self, rows, *arguments, **more):
         if self._job.member.slot == 1 and self._job.position == 20:
             for array in next(iter(rows)):
-                array.reshape(-1)[:1] += 1e-3  # a flipped bit in one of its gradients
+                array.reshape(-1)[:1] += 1e-3
         return compute(self, rows, *arguments, **more)
 
     monkeypatch.setattr(ElasticStrategy, "reduce_rows", reduce_rows)
+
+
+def test_an_audit_names_the_worker_that_computes_wrong(audited, flipped):
     audited.start([0, 1, 2])
     results = audited.end()
     assert all(isinstance(error, tf.errors.OpError) for error in results.values()), results
     said = str(results[0])
-    assert "event 20, computed twice" in said
-    assert "worker 1" in said
+    assert "step 1 (event 20), computed again" in said
+    assert re.search(r"others from worker 1 \([^)]*\) alone;", said), said
     assert "small_second" in said  # a variable that differs
+
+
+def test_an_audit_of_two_workers_says_that_it_cannot_tell(audited, flipped):
+    audited.start([0, 1])
+    said = str(audited.end()[0])
+    assert "cannot be told, as there are two (worker 0" in said
+    assert "alone" not in said
+
+
+def test_an_audit_names_the_worker_whose_update_differs(audited, monkeypatch):
+    run = ElasticStrategy._run_some
+
+    def run_some(self, *arguments):
+        results = run(self, *arguments)
+        if self._job.member.slot == 2 and self._job.position == 20:
+            kernel = next(v for _, v in self._job.state._living() if "second/kernel" in v.name)
+            kernel.storage.restore(kernel.storage.read() + np.float32(1e-3))
+        return results
+
+    monkeypatch.setattr(ElasticStrategy, "_run_some", run_some)
+    audited.start([0, 1, 2])
+    said = str(audited.end()[0])
+    assert re.search(r"others from worker 2 \([^)]*\) alone;", said), said
+    assert "replicas that differ: none; variables that differ: 'small/second/kernel" in said
 
 
 def test_the_share_of_audited_steps_is_the_rate():

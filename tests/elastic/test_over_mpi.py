@@ -1,4 +1,6 @@
-"""Elastic over MPI: mpirun is started again, and the program goes on from its last checkpoint."""
+"""Elastic over MPI without ULFM: mpirun is started again, and the program goes on from its last
+checkpoint.
+"""
 
 import importlib.util
 import os
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher import mpi_ulfm
 from launcher.mpirun import find_mpirun
 from tests.elastic.conftest import ElasticRun
 
@@ -33,6 +36,11 @@ def golden():
         env={k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")},
     )  # fmt: skip
     return re.search(r"sha256=(\w+)", done.stdout)[1]
+
+
+@pytest.fixture(autouse=True)
+def without_ulfm(monkeypatch):
+    monkeypatch.setenv(mpi_ulfm.SWITCH, "0")
 
 
 @pytest.fixture
@@ -66,6 +74,7 @@ def test_a_lost_rank_costs_a_restart_and_no_step_that_was_saved(over_mpi, golden
     code, hashes = run.end()
     assert (code, hashes) == (0, [golden] * 2), run.text
     assert "goes on from its last checkpoint" in run.text
+    assert "no job over MPI goes on without a lost rank here: " in run.text  # and why
     assert first_step_after(run, "mpirun is started again with 2 workers") >= 5, run.text
     assert not run.left_behind()
 

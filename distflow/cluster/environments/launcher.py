@@ -52,10 +52,12 @@ def environment(
         wanted in ("auto", "shm") and not flags.get("DISTFLOW_COORDINATOR") and mpi.is_present()
     )
     backend = effective_backend("mpi" if wanted == "mpi" or by_mpi else "grpc", size)
-    if flags.get("DISTFLOW_ELASTIC"):
-        backend = "grpc"  # one worker alone, too: others may come
-    coordinator = (flags.get("DISTFLOW_COORDINATOR") or coordinator) if backend == "grpc" else None
-    if backend == "grpc" and coordinator is None:
+    is_elastic = bool(flags.get("DISTFLOW_ELASTIC"))
+    if is_elastic:  # one worker alone, too: others may come
+        backend = "mpi" if wanted == "mpi" else "grpc"
+    meets = backend == "grpc" or is_elastic  # who is in an elastic job is told over gRPC
+    coordinator = (flags.get("DISTFLOW_COORDINATOR") or coordinator) if meets else None
+    if meets and coordinator is None:
         raise errors.invalid(
             source,
             f"{size} workers need DISTFLOW_COORDINATOR=host:port, where they meet",

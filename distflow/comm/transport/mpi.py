@@ -44,7 +44,7 @@ class MpiTransport(base.Transport):
     """
 
     def __init__(self, comm: Any = None):
-        self._mpi = _load()
+        self._mpi = load()
         self._comm = (self._mpi.COMM_WORLD if comm is None else comm).Dup()
         self.rank = self._comm.Get_rank()
         self.world_size = self._comm.Get_size()
@@ -57,8 +57,11 @@ class MpiTransport(base.Transport):
         self._aborted: tuple[int, bytes] | None = None
         self._closed = False
         if self.world_size > 1:
-            _install_excepthook(self._comm)
+            self._hook_errors()
             atexit.register(self.close)  # also keeps the memory of unfinished sends
+
+    def _hook_errors(self) -> None:
+        _install_excepthook(self._comm)
 
     def send(
         self, to_rank: int, tag: int, meta: bytes = b"", parts: Sequence[np.ndarray] = ()
@@ -211,13 +214,16 @@ class MpiTransport(base.Transport):
         while (message := self._comm.Improbe(self._mpi.ANY_SOURCE, _CONTROL, status)) is not None:
             text = np.empty(status.Get_count(self._mpi.BYTE), np.uint8)
             message.Recv([text, text.size, self._mpi.BYTE])  # short: it is here already
-            source, data = status.Get_source(), text.tobytes()
-            if data[:1] == _GOODBYE:
-                self._left.add(source)
-            elif data[:1] == _DONE:
-                self._num_done[source] += 1
-            elif self._aborted is None:
-                self._aborted = (source, data[1:])
+            self._hear(status.Get_source(), text.tobytes())
+
+    def _hear(self, source: int, data: bytes) -> None:
+        """Takes a control message."""
+        if data[:1] == _GOODBYE:
+            self._left.add(source)
+        elif data[:1] == _DONE:
+            self._num_done[source] += 1
+        elif self._aborted is None:
+            self._aborted = (source, data[1:])
 
     def _raise_if_broken(self, what: str, needed: set[int], elapsed: float) -> None:
         if self._closed:
@@ -262,7 +268,8 @@ class _Pause:
         time.sleep(0 if over < 0 else min(longest, 2e-5 * (1 + over)))
 
 
-def _load() -> Any:
+def load() -> Any:
+    """Returns mpi4py's MPI; raises MissingExtraError if it, or its MPI library, is not there."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: no libmpi to be found
