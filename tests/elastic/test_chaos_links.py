@@ -14,12 +14,12 @@ import socket
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 import distflow as tf
 from tests.elastic.proxy import Farm
+from tests.support import shared_memory
 
 pytestmark = [pytest.mark.spawn, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -142,7 +142,7 @@ def is_free(address):
 
 
 def run_disturbed(workers, golden, seed, folder):
-    shared_memory = set(Path("/dev/shm").iterdir())
+    before = shared_memory.entries()
     job = workers(1, MOST)
     disturbed = Disturbed(job, seed, folder)
     try:
@@ -168,10 +168,7 @@ def run_disturbed(workers, golden, seed, folder):
         assert tf.train.list_variables(newest), said
     job.coordinator.close(0.0)
     assert is_free(job.address), said
-    over = time.monotonic() + 30  # others may use shared memory for a while
-    while not set(Path("/dev/shm").iterdir()) <= shared_memory and time.monotonic() < over:
-        time.sleep(0.1)
-    assert set(Path("/dev/shm").iterdir()) <= shared_memory, said
+    assert not shared_memory.left_behind(before), said
 
 
 def test_damaged_and_cut_links_change_nothing(workers, golden, tmp_path):
