@@ -13,13 +13,23 @@ def entries():
 
 
 def left_behind(before, seconds=60):
-    """Returns names that were not there `before` and stay: those of other jobs go in time."""
+    """Returns names that were not there `before` and stay: those of other jobs go in time.
+
+    Those of a launcher that still runs ("distflow-PROCESS-...") are not left.
+    """
     left = entries() - before
     over = time.monotonic() + seconds
-    while left and time.monotonic() < over:
+    while (left := {name for name in left & entries() if not _is_owned(name)}) and (
+        time.monotonic() < over
+    ):
         time.sleep(0.05)
-        left &= entries()
     return left
+
+
+def _is_owned(name):
+    prefix, _, rest = name.partition("-")
+    process = rest.partition("-")[0]
+    return prefix == "distflow" and process.isdigit() and Path("/proc", process).exists()
 
 
 def named_in(process):
