@@ -109,7 +109,8 @@ class Communicator:
         if isinstance(transport, ShmTransport) and algorithm in ("auto", SHARED):
             shared = Shared(transport, placement, self.account)
             self._shared = shared if shared.possible and self.world_size > 1 else None
-        if algorithm == SHARED and self._shared is None:
+        self.shares_memory = self._shared is not None  # of all workers: `allocate` saves copies
+        if algorithm == SHARED and not self.shares_memory:
             expected = "algorithm 'shared' needs several workers that share memory"
             raise errors.invalid("Communicator", expected, type(transport).__name__)
         self._hierarchy: Hierarchy | None = None
@@ -308,8 +309,7 @@ class Communicator:
         """
         specs = buckets.specs_of(buckets.as_arrays(f"allocate {name!r}", like))
         with self._round("allocate", specs, name) as round_:
-            shares_memory = self._shared is not None
-            return own_memory.allocate(round_, self.placement, specs, shares_memory)
+            return own_memory.allocate(round_, self.placement, specs, self.shares_memory)
 
     def reduce_scatter(
         self,

@@ -12,7 +12,7 @@ from distflow.base import errors, nest
 from distflow.compiler.forms import Role
 from distflow.core import context, convert
 from distflow.distribute import context as strategies
-from distflow.distribute import once, ops, values
+from distflow.distribute import once, ops, shared_buckets, values
 from distflow.distribute.courier import ARRIVED
 from distflow.distribute.lockstep import Lockstep
 from distflow.distribute.reduce import ReduceOp, as_reduce_op
@@ -151,7 +151,7 @@ class ReplicaContext:
           What to wait for (`wait`) before the sums are read; until then nobody touches the array.
         """
         op = as_reduce_op(op)
-        what = f"bucket {number + 1} of {count}, {op.value}"
+        what = _bucket(op, number, count)
         strategy, is_present = self.strategy, not self.is_absent
         if timeline.active is not None:
             start = timeline.now()
@@ -160,7 +160,7 @@ class ReplicaContext:
         def act(rows: list[Any]) -> None:
             flats, present = zip(*rows)
             strategy.courier.carry(
-                lambda: strategy.reduce_in_place(flats, present, op, what), flat.nbytes
+                lambda: shared_buckets.reduce(strategy, flats, present, op, what), flat.nbytes
             )
 
         if not self.role.is_alone:
@@ -170,8 +170,17 @@ class ReplicaContext:
             act([(flat, is_present)])
             return ARRIVED
         return strategy.courier.send(
-            lambda: strategy.reduce_in_place([flat], [is_present], op, what), flat.nbytes
+            lambda: shared_buckets.reduce(strategy, [flat], [is_present], op, what),
+            flat.nbytes,
         )
+
+    def bucket_memory(
+        self, flat: np.ndarray[Any, Any], op: Any, number: int, count: int
+    ) -> np.ndarray[Any, Any] | None:
+        """Returns where a bucket of this form should lie from the next step on, if elsewhere."""
+        if not self.role.is_alone:
+            return None
+        return self.strategy.shared_buckets.memory(_bucket(as_reduce_op(op), number, count), flat)
 
     def gather_array(self, array: Any, axis: int) -> Any:
         """Returns the arrays of all replicas joined along an axis."""
@@ -199,6 +208,10 @@ class ReplicaContext:
             return
         total = self.all_reduce(ReduceOp.SUM, list(gradients))
         once.run_once(lambda *sums: update(list(sums), list(variables)), total)
+
+
+def _bucket(op: ReduceOp, number: int, count: int) -> str:
+    return f"bucket {number + 1} of {count}, {op.value}"
 
 
 class DefaultReplicaContext:

@@ -16,7 +16,6 @@ import threadpoolctl
 from distflow.base import errors, nest
 from distflow.comm import Communicator
 from distflow.comm.compression import Compressor
-from distflow.comm.tree import Accumulator, Tree
 from distflow.core import context as core_context
 from distflow.core import convert
 from distflow.core.tensor import Tensor
@@ -37,6 +36,7 @@ from distflow.distribute.lockstep import Aborted, Lockstep
 from distflow.distribute.older_names import OlderNames
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
 from distflow.distribute.replica import ReplicaContext
+from distflow.distribute.shared_buckets import SharedBuckets
 from distflow.distribute.threads import ReplicaThreads, close_all
 from distflow.telemetry import steps
 
@@ -77,6 +77,7 @@ class Strategy(OlderNames):
         self._names_made = 0
         self._digests = digests.for_strategy(self)
         self.courier = Courier()
+        self.shared_buckets = SharedBuckets(communicator)
         self._stragglers = stragglers.for_strategy(self)
         # Size of a bucket of gradients, 0: the usual one; and whether buckets leave while backward
         # still runs. Neither changes a bit of the result.
@@ -113,6 +114,11 @@ class Strategy(OlderNames):
     def has_lone_replica(self) -> bool:
         """Whether this worker runs one replica: a compiled step of it that fails undoes itself."""
         return len(self.replicas_here()) == 1
+
+    @property
+    def sums_are_plain(self) -> bool:
+        """Whether nobody looks at what is summed, or shortens it on the way."""
+        return self.compressor is None and self._digests is None
 
     @property
     def communicator(self) -> Communicator:
@@ -336,32 +342,6 @@ class Strategy(OlderNames):
             return [divided(array, result.num_present) for array in result.arrays]
         return result.arrays
 
-    def reduce_in_place(
-        self,
-        flats: Sequence[np.ndarray[Any, Any]],
-        present: Sequence[bool],
-        op: ReduceOp,
-        what: str,
-    ) -> None:
-        """Replaces the local replicas' arrays by their reduction over all replicas."""
-        plain = self.compressor is None and self._digests is None
-        if (
-            plain
-            and len(flats) == self.num_replicas_in_sync
-            and op is ReduceOp.SUM
-            and any(present)
-        ):
-            total = _sum_in_place(Tree(self.num_replicas_in_sync), flats, present)
-            for flat in flats:
-                if flat is not total:
-                    flat[...] = total
-            return
-        rows = [[flat] if counts else None for flat, counts in zip(flats, present)]
-        (total,) = self.reduce_rows(rows, op, what, like=[flats[0]], out=[flats[0]])
-        for flat in flats:
-            if flat is not total:
-                flat[...] = total
-
     def gather(self, value: Any, axis: int) -> Any:
         """Returns the values of all replicas joined along an axis, in order of replicas."""
         context.require_cross_replica("strategy.gather")
@@ -451,18 +431,6 @@ class Strategy(OlderNames):
             f"<{type(self).__name__}: {_count(self.num_replicas_in_sync, 'replica')} on "
             f"{_count(self.num_workers, 'worker')}, this one holds {list(self.local_replicas)}>"
         )
-
-
-def _sum_in_place(
-    tree: Tree, flats: Sequence[np.ndarray[Any, Any]], present: Sequence[bool]
-) -> np.ndarray[Any, Any]:
-    """Returns the sum of the replicas' arrays in the order of the tree, in one of them."""
-    total = Accumulator(tree, COLLECTIVE[ReduceOp.SUM])
-    for replica, (flat, counts) in enumerate(zip(flats, present)):
-        total.insert((0, replica), [flat] if counts else None, owned=True)
-    root = total.root()
-    assert root is not None
-    return root[0]
 
 
 def _count(number: int, what: str) -> str:

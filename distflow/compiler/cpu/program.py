@@ -15,13 +15,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from distflow.compiler.cpu import task, threads, timed
+from distflow.compiler.cpu.bucket_places import BucketPlaces
 from distflow.compiler.cpu.looping import add_loop
 from distflow.compiler.cpu.operations import Arrival, Departure, Host, Native
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.scan_plan import Loop
 from distflow.compiler.cpu.streams import Streams
 from distflow.compiler.cpu.views import View
-from distflow.core import context, variable
+from distflow.core import variable
 from distflow.graph.ir import Node, Value
 from distflow.telemetry import timeline
 
@@ -45,6 +46,7 @@ class Program:
         self.count = count
         self._arena = task.aligned_bytes(plan.arena_bytes, zeroed=True)
         self._base = self._arena.ctypes.data
+        self._buckets = BucketPlaces(plan, self._arena)
         self._patches: dict[Value, list[_Patch]] = {}
         self._words, self._blocks = self._make_blocks()
         self._segments = [self._make_segment(s.phases) for s in plan.segments]
@@ -76,6 +78,7 @@ class Program:
         place = operation.operands[number]
         root, offset = place.root, place.offset + offset
         if root in self.plan.offsets:
+            self._buckets.note(root, offset, word)
             return self._base + self.plan.offsets[root] + offset
         if root in self.plan.constants:
             return int(self.plan.constants[root].ctypes.data) + offset
@@ -216,6 +219,7 @@ class Program:
             for storage, value in saved:
                 storage.restore(value)
             raise
+        self._buckets.settle(words)
         return [read(arrays, inputs) for read in self._results]
 
     def _by_references(
@@ -272,6 +276,10 @@ class Program:
         if memory in plan.offsets:
             offset = plan.offsets[memory]
             size = max(plan.shapes.size(memory), 1) * memory.dtype.numpy.itemsize
+            found = self._buckets.find(memory)
+            if found is not None:
+                (place, byte), count = found, plan.shapes.size(memory)
+                return lambda arrays, inputs: _seen(place.part(byte, count), view)
             whole = self._arena[offset : offset + size].view(memory.dtype.numpy)
             seen = _seen(whole, view)
             return lambda arrays, inputs: seen
@@ -290,26 +298,19 @@ class Program:
 
     def _departure(self, host: Departure) -> Callable[[dict[Value, Any], Any], None]:
         """Returns a function that lets a bucket leave, after what its makers left elsewhere."""
-        dtype = host.node.inputs[0].dtype.numpy
-        offset = self.plan.offsets[host]
-        counts = host.num_elements
-        size = sum(counts) * dtype.itemsize
-        flat = self._arena[offset : offset + size].view(dtype)
+        place = self._buckets.of[host]
         copies, start = [], 0
-        for v, count in zip(host.node.inputs, counts):
+        for v, count in zip(host.node.inputs, host.num_elements):
             if v not in host.inside:
-                part = flat[start : start + count].reshape(self.plan.shapes.of(v))
-                copies.append((part, self._reader(v, hold=False)))
+                copies.append((start, count, self.plan.shapes.of(v), self._reader(v, hold=False)))
             start += count
-        names = ("op", "number", "count")
-        op, number, of = (host.node.attributes[name] for name in names)
 
         def run(arrays: dict[Value, Any], inputs: Any) -> None:
-            for part, read in copies:
-                part[...] = read(arrays, inputs)
-            replica = context.state.replica
-            if replica is not None:
-                self._under_way[host] = replica.start_bucket(flat, op, number, of)
+            for start, count, shape, read in copies:
+                place.flat[start : start + count].reshape(shape)[...] = read(arrays, inputs)
+            pending = place.leave()
+            if pending is not None:
+                self._under_way[host] = pending
 
         return run
 
