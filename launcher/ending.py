@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import signal
+import textwrap
+from collections.abc import Sequence
 from itertools import groupby
 
 from .rank import Rank, ending
 
 MAX_TRACEBACK_LINES = 60
+PROSE_INDENT = 4  # what stands deeper is code, which is not broken
 
 
-def report(ranks: list[Rank], first: Rank, stopped: set[int]) -> str:
+def report(ranks: list[Rank], first: Rank, stopped: set[int], columns: int | None = None) -> str:
     """Returns the text that says who failed first, how, and what it said last.
 
     Args:
       stopped: ranks that the launcher itself ended, after the first failure.
+      columns: of the terminal, at whose edge prose is broken between words; None for a file.
     """
     assert first.code is not None
     where = f" (host {first.host})" if first.host else ""
     text = f"distflow run: rank {first.number}{where} failed first, after {first.ended_at:.1f} s"
     step = _step(first)
-    text += f"{step}: {ending(first.code)}\n"
+    text += f"{step}: {_named(first)}{ending(first.code)}\n"
     if first.code == -signal.SIGKILL:
         text += f"  {_kill(first)}\n"
     text += _evidence(first)
     later = _folded([rank for rank in ranks if rank is not first and rank.code], stopped)
     if later:
         text += f"  After that: {'; '.join(later)}.\n"
-    return text
+    return text if columns is None else _broken(text, columns)
 
 
 def _step(first: Rank) -> str:
@@ -55,8 +59,42 @@ def _evidence(first: Rank) -> str:
             lines = [*lines[:half], f"  ... {left_out} lines left out ...", *lines[-half:]]
         return f"  The error of rank {first.number}:\n" + _indented(lines)
     if first.tail:
-        return f"  The last lines of rank {first.number}'s stderr:\n" + _indented(list(first.tail))
+        lines = _without_other_threads(first.tail)
+        return f"  The last lines of rank {first.number}'s stderr:\n" + _indented(lines)
     return ""
+
+
+def _without_other_threads(tail: Sequence[str]) -> list[str]:
+    """Leaves out of a fatal error's stacks those of the threads that had no part in it."""
+    lines, kept = [], True
+    for line in tail:
+        if line.startswith(("Thread 0x", "Extension modules:")):
+            kept = False
+        elif line.startswith(("Fatal Python error", "Current thread 0x")):
+            kept = True
+        if kept:
+            lines.append(line)
+    return lines
+
+
+def _broken(text: str, columns: int) -> str:
+    """Breaks lines of prose that are too wide between words."""
+    lines = []
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if len(line) < columns or indent > PROSE_INDENT:
+            lines.append(line)
+            continue
+        lines += textwrap.wrap(
+            line, columns - 1, subsequent_indent=" " * (indent + 2), drop_whitespace=True,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _named(rank: Rank) -> str:
+    """The name of the error a worker told of, to stand before how it ended."""
+    return f"{rank.error['error']}, " if rank.error is not None else ""
 
 
 def _indented(lines: list[str]) -> str:
@@ -68,10 +106,9 @@ def _folded(ranks: list[Rank], stopped: set[int]) -> list[str]:
 
     def how(rank: Rank) -> str:
         if rank.number in stopped:
-            return "stopped by the launcher"
+            return f"{_named(rank)}stopped by the launcher"
         assert rank.code is not None
-        name = f"{rank.error['error']}, " if rank.error is not None else ""
-        return name + ending(rank.code)
+        return _named(rank) + ending(rank.code)
 
     rows = sorted(ranks, key=lambda rank: (how(rank), rank.number))
     groups = [(list(group), words) for words, group in groupby(rows, how)]

@@ -58,7 +58,8 @@ THREAD_DEFAULTS = {
 }
 
 # A pipe makes Python hold back its output; a job's output is to be seen as it comes.
-OUTPUT_DEFAULTS = {"PYTHONUNBUFFERED": "1"}
+# Of a crash in native code (SIGSEGV) the Python stack is all that tells where it was.
+OUTPUT_DEFAULTS = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 
 # mpirun refuses to run as root, which is what containers often are.
 ROOT_DEFAULTS = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}

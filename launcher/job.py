@@ -434,7 +434,9 @@ class Job:
     def _finish_output(self) -> None:
         self._view.clear()
         if self._first is not None:
-            self._printer.text(2, ending.report(self.ranks, self._first, self._stopped))
+            columns = self._printer.columns
+            text = ending.report(self.ranks, self._first, self._stopped, columns)
+            self._printer.text(2, text)
         # Somebody who has ended the job should not have to read its output first.
         self._printer.close(float("inf") if self._interrupted is None else PATIENCE_SECONDS)
 

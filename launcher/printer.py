@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import threading
 import time
 from collections import deque
@@ -10,6 +12,7 @@ from collections.abc import Callable
 
 QUEUE_BYTES = 4 * 1024 * 1024  # beyond this the workers are not read, and so wait
 JOINED_BYTES = 256 * 1024
+LEAST_COLUMNS = 20
 _COLOURS = (36, 33, 35, 32, 34, 31)
 
 
@@ -33,7 +36,7 @@ class Printer:
         self._broken: set[int] = set()
         self._changed = threading.Condition()
         self._terminals = [fd for fd in (2, 1) if os.isatty(fd)]
-        self._coloured = self._terminals if "NO_COLOR" not in os.environ else []
+        self._coloured = self._terminals if not os.environ.get("NO_COLOR") else []
         self._bar = ""  # the line that is being rewritten
         self._view = ""
         self._drawn = ""  # what the terminal shows of them; the thread's own
@@ -50,6 +53,21 @@ class Printer:
         """Whether stderr may have colours."""
         return 2 in self._coloured
 
+    @property
+    def columns(self) -> int | None:
+        """The width of the terminal that shows stderr; None if a file takes it."""
+        return max(self.size.columns, LEAST_COLUMNS) if 2 in self._terminals else None
+
+    @property
+    def size(self) -> os.terminal_size:
+        """The terminal's lines and columns, also where only one of the two outputs goes there."""
+        for fd in self._terminals:
+            with contextlib.suppress(OSError):
+                found = os.get_terminal_size(fd)
+                if found.columns > 0:
+                    return found
+        return shutil.get_terminal_size()
+
     def line(self, fd: int, tag: str, text: str, colour: int = 0) -> None:
         """Shows one line, with its tag before it, on stdout (1) or stderr (2)."""
         if fd in self._coloured and tag:
@@ -60,7 +78,7 @@ class Printer:
         """Shows the present form of a line that is being rewritten, on a terminal only."""
         if fd in self._terminals:
             with self._changed:
-                self._bar = f"{tag}{text}"[: os.get_terminal_size(fd).columns - 1]
+                self._bar = f"{tag}{text}"[: self.size.columns - 1]
                 self._changed.notify_all()
 
     def text(self, fd: int, text: str) -> None:

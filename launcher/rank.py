@@ -10,7 +10,7 @@ from typing import Any
 
 from .pulse import Pulse
 
-TAIL_LINES = 30
+TAIL_LINES = 60
 TAIL_CHARACTERS = 500
 
 

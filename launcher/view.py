@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import shutil
 import statistics
 import time
 
@@ -52,8 +51,7 @@ class View:
         if not any(rank.pulse is not None and rank.pulse.step > 0 for rank in self._ranks):
             return
         if is_live:
-            size = shutil.get_terminal_size()
-            colour = self._printer.is_coloured
+            size, colour = self._printer.size, self._printer.is_coloured
             self._printer.view(table(self._ranks, now, now - self._start, size, colour))
         else:
             self._printer.text(2, f"distflow run: {summary(self._ranks, now)}\n")

@@ -3,13 +3,13 @@ import re
 
 import pytest
 
-from launcher import cli, doctor
+from launcher import cli, doctor, env
 
 
 def test_dry_run_prints_the_plan(capsys, monkeypatch, tmp_path):
     script = tmp_path / "train.py"
     script.write_text("")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONUNBUFFERED"):
+    for name in (*env.THREAD_DEFAULTS, *env.OUTPUT_DEFAULTS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
@@ -26,6 +26,7 @@ def test_dry_run_prints_the_plan(capsys, monkeypatch, tmp_path):
         "env      OPENBLAS_NUM_THREADS=1\n"
         "env      MKL_NUM_THREADS=1\n"
         "env      PYTHONUNBUFFERED=1\n"
+        "env      PYTHONFAULTHANDLER=1\n"
         "env      DISTFLOW_JOB=<id>\n"
         "env      DISTFLOW_BACKEND=grpc\n"
         "env      DISTFLOW_WORLD_SIZE=2\n"

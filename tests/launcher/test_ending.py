@@ -1,8 +1,11 @@
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -109,6 +112,55 @@ def test_a_reader_that_stops_does_not_keep_the_launcher_from_ending(program, all
             assert all_gone(workers, 0.5)
         finally:
             launcher.kill()
+
+
+@pytest.fixture
+def on_terminal(program):
+    """Runs a failing job on a terminal of 80 columns; returns what it shows."""
+
+    def run(environment):
+        primary, secondary = pty.openpty()
+        fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        command = [sys.executable, "-m", "launcher", "run", "-n", "2", "--backend", "grpc"]
+        with subprocess.Popen(
+            [*command, "--linger", "0.1", program, "fail", "SIGSEGV"],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=secondary, stderr=secondary,
+            env={**os.environ, "TERM": "xterm", **environment},
+        ) as launcher:  # fmt: skip
+            os.close(secondary)
+            text = b""
+            try:
+                while piece := os.read(primary, 65536):
+                    text += piece
+            except OSError:
+                pass  # the end of a terminal
+            finally:
+                launcher.kill()
+                os.close(primary)
+        assert launcher.returncode == 139
+        return text.decode().replace("\r\n", "\n")
+
+    return run
+
+
+def test_the_screen_of_a_crash_fits_80_columns_and_tells_where_it_was(on_terminal, program):
+    text = on_terminal({"NO_COLOR": "1"})
+    assert "\x1b[3" not in text
+    report = text.partition("distflow run: rank 1 failed first")[2].splitlines()
+    assert max(len(line) for line in report if str(program) not in line) < 80
+    assert report[0].endswith("killed by signal") or report[0].endswith("11 (SIGSEGV)")
+    assert "    about to fail" in report
+    assert "    Fatal Python error: Segmentation fault" in report
+    assert any(line.startswith(f'      File "{program}"') for line in report)
+    assert report[-1] == "  After that: rank 0 stopped by the launcher."
+
+
+def test_tags_have_colours_on_a_terminal_only(on_terminal, run):
+    assert "\x1b[33m[rank 1] \x1b[0mabout to fail" in on_terminal({"NO_COLOR": ""})
+    job = run(["-n", "2", "--backend", "grpc", "--linger", "0.1"], "fail", "SIGSEGV")
+    assert job.end() == 139
+    assert "\x1b" not in job.err
+    assert "[rank 1] about to fail" in job.err
 
 
 def test_control_c_on_a_terminal_ends_the_job_once(program, all_gone):

@@ -47,6 +47,13 @@ def test_a_worker_says_how_far_it_is(reports):
     assert message["process"] == os.getpid()
 
 
+def test_the_launcher_hears_the_rank_it_gave_not_that_in_an_elastic_generation(
+    reports, monkeypatch
+):
+    monkeypatch.setenv("DISTFLOW_RANK", "5")
+    assert next_of(reports, lambda m: "step" in m and m["rank"] != 3)["rank"] == 5
+
+
 def test_a_loss_that_is_no_number_is_left_out(reports):
     pulse.note("loss", float("nan"))
     assert "loss" not in next_of(reports, lambda m: "step" in m)

@@ -57,7 +57,9 @@ def test_the_error_a_worker_tells_of_is_shown_with_its_step(run):
     job = run(["-n", "2", *QUICK, "--env", f"PYTHONPATH={ROOT}"], "crash")
     assert job.end() == 1
     report = job.err.partition("distflow run: rank 1 failed first, after")[2]
-    assert "s, 7 steps done: exit code 1\n  The error of rank 1:\n    Traceback" in report
+    assert (
+        "s, 7 steps done: ValueError, exit code 1\n  The error of rank 1:\n    Traceback" in report
+    )
     assert "characters left out" in report
 
 
