@@ -10,6 +10,7 @@ import pytest
 
 from distflow.base import errors, log
 from distflow.comm import Communicator, flight
+from distflow.comm.algorithms import shared
 from distflow.comm.transport import host, segment, shared_file, stall
 from distflow.comm.transport.liveness import Process
 from distflow.comm.transport.rings import Reader, Writer
@@ -257,6 +258,35 @@ def test_a_result_that_does_not_fit_is_refused_before_anything_is_sent(out):
 
     for run in (run_shm, run_inprocess):
         assert values(run(2, fn)) == [[2.0] * 3] * 2
+
+
+@pytest.mark.parametrize("late", [0, 1, 2, 3])
+def test_a_slow_rank_still_reads_what_was_written_for_it(late, monkeypatch):
+    # Calls of several steps that all ranks add themselves, one after another: the quick rank must
+    # not write its next call's first steps where the slow one still adds.
+    size, quick_is_done = 900, threading.Event()
+    own_add = shared.Shared._add
+
+    def add(self, number, call, i, *rest):
+        if self._transport.rank == 1 and call.name == "first" and i == late:
+            quick_is_done.wait(0.1)
+        own_add(self, number, call, i, *rest)
+
+    monkeypatch.setattr(shared.Shared, "_add", add)
+
+    def fn(transport):
+        c = Communicator(transport, timeout_seconds=20)
+        found = []
+        for name in ("first", "second"):
+            leaf = [np.arange(size, dtype=np.float32) + len(name) * (c.rank + 1)]
+            found.append(c.all_reduce({c.rank: leaf}, name=name).arrays[0])
+        if c.rank == 0:
+            quick_is_done.set()
+        return [x.tobytes() for x in found]
+
+    x = 2 * np.arange(size, dtype=np.float32)
+    want = [(x + 3 * len(name)).tobytes() for name in ("first", "second")]
+    assert values(run_shm(2, fn, 1024)) == [want, want]
 
 
 def test_an_abort_reaches_those_who_wait_in_a_lane():

@@ -14,7 +14,10 @@ Progress is one counter a worker, that of iterations begun. In iteration i a wor
 So adding never waits for the slowest worker's latest step, and one wait is enough in an iteration.
 Who has published i has finished iteration i - 2. Hence a slot is free after 4 steps: its readers
 add step i - 4 in iteration i - 3, which all have finished when this worker, in iteration i - 1,
-has seen i - 1 published. Sums copied out late need 4 slots likewise.
+has seen i - 1 published. Sums copied out late need 4 slots likewise. A call's first two steps are
+written before its first wait, when of the call before only "split" has seen that all of its steps
+were added: after "together" 4 numbers are left out, and their slots hold nothing that anybody
+still reads.
 
 Arrays that lie in shared memory themselves (`own_memory.py`) are added where they are: everybody
 adds its share of all replicas' arrays, and writes the sum into the arrays of each worker.
@@ -49,6 +52,7 @@ from distflow.telemetry.account import Account
 # "Together" moves (W-1) N bytes a worker and waits once, "split" 2 N and waits twice.
 _TOGETHER_BYTES = ((2, 256 << 10), (4, 64 << 10), (8, 16 << 10), (float("inf"), 4 << 10))
 _COPIED_BYTES = 8 << 10
+_NUMBERS_LEFT_OUT = segment.NUM_SLOTS  # after a call that adds together
 _BLOCK_BYTES = 256 << 10  # of an array added in place: that of each replica stays in the cache
 _MAIN = threading.main_thread().ident
 _BITS = 62  # of a word that tells which replicas have data
@@ -214,6 +218,10 @@ class Shared:
                 if i >= lag > 1:
                     self._copy_out(base + i - lag, call, i - lag, targets)
         self._base = base + count + lag
+        if call.together:
+            self._base = base + count + _NUMBERS_LEFT_OUT
+            fence()
+            words[own] = self._base
         watch.moved_in_memory(self._account, self._transport.rank, call.traffic)
         return (targets if bits else None), bits.bit_count()
 
