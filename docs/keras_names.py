@@ -14,7 +14,7 @@ from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 OTHER_BACKEND = "runs code of another framework"
-QUANTISATION = "quantisation is not there"
+QUANTISATION = 'integers of eight bits are there: `quantize("int8")`'
 GRAPHS = "Keras's own scope for backends without state; distflow's layers hold variables"
 NOT_YET = "not there yet"
 # Why a name is not there: by "area.name", or by area.
@@ -27,7 +27,7 @@ REASONS = {
     "keras.callbacks.OrbaxCheckpoint": "JAX's checkpoints; `ModelCheckpoint` is there",
     "keras.StatelessScope": GRAPHS, "keras.SymbolicScope": GRAPHS,
     "keras.RematScope": "use `keras.remat` on a function",
-    "keras.Quantizer": QUANTISATION, "keras.quantizers": QUANTISATION,
+    "keras.quantizers": QUANTISATION,
     "keras.distribution": "sharding over devices; see `tf.distribute`",
     "keras.distillation": NOT_YET, "keras.export": "SavedModel is not there; ONNX neither",
     "keras.visualization": "drawing needs packages beyond the extras",
@@ -37,8 +37,8 @@ REASONS = {
     "keras.utils.FeatureSpace": "use `tf.feature_column` or the preprocessing layers",
     "keras.backend.ctc_label_dense_to_sparse": "there are no sparse tensors",
 }  # fmt: skip
-for _name in ("DTypePolicyMap", "AWQDTypePolicy", "GPTQDTypePolicy", "Int4DTypePolicy",
-              "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy"):  # fmt: skip
+for _name in ("AWQDTypePolicy", "GPTQDTypePolicy", "Int4DTypePolicy",
+              "QuantizedFloat8DTypePolicy"):  # fmt: skip
     REASONS[f"keras.dtype_policies.{_name}"] = QUANTISATION
 
 # Layer -> why its training step does not run wholly native. All others' do, forward, backward and

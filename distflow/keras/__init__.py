@@ -11,7 +11,7 @@ _ROOMS = (
     "activations", "applications", "callbacks", "constraints", "datasets", "initializers",
     "layers", "losses", "metrics", "models", "optimizers", "random", "regularizers", "saving",
     "utils", "backend", "mixed_precision", "config", "ops", "tree", "dtype_policies",
-    "preprocessing",
+    "preprocessing", "quantizers",
 )  # fmt: skip
 # Public name -> the file that has it.
 _NAMES = {
@@ -28,6 +28,7 @@ _NAMES = {
     "Model": "models",
     "Operation": "engine.operation",
     "Optimizer": "optimizers",
+    "Quantizer": "quantizers",
     "Regularizer": "regularizers",
     "Sequential": "models",
     "Variable": "engine.keras_variable",
@@ -38,8 +39,8 @@ _NAMES = {
 }
 # Names of Keras that this version lacks: asking for one says so.
 _NOT_THERE = frozenset({
-    "Quantizer", "RematScope", "StatelessScope", "SymbolicScope", "distillation",
-    "distribution", "estimator", "experimental", "export", "legacy", "quantizers",
+    "RematScope", "StatelessScope", "SymbolicScope", "distillation",
+    "distribution", "estimator", "experimental", "export", "legacy",
     "visualization", "wrappers",
 })  # fmt: skip
 __all__ = [*_ROOMS, *_NAMES]

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.keras import serialization
-from distflow.keras.dtype_policy import DTypePolicy, get
+from distflow.keras.dtype_policy import DTypePolicy, QuantizedDTypePolicy, get
+from distflow.keras.dtype_policy_map import DTypePolicyMap
 from distflow.keras.not_there import lookup
 
 FloatDTypePolicy = DTypePolicy
 
-__all__ = ["DTypePolicy", "FloatDTypePolicy", "deserialize", "get", "serialize"]
+__all__ = [
+    "DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy", "QuantizedDTypePolicy", "deserialize",
+    "get", "serialize",
+]  # fmt: skip
 
 
 def serialize(dtype_policy: Any) -> Any:

@@ -52,8 +52,9 @@ class DTypePolicy:
         return self._variable
 
     @property
-    def quantization_mode(self) -> None:
-        """Always None: distflow does not quantise."""
+    def quantization_mode(self) -> str | None:
+        """None: weights are floats."""
+        return None
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
@@ -72,6 +73,38 @@ class DTypePolicy:
 
     def __repr__(self) -> str:
         return f'<DTypePolicy "{self._name}">'
+
+
+class QuantizedDTypePolicy(DTypePolicy):
+    """A policy of layers whose weights are integers: "int8_from_float32".
+
+    Args:
+      mode: "int8".
+      source_name: name of the policy before; default the global one's.
+
+    Raises:
+      ValueError: for another mode, and for float16, whose sums overflow.
+    """
+
+    def __init__(self, mode: str, source_name: str | None = None):
+        super().__init__(source_name)
+        if mode != "int8":
+            raise errors.invalid("QuantizedDTypePolicy", "mode 'int8'", repr(mode))
+        if self.compute_dtype == "float16":
+            raise ValueError(
+                f"Quantization mode='{mode}' doesn't work well with compute_dtype='float16'."
+            )
+        self._source_name, self._mode = self._name, mode
+        self._name = f"{mode}_from_{self._source_name}"
+
+    @property
+    def quantization_mode(self) -> str:
+        """The kind of integers."""
+        return self._mode
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {"mode": self._mode, "source_name": self._source_name}
 
 
 _global: list[DTypePolicy] = []
@@ -99,22 +132,30 @@ def get(identifier: Any) -> DTypePolicy:
     if isinstance(identifier, DTypePolicy):
         return identifier
     if isinstance(identifier, dict):
-        if identifier.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy"):
+        kind = _CLASSES.get(identifier.get("class_name", ""))
+        if kind is None:
             raise errors.invalid(
-                "dtype policy", "a config of class DTypePolicy", repr(identifier),
-                "Quantised policies are not there.",
+                "dtype policy", f"a config of one of {sorted(_CLASSES)}", repr(identifier),
+                'The only quantised policy is that of "int8".',
             )  # fmt: skip
-        return DTypePolicy.from_config(identifier["config"])
+        return kind.from_config(identifier["config"])
     if isinstance(identifier, str):
-        return DTypePolicy(identifier)
+        mode, joined, source = identifier.partition("_from_")
+        return QuantizedDTypePolicy(mode, source) if joined else DTypePolicy(identifier)
     return DTypePolicy(dtypes.as_dtype(identifier).name)
+
+
+_CLASSES: dict[str, type[DTypePolicy]] = {
+    "DTypePolicy": DTypePolicy, "FloatDTypePolicy": DTypePolicy,
+    "QuantizedDTypePolicy": QuantizedDTypePolicy,
+}  # fmt: skip
 
 
 def serialize(policy: DTypePolicy) -> dict[str, Any]:
     """Returns a policy as it stands in the configs of Keras 3."""
     return {
         "module": "keras",
-        "class_name": "DTypePolicy",
+        "class_name": type(policy).__name__,
         "config": policy.get_config(),
         "registered_name": None,
     }

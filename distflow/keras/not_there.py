@@ -27,9 +27,9 @@ NAMES = {
         manual_variable_initialization set_learning_phase
     """,
     "dtype_policies": """
-        AWQDTypePolicy DTypePolicyMap GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy
-        QuantizedFloat8DTypePolicy
+        AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedFloat8DTypePolicy
     """,
+    "quantizers": "AWQConfig Float8QuantizationConfig GPTQConfig Int4QuantizationConfig",
     "config": "enable_unsafe_deserialization set_backend",
     "ops": """
         affine_transform crop_images elastic_transform extract_patches extract_patches_3d

@@ -29,6 +29,7 @@ _PUBLIC = {
     f"{_ROOT}.engine.layer": "keras.layers",
     f"{_ROOT}.engine": "keras",
     f"{_ROOT}.dtype_policy": "keras",
+    f"{_ROOT}.dtype_policy_map": "keras.dtype_policies",
     f"{_ROOT}.optimizers.schedules": "keras.optimizers.schedules",
 }
 # Where names of Keras's modules are looked up here.

@@ -13,6 +13,7 @@ from distflow.keras.engine import functional_config
 from distflow.keras.engine.keras_tensor import KerasTensor, SpecTensor
 from distflow.keras.engine.layer import Layer, as_shapes
 from distflow.keras.engine.summary import print_summary
+from distflow.keras.quantizers import configs
 from distflow.keras.saving import archive, loading, weights_file
 from distflow.keras.training.trainer import Trainer
 
@@ -171,9 +172,29 @@ class Model(Trainer, Layer):
             "and ONNX are not there yet.\nSave a `.keras` file by `model.save`, which Keras reads."
         )
 
-    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
-        """Refuses: quantisation is not there."""
-        raise errors.UnimplementedError(f"Model.quantize: quantisation is not there yet: {mode}.")
+    def quantize(self, mode: Any = None, config: Any = None, filters: Any = None,
+                 type_check: bool = True) -> None:  # fmt: skip
+        """Makes the weights of dense layers and of embeddings integers of eight bits.
+
+        Args:
+          mode: "int8".
+          config: `keras.quantizers.Int8QuantizationConfig`; the default rounds inputs, too.
+          filters: which layers: a regular expression of names, several, or a function of a layer.
+          type_check: whether classes derived from these layers are left as they are.
+
+        Raises:
+          ValueError: for other modes or filters, or weights that are integers already.
+        """
+        wanted = configs.filtered(filters)
+        configs.resolve("Model.quantize", mode, config)
+        for layer in list(self._flatten_layers()):
+            if not layer._layers and hasattr(layer, "quantize") and wanted(layer):
+                try:
+                    layer.quantize(mode, type_check=type_check, config=config)
+                except NotImplementedError as error:
+                    warnings.warn(str(error), stacklevel=2)
+        # What is compiled holds the old weights.
+        self._runners.clear()
 
     def _serialized_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile` for a file; None where one cannot be written."""

@@ -64,12 +64,6 @@ def positive(where: str, name: str, value: Any) -> int:
     return int(value)
 
 
-def no_quantization(where: str, *settings: Any) -> None:
-    """Raises UnimplementedError if a layer is asked to be quantised."""
-    if any(setting is not None for setting in settings):
-        raise errors.UnimplementedError(f"{where}: quantisation is not there: {settings}.")
-
-
 def _is_int(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 

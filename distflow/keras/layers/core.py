@@ -10,21 +10,24 @@ from distflow.core.convert import convert_to_tensor
 from distflow.keras import activations, constraints, initializers, regularizers, serialization
 from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.layer import Layer
-from distflow.keras.layers.arguments import described, no_quantization, positive
-from distflow.keras.layers.lora import LoRA
+from distflow.keras.layers.arguments import described, positive
+from distflow.keras.layers.quantized import Quantized
 from distflow.ops import math
 from distflow.ops.embedding import embedding_lookup
 from distflow.ops.matmul import tensordot
 from distflow.ops.reduce import reduce_any
+from distflow.ops.shaping import expand_dims
 
 
-class Dense(LoRA, Layer):
+class Dense(Quantized, Layer):
     """activation(x @ kernel + bias), over the last axis.
 
     Args:
       units: size of the output's last axis.
       lora_rank, lora_alpha: learn a kernel of this rank beside the given one, see `enable_lora`.
     """
+
+    _quantizes = True
 
     def __init__(self, units: int, activation: Any = None, use_bias: bool = True,
                  kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
@@ -33,8 +36,8 @@ class Dense(LoRA, Layer):
                  bias_constraint: Any = None, lora_rank: Any = None, lora_alpha: Any = None,
                  quantization_config: Any = None, **kwargs: Any):  # fmt: skip
         positive("Dense", "units", units)
-        no_quantization("Dense", quantization_config)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self._set_quantization(quantization_config)
         self.units = units
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -56,10 +59,13 @@ class Dense(LoRA, Layer):
     def build(self, input_shape: Any) -> None:
         """Makes kernel and bias."""
         width = _known_last("Dense", input_shape)
-        self._kernel = self.add_weight(
-            name="kernel", shape=(width, self.units), initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
-        )  # fmt: skip
+        if self.quantization_mode is not None:
+            self._add_integers((width, self.units))
+        else:
+            self._kernel = self.add_weight(
+                name="kernel", shape=(width, self.units), initializer=self.kernel_initializer,
+                regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+            )  # fmt: skip
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -73,10 +79,27 @@ class Dense(LoRA, Layer):
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Returns activation(inputs @ kernel + bias)."""
-        x = tensordot(math.cast(inputs, self.compute_dtype), self.kernel, 1)
+        x = math.cast(inputs, self.compute_dtype)
+        if self.quantization_mode is not None:
+            x = self._by_integers(x)
+        else:
+            x = tensordot(x, self.kernel, 1)
         if self.bias is not None:
             x = x + self.bias
         return self.activation(x)
+
+    def _scaled_axes(self) -> tuple[int, ...]:
+        return (0,)
+
+    def _by_integers(self, x: Any) -> Any:
+        y = self._integer_product(
+            x, lambda x, kernel: tensordot(x, kernel, 1),
+            lambda g, kernel: tensordot(g, kernel, [[-1], [1]]), -1, lambda scale: scale,
+            int(self._kernel.shape[0]),
+        )  # fmt: skip
+        if self.lora_enabled:
+            y = y + self._lora_scale * tensordot(tensordot(x, self._lora_a, 1), self._lora_b, 1)
+        return y
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the input's shape with `units` at its end."""
@@ -90,10 +113,10 @@ class Dense(LoRA, Layer):
             self, "use_bias", "kernel_initializer", "bias_initializer", "kernel_regularizer",
             "bias_regularizer", "kernel_constraint", "bias_constraint",
         )  # fmt: skip
-        return config | {"quantization_config": None} | self._lora_config()
+        return config | self._described_quantization() | self._lora_config()
 
 
-class Embedding(LoRA, Layer):
+class Embedding(Quantized, Layer):
     """Rows of a table by integer id.
 
     Args:
@@ -105,6 +128,7 @@ class Embedding(LoRA, Layer):
     """
 
     _main = "embeddings"
+    _quantizes = True
 
     def __init__(self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
                  embeddings_regularizer: Any = None, embeddings_constraint: Any = None,
@@ -113,11 +137,11 @@ class Embedding(LoRA, Layer):
                  **kwargs: Any):  # fmt: skip
         positive("Embedding", "input_dim", input_dim)
         positive("Embedding", "output_dim", output_dim)
-        no_quantization("Embedding", quantization_config)
         input_length = kwargs.pop("input_length", None)
         if input_length is not None and "input_shape" not in kwargs:
             kwargs["input_shape"] = (input_length,)
         super().__init__(**kwargs)
+        self._set_quantization(quantization_config)
         self.input_dim = input_dim
         self.output_dim = output_dim
         self.embeddings_initializer = initializers.get(embeddings_initializer)
@@ -141,11 +165,14 @@ class Embedding(LoRA, Layer):
         """Makes the table."""
         if self.built:
             return
-        self._embeddings = self.add_weight(
-            name="embeddings", shape=(self.input_dim, self.output_dim),
-            initializer=self.embeddings_initializer, regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
-        )  # fmt: skip
+        if self.quantization_mode is not None:
+            self._add_integers((self.input_dim, self.output_dim))
+        else:
+            self._embeddings = self.add_weight(
+                name="embeddings", shape=(self.input_dim, self.output_dim),
+                initializer=self.embeddings_initializer, regularizer=self.embeddings_regularizer,
+                constraint=self.embeddings_constraint,
+            )  # fmt: skip
         if self.lora_rank:
             self.built = True
             self.enable_lora(self.lora_rank, lora_alpha=self.lora_alpha)
@@ -156,10 +183,16 @@ class Embedding(LoRA, Layer):
         if not ids.dtype.is_integer:
             ids = math.cast(ids, dtypes.int32)
         rows = embedding_lookup(self._embeddings, ids)
+        if self.quantization_mode is not None:
+            scale = embedding_lookup(self._scale, ids)
+            rows = math.cast(rows, scale.dtype) / expand_dims(scale, -1)
         if self.lora_enabled:
             narrow = embedding_lookup(self._lora_a, ids)
             rows = rows + self._lora_scale * tensordot(narrow, self._lora_b, 1)
         return math.cast(rows, self.compute_dtype)
+
+    def _scaled_axes(self) -> tuple[int, ...]:
+        return (1,)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Returns where ids are not padding, or None."""
@@ -176,7 +209,7 @@ class Embedding(LoRA, Layer):
         config |= described(self, "embeddings_initializer", "embeddings_regularizer")
         config |= {"activity_regularizer": config.get("activity_regularizer")}
         config |= described(self, "embeddings_constraint", "mask_zero")
-        return config | {"quantization_config": None} | self._lora_config()
+        return config | self._described_quantization() | self._lora_config()
 
 
 class Activation(Layer):

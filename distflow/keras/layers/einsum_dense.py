@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math as maths
 import re
+import string
 from dataclasses import dataclass
 from typing import Any
 
 from distflow.base import errors
 from distflow.keras import activations, constraints, initializers, regularizers
 from distflow.keras.engine.layer import Layer
-from distflow.keras.layers.arguments import described, no_quantization
-from distflow.keras.layers.lora import LoRA
-from distflow.ops import math
+from distflow.keras.layers.arguments import described
+from distflow.keras.layers.quantized import Quantized
+from distflow.ops import array, math
 from distflow.ops.matmul import einsum
 
 
-class EinsumDense(LoRA, Layer):
+class EinsumDense(Quantized, Layer):
     """activation(einsum(equation, x, kernel) + bias).
 
     Args:
@@ -26,6 +28,8 @@ class EinsumDense(LoRA, Layer):
       bias_axes: labels of the output that the bias has; None for no bias.
     """
 
+    _quantizes = True
+
     def __init__(self, equation: str, output_shape: Any, activation: Any = None,
                  bias_axes: str | None = None, kernel_initializer: Any = "glorot_uniform",
                  bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
@@ -33,8 +37,12 @@ class EinsumDense(LoRA, Layer):
                  bias_constraint: Any = None, lora_rank: Any = None, lora_alpha: Any = None,
                  gptq_unpacked_column_size: Any = None, quantization_config: Any = None,
                  **kwargs: Any):  # fmt: skip
-        no_quantization("EinsumDense", gptq_unpacked_column_size, quantization_config)
+        if gptq_unpacked_column_size is not None:
+            raise errors.UnimplementedError(
+                f"EinsumDense: GPTQ is not there: {gptq_unpacked_column_size}."
+            )
         super().__init__(**kwargs)
+        self._set_quantization(quantization_config)
         self.equation = equation
         one = isinstance(output_shape, int) or output_shape is None
         self.partial_output_shape = (output_shape,) if one else tuple(output_shape)
@@ -56,10 +64,14 @@ class EinsumDense(LoRA, Layer):
     def build(self, input_shape: Any) -> None:
         """Makes kernel and bias."""
         found = analyse(self.equation, self.bias_axes, input_shape, self.partial_output_shape)
-        self._kernel = self.add_weight(
-            name="kernel", shape=found.kernel, initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
-        )  # fmt: skip
+        self._set_labels(len(input_shape))
+        if self.quantization_mode is not None:
+            self._add_integers(found.kernel)
+        else:
+            self._kernel = self.add_weight(
+                name="kernel", shape=found.kernel, initializer=self.kernel_initializer,
+                regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+            )  # fmt: skip
         self.bias = None
         if found.bias is not None:
             self.bias = self.add_weight(
@@ -73,10 +85,49 @@ class EinsumDense(LoRA, Layer):
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Returns activation(einsum(equation, inputs, kernel) + bias)."""
-        x = einsum(self.equation, math.cast(inputs, self.compute_dtype), self.kernel)
+        x = math.cast(inputs, self.compute_dtype)
+        if self.quantization_mode is not None:
+            x = self._by_integers(x)
+        else:
+            x = einsum(self.equation, x, self.kernel)
         if self.bias is not None:
             x = x + self.bias
         return self.activation(x)
+
+    def _set_labels(self, rank: int) -> None:
+        """Names the axes of inputs, kernel and output, also those that the ellipsis stands for."""
+        left, inputs, self._kernel_labels, output = _parse(self.equation)
+        free = [c for c in string.ascii_letters if c not in inputs + self._kernel_labels + output]
+        more = "".join(free[: rank - len(inputs)])
+        self._input_labels = more + inputs if left else inputs + more
+        self._output_labels = more + output if left else output + more
+
+    def _scaled_axes(self) -> tuple[int, ...]:
+        kernel = self._kernel_labels
+        return tuple(i for i, label in enumerate(kernel) if label not in self._output_labels)
+
+    def _scale_of(self, kept: Any) -> Any:
+        """Scales with the output's axes, of size 1 where the kernel has none."""
+        return _like_output(kept, self._kernel_labels, self._output_labels)
+
+    def _spread_scale(self, scale: Any) -> Any:
+        """Scales with the kernel's axes."""
+        kernel, output = self._kernel_labels, self._output_labels
+        shared = [label for label in output if label in kernel]
+        flat = array.reshape(scale, [n for n, c in zip(scale.shape, output) if c in kernel])
+        order = [shared.index(label) for label in kernel if label in shared]
+        return super()._spread_scale(array.transpose(flat, order))
+
+    def _by_integers(self, x: Any) -> Any:
+        inputs, kernel, output = self._input_labels, self._kernel_labels, self._output_labels
+        axes = [i for i, label in enumerate(inputs) if label not in output]
+        terms = maths.prod(int(self._kernel.shape[i]) for i in self._scaled_axes())
+        y = self._integer_product(
+            x, lambda x, w: einsum(f"{inputs},{kernel}->{output}", x, w),
+            lambda g, w: einsum(f"{output},{kernel}->{inputs}", g, w), axes,
+            lambda scale: _like_output(scale, inputs, output), terms,
+        )  # fmt: skip
+        return y + einsum(self.equation, x, self._learned()) if self.lora_enabled else y
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the output's shape."""
@@ -94,7 +145,19 @@ class EinsumDense(LoRA, Layer):
         )  # fmt: skip
         config |= {"activity_regularizer": config.get("activity_regularizer")}
         config |= described(self, "kernel_constraint", "bias_constraint")
-        return config | {"quantization_config": None} | self._lora_config()
+        return config | self._described_quantization() | self._lora_config()
+
+
+def _like_output(scale: Any, labels: str, output: str) -> Any:
+    """Turns axes into the output's order; those that are summed (of size 1) are gone."""
+    kept = [label for label in output if label in labels]
+    gone = [i for i, label in enumerate(labels) if label not in output]
+    left = [label for label in labels if label in output]
+    scale = array.transpose(array.squeeze(scale, gone), [left.index(label) for label in kept])
+    for at, label in enumerate(output):
+        if label not in labels:
+            scale = array.expand_dims(scale, at)
+    return scale
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,10 @@ class LoRA(WeightsOfLayer):
             raise self._lacking(self._main)
         if not self.lora_enabled:
             return self._main_weight
-        return self._main_weight + self._lora_scale * tensordot(self._lora_a, self._lora_b, 1)
+        return self._main_weight + self._learned()
+
+    def _learned(self) -> Any:
+        return self._lora_scale * tensordot(self._lora_a, self._lora_b, 1)
 
     def _lora_config(self) -> dict[str, Any]:
         if not self.lora_rank:
@@ -118,7 +121,9 @@ class LoRA(WeightsOfLayer):
         if not self.lora_enabled:
             super().load_own_variables(store)
             return
-        variables = self._stored_variables()
+        self._load_into(self._stored_variables(), store)
+
+    def _load_into(self, variables: list[Any], store: Any) -> None:
         if len(store.keys()) != len(variables):
             raise errors.invalid(
                 type(self).__name__, f"expected {len(variables)} variables",
@@ -126,5 +131,5 @@ class LoRA(WeightsOfLayer):
             )  # fmt: skip
         for index, variable in enumerate(variables):
             variable.assign(np.asarray(store[str(index)]).astype(variable.dtype.numpy))
-        for narrow in (self._lora_a, self._lora_b):
+        for narrow in (self._lora_a, self._lora_b) if self.lora_enabled else ():
             narrow.assign(np.zeros(tuple(narrow.shape), narrow.dtype.numpy))

@@ -70,6 +70,6 @@ def test_normalize_divides_by_the_norm_and_keeps_zeros():
 
 
 def test_names_that_are_not_there_yet_say_so():
-    assert not hasattr(keras, "quantizers")
-    with pytest.raises(NotImplementedError, match=r"keras\.quantizers is part of Keras's API"):
-        _ = keras.quantizers
+    assert not hasattr(keras, "estimator")
+    with pytest.raises(NotImplementedError, match=r"keras\.estimator is part of Keras's API"):
+        _ = keras.estimator

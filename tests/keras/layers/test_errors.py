@@ -200,7 +200,7 @@ OTHER_KINDS = [
     (lambda: layers.TextVectorization(vocabulary=["a"])([1]), TypeError, "expected strings"),
     (lambda: layers.TextVectorization(ragged=True), tf.errors.UnimplementedError, "ragged"),
     (lambda: layers.CategoryEncoding(3, sparse=True), tf.errors.UnimplementedError, "sparse"),
-    (lambda: layers.Dense(3, quantization_config={}), tf.errors.UnimplementedError, "quantis"),
+    (lambda: layers.Dense(3, quantization_config=3), ValueError, "QuantizationConfig"),
     (
         lambda: layers.MultiHeadAttention(1, 1, dropout=0.1, flash_attention=True),
         ValueError,
