@@ -62,7 +62,7 @@ class _Emitter:
         """Adds the loop over blocks."""
         product = self.product
         builder, (c, a, b), begin, end = ranged(self.module, self.name, 3)
-        buffer = builder.alloca(ir.ArrayType(ir.FloatType(), BLOCK * BLOCK))
+        buffer = builder.alloca(ir.ArrayType(ir.FloatType(), BLOCK * BLOCK + self.sums.spare))
         buffer.align = 64
         down, across = product.blocks
         last_rows = product.rows - (down - 1) * BLOCK

@@ -114,8 +114,13 @@ class _Emitter:
         batch_bytes = -(-lines.num_lines // TILE) * lines.groups * TILE_BYTES
 
         def unit(builder: Any, i: Any, _: list[Any]) -> list[Any]:
-            rest, group = split(builder, i, lines.groups)
-            rest, block = split(builder, rest, lines.blocks)
+            # Along what lies side by side.
+            if self.line_stride == 1:
+                rest, block = split(builder, i, lines.blocks)
+                rest, group = split(builder, rest, lines.groups)
+            else:
+                rest, group = split(builder, i, lines.groups)
+                rest, block = split(builder, rest, lines.blocks)
             source = self.moved(builder, of, rest, lines.batch, 1)
             source = self.moved(builder, source, block, lines.free, BLOCK)
             source = self.moved(builder, source, group, lines.contracted, GROUP)

@@ -1,7 +1,7 @@
 """Sums of products of bfloat16 in the order of `pairs`, as LLVM IR: in matrix tiles or in vectors.
 
 Either writes a block of up to 32 x 32 float32 sums into a buffer whose rows are 32 apart, from
-tiles of A and B (`pair_copies`).
+tiles of A and B (`pair_copies`). Behind the buffer there are `spare` floats for its own use.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _VOID = ir.VoidType()
 _ROW_BYTES = 64
 _PITCH_BYTES = 4 * BLOCK
 _PAIRS = 16
-# Pairs that a turn of the innermost loop takes.
-_UNROLLED = 4
+# Products of each sum in a turn of the innermost loop.
+_UNROLLED = 2
 # MXCSR: denormal operands are zeros, denormal results become zeros.
 _DENORMALS_AS_ZEROS = 0x8040
 # Doubles below this, rounded to 24 bits, are below the least normal float32.
@@ -30,6 +30,8 @@ _LEAST = 2.0**-126 - 2.0**-151
 
 class InTiles:
     """Sums by the instruction TDPBF16PS, which knows no other modes and raises nothing."""
+
+    spare = 0
 
     def __init__(self, module: Any, name: str, groups: int, target: Target):
         self._module, self._groups = module, groups
@@ -96,8 +98,13 @@ class InVectors:
         self._lanes = self._vectors.lanes
         # Only x86 is told by a register how to treat denormals; ARM would round before it looks.
         self._fused = target.has_fma and target.triple.startswith("x86_64")
-        # Two vectors of columns share what is loaded of a row; both sums of each are registers.
-        self._rows = max((target.num_registers - 6) // 4, 1)
+        # The sums of some rows in two vectors of columns are registers; two more hold products'
+        # right sides, one a left side. The rows of a block are dealt evenly.
+        most = (target.num_registers - 3) // 2
+        self._rows = -(-BLOCK // -(-BLOCK // most))
+        # A's rows as float32, then the even sums.
+        self._held = self._rows * 2 * _PAIRS
+        self.spare = self._held + self._rows * 2 * self._lanes
         self._saved: list[Any] = []
 
     def begin(self, builder: Any) -> None:
@@ -140,6 +147,7 @@ class InVectors:
                         builder.gep(to, [builder.mul(row, I64(BLOCK))], source_etype=_F32),
                         builder.gep(a, [builder.mul(row, I64(_ROW_BYTES))], source_etype=_I8),
                         right,
+                        builder.gep(buffer, [I64(BLOCK * BLOCK)], source_etype=_F32),
                     ],
                 )
                 return []
@@ -152,16 +160,17 @@ class InVectors:
         loop(builder, I64(0), I64(-(-columns // width)), [], strip)
 
     def _strip(self, rows: int, width: int, down: int, across: int) -> Any:
-        """Returns a function (buffer, A, B) for some rows and columns, of all groups."""
+        """Returns a function (buffer, A, B, spare) for some rows and columns, of all groups."""
         name = f"{self._name}_{rows}x{width}_{down}x{across}"
         if name in self._module.globals:
             return self._module.globals[name]
-        kind = ir.FunctionType(_VOID, [PTR] * 3)
+        kind = ir.FunctionType(_VOID, [PTR] * 4)
         function = ir.Function(self._module, kind, name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        buffer, a, b = function.args
-        buffer.add_attribute("noalias")
+        buffer, a, b, held = function.args
+        for pointer in (buffer, held):
+            pointer.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("start"))
         vectors, lanes = self._vectors, self._lanes
         columns = [v // TILE * (TILE_BYTES // 4) + v % TILE for v in range(0, width, lanes)]
@@ -179,72 +188,87 @@ class InVectors:
                 builder.gep(p, [builder.mul(g, I64(n * TILE_BYTES))], source_etype=_I8)
                 for p, n in ((a, down), (b, across))
             )
+            self._widen(builder, left, held, rows)
 
-            def pairs(builder: Any, i: Any, sums: list[Any]) -> list[Any]:
-                for n in range(_UNROLLED):
-                    pair = builder.add(builder.mul(i, I64(_UNROLLED)), I64(n))
-                    sums = self._pair(builder, left, right, pair, rows, columns, sums)
-                return sums
+            for half in range(2):
 
-            count = I64(_PAIRS // _UNROLLED)
-            sums = loop(builder, I64(0), count, [zero] * (2 * len(places)), pairs)
-            for place, even, odd in zip(places, sums[::2], sums[1::2]):
-                old = builder.load(place, typ=vectors.vector, align=4)
-                new = self._add(builder, old, self._add(builder, even, odd))
-                builder.store(new, place, align=4)
+                def products(builder: Any, i: Any, sums: list[Any], half: int = half) -> list[Any]:
+                    for n in range(_UNROLLED):
+                        pair = builder.add(builder.mul(i, I64(_UNROLLED)), I64(n))
+                        here = builder.gep(
+                            held, [builder.add(pair, I64(half * _PAIRS))], source_etype=_F32
+                        )
+                        theirs = self._right(builder, right, pair, columns, half)
+                        sums = self._products(builder, here, theirs, rows, sums)
+                    return sums
+
+                count = I64(_PAIRS // _UNROLLED)
+                sums = loop(builder, I64(0), count, [zero] * len(places), products)
+                for i, (place, value) in enumerate(zip(places, sums)):
+                    first = builder.gep(held, [I64(self._held + i * lanes)], source_etype=_F32)
+                    if not half:
+                        builder.store(value, first, align=4)
+                        continue
+                    even = builder.load(first, typ=vectors.vector, align=4)
+                    old = builder.load(place, typ=vectors.vector, align=4)
+                    new = self._add(builder, old, self._add(builder, even, value))
+                    builder.store(new, place, align=4)
             return []
 
         loop(builder, I64(0), I64(self._groups), [], group)
         builder.ret_void()
         return function
 
-    def _pair(
-        self, builder: Any, left: Any, right: Any, pair: Any, rows: int, columns: list[int],
-        sums: list[Any],
-    ) -> list[Any]:  # fmt: skip
-        """Adds the products of a pair to the even and the odd sums."""
+    def _widen(self, builder: Any, left: Any, held: Any, rows: int) -> None:
+        """Writes a group of A as float32: of each row its even elements, then its odd ones."""
         kind = ir.VectorType(_I32, self._lanes)
-        row = builder.mul(pair, I64(_ROW_BYTES // 4))
-        held = []
+        for start in range(0, rows * _PAIRS, self._lanes):
+            row, pair = divmod(start, _PAIRS)
+            here = builder.gep(left, [I64(start)], source_etype=_I32)
+            both = builder.load(here, typ=kind, align=4)
+            for half in range(2):
+                place = I64((2 * row + half) * _PAIRS + pair)
+                there = builder.gep(held, [place], source_etype=_F32)
+                builder.store(self._half(builder, both, half), there, align=4)
+
+    def _right(
+        self, builder: Any, right: Any, pair: Any, columns: list[int], half: int
+    ) -> list[Any]:
+        """Returns the even or the odd elements of a pair of B, of some columns."""
+        kind = ir.VectorType(_I32, self._lanes)
+        first = builder.mul(pair, I64(_ROW_BYTES // 4))
+        found = []
         for column in columns:
-            place = builder.add(row, I64(column))
-            here = builder.gep(right, [place], source_etype=_I32)
-            held.append(self._halves(builder, builder.load(here, typ=kind, align=4)))
-        result = []
-        for i in range(rows):
-            place = builder.add(pair, I64(i * _ROW_BYTES // 4))
-            here = builder.gep(left, [place], source_etype=_I32)
-            both = builder.insert_element(
-                ir.Constant(kind, ir.Undefined), builder.load(here, typ=_I32), _I32(0)
-            )
-            both = builder.shuffle_vector(both, both, self._vectors.lane_numbers([0] * self._lanes))
-            mine = self._halves(builder, both)
-            for j, theirs in enumerate(held):
-                at = 2 * (i * len(held) + j)
-                result += [
-                    self._multiply_add(builder, x, y, old)
-                    for x, y, old in zip(mine, theirs, sums[at : at + 2])
-                ]
+            here = builder.gep(right, [builder.add(first, I64(column))], source_etype=_I32)
+            found.append(self._half(builder, builder.load(here, typ=kind, align=4), half))
+        return found
+
+    def _products(
+        self, builder: Any, left: Any, theirs: list[Any], rows: int, sums: list[Any]
+    ) -> list[Any]:
+        """Adds a product to each sum."""
+        result: list[Any] = []
+        for row in range(rows):
+            here = builder.gep(left, [I64(row * 2 * _PAIRS)], source_etype=_F32)
+            mine = self._vectors.broadcast(builder, builder.load(here, typ=_F32))
+            for y in theirs:
+                result.append(self._multiply_add(builder, mine, y, sums[len(result)]))
         return result
 
-    def _halves(self, builder: Any, pairs: Any) -> tuple[Any, Any]:
-        """Returns the even and the odd elements of pairs as float32."""
+    def _half(self, builder: Any, pairs: Any, half: int) -> Any:
+        """Returns the even (0) or the odd (1) elements of pairs as float32."""
         kind = pairs.type
 
         def all_(number: int) -> Any:
             return ir.Constant(kind, [number] * self._lanes)
 
-        found = builder.shl(pairs, all_(16)), builder.and_(pairs, all_(0xFFFF0000))
+        bits = builder.and_(pairs, all_(0xFFFF0000)) if half else builder.shl(pairs, all_(16))
         if not self._fused:
             # No denormals: what has no exponent keeps its sign only.
-            exponents = [builder.and_(bits, all_(0x7F800000)) for bits in found]
-            signs = [builder.and_(bits, all_(0x80000000)) for bits in found]
-            found = tuple(
-                builder.select(builder.icmp_unsigned("==", e, all_(0)), sign, bits)
-                for e, sign, bits in zip(exponents, signs, found)
-            )
-        even, odd = (builder.bitcast(bits, self._vectors.vector) for bits in found)
-        return even, odd
+            exponent = builder.and_(bits, all_(0x7F800000))
+            is_small = builder.icmp_unsigned("==", exponent, all_(0))
+            bits = builder.select(is_small, builder.and_(bits, all_(0x80000000)), bits)
+        return builder.bitcast(bits, self._vectors.vector)
 
     def _multiply_add(self, builder: Any, x: Any, y: Any, old: Any) -> Any:
         if self._fused:

@@ -33,7 +33,7 @@ from distflow.compiler.cpu.recipe import Recipe, in_order
 from distflow.compiler.cpu.task import Kernel, Layout
 
 # What a core does in a nanosecond, about: multiply-adds in tiles and in vectors, elements copied.
-_IN_TILES, _IN_VECTORS, _COPIES = 350, 50, 8
+_IN_TILES, _IN_VECTORS, _COPIES = 500, 60, 8
 
 
 def lower(attributes: dict[str, Any], inputs: Sequence[Layout], result: Layout) -> Kernel:
