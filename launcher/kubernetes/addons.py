@@ -129,7 +129,7 @@ def _add_metrics(spec: Spec, port: int, objects: list[Object]) -> Object:
 def _add_claim(spec: Spec, claim: str, objects: list[Object]) -> list[Object]:
     for template in _all_templates(objects):
         main = template["spec"]["containers"][0]
-        if spec.kind != "mpijob":
+        if spec.kind != "mpijob" and "env" in main:
             # Where an elastic job that must end is kept; others do not look at it.
             main["env"].append({"name": "DISTFLOW_ELASTIC_DIR", "value": CLAIM_FOLDER})
         main["volumeMounts"].append({"name": "checkpoints", "mountPath": CLAIM_FOLDER})

@@ -39,8 +39,8 @@ def add_submit_options(group: Any) -> None:
         "--kind",
         choices=KINDS,
         default="job",
-        help="what runs the pods: job (Indexed Job), jobset, mpijob or trainjob, for which the "
-        "cluster needs the operator (default: job)",
+        help="what runs the pods: job (Indexed Job), or jobset, mpijob, trainjob (over gRPC) or "
+        "trainjob-mpi, for which the cluster needs the operator (default: job)",
     )
     group.add_argument(
         "--in-image",
@@ -100,7 +100,7 @@ def submit(options: argparse.Namespace) -> int:
         return 0
     cluster = _connect(options)
     own = []
-    if options.token_secret is None and spec.kind != "mpijob":
+    if options.token_secret is None and not spec.is_mpi:
         own.append(operate.token_secret(spec))
     if options.tls == "auto":
         own.append(operate.tls_secret(spec))
@@ -175,7 +175,7 @@ def _print(spec: Spec, options: argparse.Namespace) -> None:
 def _missing(spec: Spec, options: argparse.Namespace) -> list[str]:
     """Comments on what `distflow submit` makes besides: secrets are never printed."""
     found = []
-    if options.token_secret is None and spec.kind != "mpijob":
+    if options.token_secret is None and not spec.is_mpi:
         found.append(
             f"# kubectl create secret generic {spec.token_secret} "
             '--from-literal=token="$(openssl rand -hex 32)"'
@@ -261,6 +261,11 @@ def scale(options: argparse.Namespace) -> int:
     job = operate.find(cluster, _name(cluster, options))
     operate.scale(cluster, job, options.workers)
     print(f"{job.main['kind']}/{job.name}: {job.size} -> {options.workers} workers")
+    if job.main["kind"] == "MPIJob":
+        print(
+            "mpirun ends after the step under way and is started again on them: the program goes "
+            "on from its backup (BackupAndRestore on a volume that all pods see), else anew"
+        )
     return 0
 
 

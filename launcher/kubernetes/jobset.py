@@ -64,6 +64,16 @@ def train_job(spec: Spec) -> Object:
     }
 
 
+def failure_policy(spec: Spec) -> Object:
+    """Returns when a JobSet starts all its pods again, and when it does not."""
+    final = {
+        "name": "user-error",
+        "action": "FailJobSet",
+        "onJobFailureReasons": ["PodFailurePolicy"],
+    }
+    return {"maxRestarts": spec.backoff_limit, "rules": [final]}
+
+
 def _set_of(spec: Spec, role: str, job_labels: dict[str, str]) -> Object:
     """Returns the spec of a JobSet of one Job, whose pods are <name>-<role>-0-<index>.<name>."""
     coordinator = f"{spec.name}-{role}-0-0.{spec.name}:{spec.port}"
@@ -73,16 +83,7 @@ def _set_of(spec: Spec, role: str, job_labels: dict[str, str]) -> Object:
             "subdomain": spec.name,
             "publishNotReadyAddresses": True,
         },
-        "failurePolicy": {
-            "maxRestarts": spec.backoff_limit,
-            "rules": [
-                {
-                    "name": "user-error",
-                    "action": "FailJobSet",
-                    "onJobFailureReasons": ["PodFailurePolicy"],
-                }
-            ],
-        },
+        "failurePolicy": failure_policy(spec),
         "replicatedJobs": [
             {
                 "name": role,

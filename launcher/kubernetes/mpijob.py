@@ -1,10 +1,16 @@
-"""The MPIJob (kubeflow.org/v2beta1): mpirun in a launcher pod, sshd without root in worker pods."""
+"""The MPIJob (kubeflow.org/v2beta1): mpirun in a launcher pod, sshd without root in worker pods.
+
+`distflow run` in the launcher starts mpirun on the workers that the operator's program names, and
+again when they change: see `mpi_hosts`.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from . import code
+from .lint.bundle import bounds, option
 from .pods import MIB_64, common, confined, pod_labels, resources, settings, volumes
 from .spec import Spec
 
@@ -13,14 +19,20 @@ Object = dict[str, Any]
 # ~/.ssh of the image's user. The operator's default, /root/.ssh, is of no use to a user.
 SSH_FOLDER = "/home/distflow/.ssh"
 SSH_PORT = 2222
+_SSHD = "/usr/sbin/sshd"
+DISCOVERY = "/etc/mpi/discover_hosts.sh"
 _LAUNCHER_MEMORY = "512Mi"
+# What `distflow run` hands on to ranks by itself.
+_HANDED_ON = re.compile("DISTFLOW_.*|.*_NUM_THREADS")
+# From the end of the ranks' time to that of the pod's: for mpirun and for sshd.
+_SPARE_SECONDS = 15
 
 
 def mpijob(spec: Spec) -> Object:
     """Returns the MPIJob of kind mpijob.
 
-    The operator adds to every pod the job's ssh key, to the launcher the hostfile, and the headless
-    Service that gives workers their names.
+    The operator adds to every pod the job's ssh key, to the launcher the program that prints the
+    hosts of now, and the headless Service that gives workers their names.
     """
     return {
         "apiVersion": "kubeflow.org/v2beta1",
@@ -37,8 +49,13 @@ def mpijob(spec: Spec) -> Object:
                 "ttlSecondsAfterFinished": spec.keep_seconds,
             },
             "mpiReplicaSpecs": {
-                "Launcher": _role(spec, 1, _launcher(spec), MIB_64),
-                "Worker": _role(spec, spec.workers, _worker(spec), spec.shared_memory),
+                "Launcher": _role(
+                    spec,
+                    1,
+                    launcher(spec, "launcher", ["--host-discovery-script", DISCOVERY]),
+                    MIB_64,
+                ),
+                "Worker": _role(spec, spec.workers, worker(spec, "worker"), spec.shared_memory),
             },
         },
     }
@@ -50,43 +67,77 @@ def _role(spec: Spec, count: int, container: Object, shared_memory: str) -> Obje
         "restartPolicy": "Never",
         "template": {
             "metadata": {"labels": pod_labels(spec, container["name"])},
-            "spec": {
-                **common(spec),
-                "containers": [container],
-                "volumes": [*volumes(shared_memory), *code.volumes(spec)],
-            },
+            "spec": pod(spec, container, shared_memory),
         },
     }
 
 
-def _launcher(spec: Spec) -> Object:
+def worker_bounds(job: Object) -> tuple[int, int] | None:
+    """Returns the least and most workers of an MPIJob; None where its launcher has no bounds."""
+    roles = job["spec"]["mpiReplicaSpecs"]
+    arguments = roles["Launcher"]["template"]["spec"]["containers"][0].get("args", [])
+    found = option(arguments, "--elastic")
+    return bounds(found[0]) if found else None
+
+
+def launcher(spec: Spec, name: str, hosts: list[str]) -> Object:
+    """Returns the container that runs mpirun.
+
+    Args:
+      hosts: the option that says where the hosts stand.
+    """
     environment = settings(spec, "mpi", None)
-    arguments = ["-n", str(spec.workers), "--hostfile", "/etc/mpi/hostfile"]
-    # Each pod would bind its first rank to the node's first core.
-    arguments += ["--bind-to", "none"]
+    low, high = spec.elastic or (spec.workers, spec.workers)
+    arguments = ["--backend", "mpi", *hosts, "--elastic", f"{low}:{high}"]
+    arguments += ["--replicas", "$(DISTFLOW_REPLICAS)"]
+    arguments += ["--max-restarts", str(spec.backoff_limit)]
+    arguments += ["--grace", str(max(1, spec.grace_seconds - _SPARE_SECONDS))]
     # sshd hands no environment of the worker's container to what it starts.
     for entry in environment:
-        arguments += ["-x", entry["name"]]
+        if not _HANDED_ON.fullmatch(entry["name"]):
+            arguments += ["--env", entry["name"]]
+    # The program is Python's, and the same one: `distflow run` starts its own.
+    program = list(spec.command[1:] if spec.command[0] == "python" else spec.command)
     return {
-        "name": "launcher",
+        "name": name,
         "image": spec.image,
-        "command": ["mpirun"],
-        "args": [*arguments, *spec.command],
+        "command": ["distflow", "run"],
+        "args": [*arguments, *program],
         "env": environment,
         "resources": resources("1", _LAUNCHER_MEMORY),
         **confined(code.mounts(spec)),
     }
 
 
-def _worker(spec: Spec) -> Object:
+def pod(spec: Spec, container: Object, shared_memory: str) -> Object:
+    """Returns the spec of a pod of either role."""
+    # The pause process becomes PID 1. As PID 1, Python would not hear an early SIGTERM.
+    is_python = container["command"] != [_SSHD]
     return {
-        "name": "worker",
+        **common(spec),
+        **({"shareProcessNamespace": True} if is_python else {}),
+        "containers": [container],
+        "volumes": [*volumes(shared_memory), *code.volumes(spec)],
+    }
+
+
+def worker(spec: Spec, name: str) -> Object:
+    """Returns the container that runs sshd, by which mpirun starts its ranks."""
+    probe = {"tcpSocket": {"port": "ssh"}}
+    # The ranks of a pod that goes end first, with a backup: without it sshd takes them along.
+    leave = ["python", "-m", "distflow_launcher.leave"]
+    leave.append(str(max(1, spec.grace_seconds - 2 * _SPARE_SECONDS)))
+    return {
+        "name": name,
         "image": spec.image,
-        "command": ["/usr/sbin/sshd"],
+        "command": [_SSHD],
         "args": ["-D", "-e", "-f", "/etc/ssh/distflow_sshd_config"],
         "ports": [{"name": "ssh", "containerPort": SSH_PORT}],
+        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
         # WaitForWorkersReady means this probe: the launcher starts when every sshd listens.
-        "readinessProbe": {"tcpSocket": {"port": "ssh"}, "periodSeconds": 2},
+        "readinessProbe": {**probe, "periodSeconds": 2},
+        "livenessProbe": {**probe, "periodSeconds": 20, "failureThreshold": 6},
+        "lifecycle": {"preStop": {"exec": {"command": leave}}},
         "resources": resources(spec.cpu, spec.memory),
         **confined(code.mounts(spec)),
     }

@@ -14,7 +14,8 @@ from typing import Any
 from .. import light
 from ..arguments import UsageError
 from .cluster import KINDS, Cluster, RefusedError
-from .lint.bundle import environment
+from .lint.bundle import bounds, environment
+from .mpijob import worker_bounds
 from .pods import INSTANCE, labels
 from .render import render
 from .spec import Spec
@@ -117,11 +118,13 @@ def find(cluster: Cluster, name: str) -> JobView:
 
 def bounds_of(job: JobView) -> tuple[int, int] | None:
     """Returns the least and most workers of an elastic job, None for one of fixed size."""
+    if job.main["kind"] == "MPIJob":
+        found = worker_bounds(job.main)
+        return found if found is not None and found[0] < found[1] else None
     if job.main["kind"] != "Job":
         return None
     container = job.main["spec"]["template"]["spec"]["containers"][0]
-    low, _, high = str(environment(container).get("DISTFLOW_ELASTIC") or "").partition(":")
-    return (int(low), int(high)) if low.isdigit() and high.isdigit() else None
+    return bounds(str(environment(container).get("DISTFLOW_ELASTIC") or ""))
 
 
 def scale(cluster: Cluster, job: JobView, workers: int) -> None:
@@ -130,19 +133,23 @@ def scale(cluster: Cluster, job: JobView, workers: int) -> None:
     Raises:
       UsageError: if its size is fixed, it is over, or the number is outside its bounds.
     """
-    bounds = bounds_of(job)
-    if bounds is None:
+    allowed = bounds_of(job)
+    if allowed is None:
         raise UsageError(
             f"expected an elastic job; received {job.main['kind']}/{job.name} of fixed size.\n"
             "Submit it with --elastic MIN:MAX; with the same --replicas the bits stay the same."
         )
     if job.is_over:
         raise UsageError(f"expected a job that runs; received {job.name}, which has {job.state}.")
-    if not bounds[0] <= workers <= bounds[1]:
+    if not allowed[0] <= workers <= allowed[1]:
         raise UsageError(
-            f"expected {bounds[0]} to {bounds[1]} workers, the bounds of {job.name}; received "
+            f"expected {allowed[0]} to {allowed[1]} workers, the bounds of {job.name}; received "
             f"{workers}."
         )
+    if job.main["kind"] == "MPIJob":
+        patch = {"spec": {"mpiReplicaSpecs": {"Worker": {"replicas": workers}}}}
+        cluster.patch("MPIJob", job.name, patch)
+        return
     # Both at once: an Indexed Job's completions may change with its parallelism only.
     cluster.patch("Job", job.name, {"spec": {"completions": workers, "parallelism": workers}})
 

@@ -95,7 +95,7 @@ def volumes(shared_memory: str) -> list[Object]:
 def settings(spec: Spec, backend: str, coordinator: str | None) -> list[Object]:
     """Returns the environment of a process that trains."""
     table: dict[str, str | Object] = {}
-    if spec.elastic is not None:
+    if spec.elastic is not None and backend == "grpc":
         table["DISTFLOW_ELASTIC"] = f"{spec.elastic[0]}:{spec.elastic[1]}"
         # A little less than Kubernetes' own, so that it is the worker who ends in time.
         table["DISTFLOW_GRACE"] = str(max(1, spec.grace_seconds - 10))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import addons, code
+from . import addons, code, trainjob_mpi
 from .job import job
 from .jobset import jobset, train_job, training_runtime
 from .mpijob import mpijob
@@ -21,6 +21,7 @@ _RENDERERS: dict[str, Callable[[Spec], list[Object]]] = {
     "jobset": lambda spec: [jobset(spec)],
     "mpijob": lambda spec: [mpijob(spec)],
     "trainjob": lambda spec: [training_runtime(spec), train_job(spec)],
+    "trainjob-mpi": lambda spec: [trainjob_mpi.training_runtime(spec), train_job(spec)],
 }
 assert tuple(_RENDERERS) == KINDS
 

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 from ..arguments import UsageError
 
-KINDS = ("job", "jobset", "mpijob", "trainjob")
+KINDS = ("job", "jobset", "mpijob", "trainjob", "trainjob-mpi")
+ELASTIC_KINDS = ("job", "mpijob")
 LABEL_CHARACTERS = 63
 # What the objects of a job set themselves: a value of the user's would break the job.
 RESERVED = frozenset(
@@ -48,7 +49,7 @@ class Spec:
       image: with its tag or digest.
       command: what each worker runs, in exec form.
       workers: number of pods (with `elastic`, at the start).
-      kind: job, jobset, mpijob or trainjob.
+      kind: one of KINDS.
       replicas: logical replicas V, which fix the bits of the result; default: most workers.
       elastic: least and most workers of a job that may change its size.
       cpu, memory: of each worker, requested and limit; `cpu` also sets the threads of BLAS.
@@ -94,6 +95,11 @@ class Spec:
         _check_combinations(self)
 
     @property
+    def is_mpi(self) -> bool:
+        """Whether a launcher starts the workers, with mpirun and ssh."""
+        return self.kind in ("mpijob", "trainjob-mpi")
+
+    @property
     def most_workers(self) -> int:
         """The largest number of workers that the job may have."""
         return self.elastic[1] if self.elastic else self.workers
@@ -116,6 +122,7 @@ def longest_hostname(kind: str, name: str, workers: int) -> str:
         "job": f"{name}-{last}",
         "jobset": f"{name}-worker-0-{last}",
         "trainjob": f"{name}-node-0-{last}",
+        "trainjob-mpi": f"{name}-{'launcher-0-0' if last < 10**5 else f'node-0-{last}'}",
         "mpijob": f"{name}-{'launcher' if last < 10 else f'worker-{last}'}",
     }[kind]
 
@@ -191,10 +198,10 @@ def _check_numbers(spec: Spec) -> None:
 def _check_combinations(spec: Spec) -> None:
     if spec.elastic is not None:
         low, high = spec.elastic
-        if spec.kind != "job":
+        if spec.kind not in ELASTIC_KINDS:
             raise SpecError(
-                f"elastic: expected the kind job, the only one whose size can change; received "
-                f"{spec.kind}."
+                f"elastic: expected the kind {' or '.join(ELASTIC_KINDS)}, whose size can change; "
+                f"received {spec.kind}."
             )
         if not 1 <= low <= spec.workers <= high:
             raise SpecError(
@@ -202,8 +209,13 @@ def _check_combinations(spec: Spec) -> None:
             )
     if spec.claim_size is not None and spec.claim is None:
         raise SpecError("claim size: expected a claim's name beside it; received none.")
-    if spec.kind == "mpijob" and (spec.tls_secret or spec.metrics_port):
+    if spec.is_mpi and spec.command[0] != "python":
         raise SpecError(
-            "mpijob: MPI's connections are not encrypted, and sshd's pods have no metrics; "
+            f"{spec.kind}: expected a program of Python's, which distflow run starts; received "
+            f"{spec.command[0]!r}."
+        )
+    if spec.is_mpi and (spec.tls_secret or spec.metrics_port):
+        raise SpecError(
+            f"{spec.kind}: MPI's connections are not encrypted, and sshd's pods have no metrics; "
             "received TLS or a metrics port.\nUse --kind job, whose workers talk gRPC."
         )

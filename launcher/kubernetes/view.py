@@ -14,7 +14,7 @@ from .spec import KINDS
 Object = dict[str, Any]
 
 STARTS = ("Job", "JobSet", "MPIJob", "TrainJob")
-assert tuple(kind.lower() for kind in STARTS) == KINDS
+assert {kind.lower() for kind in STARTS} == {kind.removesuffix("-mpi") for kind in KINDS}
 DONE, FAILED = "finished", "failed"
 # The conditions that end a job, by kind: Kubernetes and the operators have a word each.
 _ENDS = {"Complete": DONE, "Completed": DONE, "Succeeded": DONE, "Failed": FAILED}

@@ -14,6 +14,7 @@ from tests.deploy import kustomize, sources
 Object = dict[str, Any]
 # Containers see the repository at its own path.
 ELASTIC_JOB = sources.ROOT / "tests/elastic/elastic_job.py"
+KEPT_JOB = sources.ROOT / "tests/cluster_runs/kept_job.py"
 DIGITS = sources.ROOT / "examples/multi_worker_digits.py"
 
 

@@ -1,4 +1,8 @@
-"""The MPIJob of deploy/k8s/overlays/mpijob: mpirun and sshd, each in a pod, under an operator."""
+"""The MPIJob of deploy/k8s/overlays/mpijob: mpirun and sshd, each in a pod, under an operator.
+
+With the component pvc and a program that keeps its state there: what is lost, resized, evicted or
+suspended goes on from there, and ends with the bits of one process.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ import pytest
 
 from tests.cluster_runs import manifests
 from tests.cluster_runs.cluster import Cluster
+from tests.fakekube.jobs import evict
 from tests.fakekube.store import Key, key_of
 
 pytestmark = [pytest.mark.spawn, pytest.mark.soak]
@@ -42,30 +47,27 @@ def _programs() -> None:
 
 
 @pytest.fixture(scope="module")
-def golden() -> str:
-    found = re.search(DIGEST, manifests.golden(str(manifests.DIGITS), "--epochs", "3"))
+def golden(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("golden")
+    found = re.search(DIGEST, manifests.golden(str(manifests.KEPT_JOB), str(folder)))
     assert found
     return found[1]
 
 
-def mpijob(workers: int = 2) -> list[dict[str, Any]]:
-    """The overlay with so many workers, and three epochs."""
-    rendered = manifests.overlay("mpijob")
-    job = manifests.the(rendered, "MPIJob")
-    roles = job["spec"]["mpiReplicaSpecs"]
+def mpijob(folder: Path, workers: int = 2, seconds: float = 0.0) -> list[dict[str, Any]]:
+    """The overlay and its volume, with so many workers and seconds a step."""
+    rendered = manifests.with_claim("mpijob", folder)
+    roles = manifests.the(rendered, "MPIJob")["spec"]["mpiReplicaSpecs"]
     roles["Worker"]["replicas"] = workers
     args = roles["Launcher"]["template"]["spec"]["containers"][0]["args"]
-    assert args[:2] == ["-n", "2"]
-    args[1] = str(workers)
-    args += ["--epochs", "3"]
+    args[-1:] = [str(manifests.KEPT_JOB), "/checkpoints/kept", str(seconds)]
     return rendered
 
 
 def launchers(cluster: Cluster) -> list[dict[str, Any]]:
     """The launcher's pods, the first one first."""
     found = cluster.store.list("v1", "Pod", labels={"batch.kubernetes.io/job-name": LAUNCHER})
-    return sorted(found, key=lambda pod: int(pod["status"]["podIP"].rpartition(".")[2])
-                  if "podIP" in pod.get("status", {}) else 999)  # fmt: skip
+    return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
 
 def output(cluster: Cluster) -> str:
@@ -80,49 +82,132 @@ def wait_for_success(cluster: Cluster) -> None:
     assert cluster.until("the end of the MPIJob", ended) == ["Succeeded"], cluster.report()
 
 
-@pytest.mark.parametrize("workers", [2, 3, 4])
-def test_any_number_of_pods_trains_to_the_bits_of_one_process(
-    cluster: Cluster, golden: str, workers: int
-):
-    cluster.apply(*mpijob(workers))
-    wait_for_success(cluster)
-    text = output(cluster)
-    assert f"4 logical replicas on {workers} worker(s)" in text
-    assert re.findall(DIGEST, text) == [golden], cluster.report()
+def at_step(cluster: Cluster, step: int, workers: int) -> None:
+    """Waits for a step on so many workers."""
+    words = rf"\] step {step} on {workers} worker"
+    cluster.until(words, lambda: re.search(words, output(cluster)))
 
 
-def check_second_try(cluster: Cluster, golden: str) -> None:
+def steps(text: str) -> list[int]:
+    return [int(step) for step in re.findall(r"\] step (\d+) on", text)]
+
+
+def check(cluster: Cluster, golden: str) -> None:
     wait_for_success(cluster)
     assert re.findall(DIGEST, output(cluster)) == [golden], cluster.report()
-    assert len(launchers(cluster)) == 2
-    (launcher,) = cluster.store.list("batch/v1", "Job")
-    assert launcher["status"]["failed"] == 1
 
 
-def test_a_killed_rank_fails_the_launcher_which_starts_again(cluster: Cluster, golden: str):
-    cluster.apply(*mpijob())
-    cluster.until("training", lambda: "logical replicas" in output(cluster))
-    pod = cluster.store.get(Key("v1", "Pod", "default", "digits-mpi-worker-1"))
-    namespace = os.readlink(f"/proc/{cluster.process_of(pod)}/ns/pid")
+def worker(cluster: Cluster, index: int) -> dict[str, Any]:
+    return cluster.store.get(Key("v1", "Pod", "default", f"digits-mpi-worker-{index}"))
+
+
+def resize(cluster: Cluster, workers: int) -> None:
+    patch = {"spec": {"mpiReplicaSpecs": {"Worker": {"replicas": workers}}}}
+    cluster.store.patch(NAME, patch)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_any_number_of_pods_trains_to_the_bits_of_one_process(
+    cluster: Cluster, golden: str, tmp_path: Path, workers: int
+):
+    cluster.apply(*mpijob(tmp_path, workers))
+    check(cluster, golden)
+    assert f"step 36 on {workers} worker(s)" in output(cluster)
+
+
+def test_the_overlay_as_it_is_trains_the_digits(cluster: Cluster):
+    cluster.apply(*manifests.overlay("mpijob"))
+    wait_for_success(cluster)
+    wanted = re.search(DIGEST, manifests.golden(str(manifests.DIGITS)))
+    assert wanted
+    assert re.findall(DIGEST, output(cluster)) == [wanted[1]], cluster.report()
+
+
+def test_a_killed_rank_costs_a_restart_of_mpirun(cluster: Cluster, golden: str, tmp_path: Path):
+    cluster.apply(*mpijob(tmp_path, seconds=0.1))
+    at_step(cluster, 14, 2)
+    namespace = os.readlink(f"/proc/{cluster.process_of(worker(cluster, 1))}/ns/pid")
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes()
-            is_rank = re.match(rb"[^\0]*python[\d.]*\0[^\0]*digits\.py", words)
+            is_rank = re.match(rb"[^\0]*python[\d.]*\0[^\0]*kept_job\.py", words)
             if is_rank and os.readlink(process / "ns/pid") == namespace:
                 os.kill(int(process.name), signal.SIGKILL)
-    check_second_try(cluster, golden)
+    check(cluster, golden)
+    assert "2 -> 2 hosts: started again from its last backup (restart 1 of 12)" in output(cluster)
+    assert len(launchers(cluster)) == 1
 
 
-def test_a_lost_worker_comes_back_and_the_launcher_starts_again(cluster: Cluster, golden: str):
-    cluster.apply(*mpijob())
-    cluster.until("training", lambda: "logical replicas" in output(cluster))
-    lost = cluster.store.get(Key("v1", "Pod", "default", "digits-mpi-worker-1"))
-    cluster.store.delete(key_of(lost), grace_seconds=1)
-    check_second_try(cluster, golden)
+def test_a_lost_pod_comes_back_and_training_goes_on(cluster: Cluster, golden: str, tmp_path: Path):
+    cluster.apply(*mpijob(tmp_path, seconds=0.1))
+    at_step(cluster, 14, 2)
+    os.kill(cluster.process_of(worker(cluster, 1)), signal.SIGKILL)
+    cluster.until("the pod's end", lambda: cluster.is_gone(worker(cluster, 1)))
+    cluster.store.delete(key_of(worker(cluster, 1)), grace_seconds=0)
+    check(cluster, golden)
+    assert "started again from its last backup" in output(cluster)
+    assert len(launchers(cluster)) == 1
 
 
-def test_workers_end_with_the_job(cluster: Cluster):
-    cluster.apply(*mpijob())
+def test_a_drained_pod_loses_no_step(cluster: Cluster, golden: str, tmp_path: Path):
+    cluster.apply(*mpijob(tmp_path, seconds=0.2))
+    at_step(cluster, 5, 2)
+    evict(cluster.store, key_of(worker(cluster, 1)))
+    check(cluster, golden)
+    assert steps(output(cluster)) == list(range(1, 37)), cluster.report()
+
+
+def test_two_workers_become_four_and_then_three(cluster: Cluster, golden: str, tmp_path: Path):
+    cluster.apply(*mpijob(tmp_path, seconds=0.4))
+    at_step(cluster, 3, 2)
+    resize(cluster, 4)
+    cluster.until("some steps", lambda: len(re.findall("on 4 worker", output(cluster))) >= 3)
+    resize(cluster, 3)
+    check(cluster, golden)
+    text = output(cluster)
+    assert "step 36 on 3 worker(s)" in text
+    assert re.search(r"2 -> 4 hosts: started again from step \d+", text), text
+    assert re.search(r"4 -> 3 hosts: started again from step \d+", text), text
+    assert steps(output(cluster)) == list(range(1, 37)), text
+    assert len(launchers(cluster)) == 1
+
+
+def test_a_suspended_job_is_kept_in_mid_epoch_and_goes_on(
+    cluster: Cluster, golden: str, tmp_path: Path
+):
+    cluster.apply(*mpijob(tmp_path, seconds=0.2))
+    at_step(cluster, 5, 2)
+    (first,) = launchers(cluster)
+    cluster.store.patch(NAME, {"spec": {"runPolicy": {"suspend": True}}})
+    cluster.until("the end of all pods", lambda: cluster.is_gone(first) and not any(
+        pod.get("status", {}).get("phase") == "Running"
+        for pod in cluster.store.list("v1", "Pod")))  # fmt: skip
+    text = cluster.log(first)
+    assert re.search(r"all is kept after step \d+ in /checkpoints/kept", text), text
+    cluster.store.patch(NAME, {"spec": {"runPolicy": {"suspend": False}}})
+    check(cluster, golden)
+    second = launchers(cluster)[-1]
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert steps(text) + steps(cluster.log(second)) == list(range(1, 37)), cluster.report()
+
+
+def test_an_evicted_launcher_ends_with_a_backup_and_comes_back(
+    cluster: Cluster, golden: str, tmp_path: Path
+):
+    cluster.apply(*mpijob(tmp_path, seconds=0.2))
+    at_step(cluster, 5, 2)
+    (first,) = launchers(cluster)
+    evict(cluster.store, key_of(first))
+    check(cluster, golden)
+    text = cluster.log(first)
+    assert "SIGTERM handed on to the workers" in text
+    second = launchers(cluster)[-1]
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert steps(text) + steps(cluster.log(second)) == list(range(1, 37)), cluster.report()
+
+
+def test_workers_end_with_the_job(cluster: Cluster, tmp_path: Path):
+    cluster.apply(*mpijob(tmp_path))
     wait_for_success(cluster)
     cluster.until("no pods of workers", lambda: not [
         pod for pod in cluster.store.list("v1", "Pod") if "worker" in pod["metadata"]["name"]

@@ -15,8 +15,12 @@ POD = "/spec/template/spec"
 MAIN = f"{POD}/containers/0"
 LAUNCHER = "/spec/mpiReplicaSpecs/Launcher"
 WORKER = "/spec/mpiReplicaSpecs/Worker"
+LAUNCHER_MAIN = f"{LAUNCHER}/template/spec/containers/0"
+WORKER_MAIN = f"{WORKER}/template/spec/containers/0"
 SET_JOB = "/spec/replicatedJobs/0/template/spec"
 SET_MAIN = f"{SET_JOB}/template/spec/containers/0"
+RUNTIME_JOBS = "/spec/template/spec/replicatedJobs"
+RUNTIME_LAUNCHER = f"{RUNTIME_JOBS}/0/template/spec/template/spec/containers/0"
 MEMBERS = "scheduling.volcano.sh~1group-min-member"
 REMOVE = object()
 # What is asked for besides, where the overlay does not have what is broken.
@@ -38,9 +42,10 @@ class Broken:
     path: str
     value: Any
     asked: dict[str, Any] = field(default_factory=dict)
+    overlay: str = ""
 
     def manifests(self) -> list[kustomize.Manifest]:
-        overlay = SPECS[_OVERLAYS.get(self.kind, "job-grpc")]
+        overlay = SPECS[self.overlay or _OVERLAYS.get(self.kind, "job-grpc")]
         manifests = render(dataclasses.replace(overlay, **self.asked))
         if self.kind == "PodDisruptionBudget":
             metadata = {"name": "digits"}
@@ -163,12 +168,21 @@ BROKEN = [
     Broken("mpi-replicas", "no-launcher", "MPIJob", LAUNCHER, REMOVE),
     Broken("mpi-replicas", "two-launchers", "MPIJob", f"{LAUNCHER}/replicas", 2),
     Broken("mpi-replicas", "negative-workers", "MPIJob", f"{WORKER}/replicas", -1),
-    Broken("mpi-slots", "more-workers-than-n", "MPIJob", f"{WORKER}/replicas", 3),
-    Broken("mpi-slots", "more-slots-than-n", "MPIJob", "/spec/slotsPerWorker", 2),
-    Broken("mpi-launcher", "not-forwarded", "MPIJob",
-           f"{LAUNCHER}/template/spec/containers/0/args/7", "HOME"),
-    Broken("mpi-launcher", "bound-to-cores", "MPIJob",
-           f"{LAUNCHER}/template/spec/containers/0/args/5", "core"),
+    Broken("mpi-slots", "more-workers-than-bounds", "MPIJob", f"{WORKER}/replicas", 5),
+    Broken("mpi-slots", "no-bounds", "MPIJob", f"{LAUNCHER_MAIN}/args/5", "many"),
+    Broken("mpi-slots", "two-slots", "MPIJob", "/spec/slotsPerWorker", 2),
+    Broken("mpi-launcher", "not-handed-on", "MPIJob", f"{LAUNCHER_MAIN}/args/13", "OTHER"),
+    Broken("mpi-launcher", "plain-mpirun", "MPIJob", f"{LAUNCHER_MAIN}/command", ["mpirun"]),
+    Broken("mpi-launcher", "other-backend", "MPIJob", f"{LAUNCHER_MAIN}/args/1", "grpc"),
+    Broken("mpi-launcher", "hosts-of-the-start", "MPIJob", f"{LAUNCHER_MAIN}/args/2",
+           "--hostfile"),
+    Broken("mpi-launcher", "replicas-by-workers", "MPIJob", f"{LAUNCHER_MAIN}/args/6", "-n"),
+    Broken("mpi-stop", "no-hook", "MPIJob", f"{WORKER_MAIN}/lifecycle", REMOVE),
+    Broken("mpi-stop", "long-hook", "MPIJob",
+           f"{WORKER_MAIN}/lifecycle/preStop/exec/command/3", "60"),
+    Broken("mpi-stop", "long-grace", "MPIJob", f"{LAUNCHER_MAIN}/args/11", "60"),
+    Broken("mpi-ssh", "no-liveness", "MPIJob", f"{WORKER_MAIN}/livenessProbe", REMOVE),
+    Broken("mpi-ssh", "early-liveness", "MPIJob", f"{WORKER_MAIN}/startupProbe", REMOVE),
     Broken("mpi-ssh", "root-ssh", "MPIJob", "/spec/sshAuthMountPath", REMOVE),
     Broken("mpi-ssh", "early-launcher", "MPIJob", "/spec/launcherCreationPolicy", "AtStartup"),
     Broken("mpi-ssh", "no-readiness", "MPIJob",
@@ -212,6 +226,23 @@ BROKEN = [
     Broken("trainjob", "other-nodes", "TrainJob", "/spec/trainer/numNodes", 3),
     Broken("trainjob", "other-name", "TrainingRuntime",
            "/spec/template/spec/replicatedJobs/0/name", "worker"),
+    Broken("schema", "runtime-mpi-misspelled", "TrainingRuntime", "/spec/mlPolicy/mpi/slots", 1,
+           overlay="trainjob-mpi"),
+    Broken("trainjob", "mpi-without-launcher", "TrainingRuntime", f"{RUNTIME_JOBS}/0/name",
+           "mpirun", overlay="trainjob-mpi"),
+    Broken("trainjob", "mpi-other-nodes", "TrainingRuntime",
+           f"{RUNTIME_JOBS}/1/template/spec/parallelism", 3, overlay="trainjob-mpi"),
+    Broken("mpi-slots", "runtime-other-size", "TrainingRuntime", f"{RUNTIME_LAUNCHER}/args/5",
+           "1:4", overlay="trainjob-mpi"),
+    Broken("mpi-slots", "runtime-two-slots", "TrainingRuntime",
+           "/spec/mlPolicy/mpi/numProcPerNode", 2, overlay="trainjob-mpi"),
+    Broken("mpi-launcher", "runtime-no-hostfile", "TrainingRuntime", f"{RUNTIME_LAUNCHER}/args/3",
+           "/hosts", overlay="trainjob-mpi"),
+    Broken("mpi-ssh", "runtime-root-ssh", "TrainingRuntime", "/spec/mlPolicy/mpi/sshAuthMountPath",
+           REMOVE, overlay="trainjob-mpi"),
+    Broken("failure-policy", "runtime-launcher-always-again", "TrainingRuntime",
+           f"{RUNTIME_JOBS}/0/template/spec/podFailurePolicy/rules/1", REMOVE,
+           overlay="trainjob-mpi"),
     Broken("kueue", "not-suspended", "Job", "/spec/suspend", False, {"queue": "training"}),
     Broken("kueue", "mpi-not-suspended", "MPIJob", "/spec/runPolicy/suspend", REMOVE,
            {"queue": "training"}),

@@ -13,12 +13,12 @@ from distflow_launcher.kubernetes.render import render
 from distflow_launcher.kubernetes.spec import KINDS
 
 from tests.deploy import kustomize, schemas, sources
-from tests.deploy.specs import COMPONENTS, GRPC_ONLY, SPECS
+from tests.deploy.specs import COMPONENTS, GRPC_ONLY, MPI_KINDS, SPECS
 
 EACH_OVERLAY = pytest.mark.parametrize("overlay", sources.OVERLAYS, ids=lambda path: path.name)
 
 
-OVERLAYS = ["job-grpc", "job-grpc-elastic", "jobset", "mpijob", "trainjob"]
+OVERLAYS = ["job-grpc", "job-grpc-elastic", "jobset", "mpijob", "trainjob", "trainjob-mpi"]
 
 
 def test_all_overlays_are_found():
@@ -33,14 +33,14 @@ def test_built_in_kinds_fit_the_strict_schema(overlay: Path, version: str):
     assert [e for m in manifests for e in schemas.errors(m, version, None)] == []
 
 
-@pytest.mark.parametrize("overlay", ["jobset", "mpijob", "trainjob"])
+@pytest.mark.parametrize("overlay", ["jobset", "mpijob", "trainjob", "trainjob-mpi"])
 def test_custom_kinds_fit_their_closed_crds(overlay: str):
     crds = sources.crds()
     if crds is None:
         pytest.skip("no CRD files: set DISTFLOW_TEST_K8S_CRDS to a folder that holds them")
     manifests = kustomize.render(sources.DEPLOY / "k8s/overlays" / overlay)
     custom = [m for m in manifests if schemas.is_custom(m)]
-    assert len(custom) == (2 if overlay == "trainjob" else 1)
+    assert len(custom) == (2 if overlay.startswith("trainjob") else 1)
     assert [e for m in custom for e in schemas.errors(m, schemas.VERSIONS[0], crds)] == []
 
 
@@ -53,7 +53,7 @@ def test_overlay_keeps_every_rule(overlay: Path):
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlay_with_a_component_keeps_every_rule_and_schema(overlay: str, component: str):
     """By the renderer: test_renderer.py says that the Kustomize tree makes the same."""
-    if overlay == "mpijob" and component in GRPC_ONLY:
+    if overlay in MPI_KINDS and component in GRPC_ONLY:
         pytest.skip("MPI's workers have neither TLS nor metrics")
     asked = dataclasses.replace(SPECS[overlay], **COMPONENTS[component])
     manifests = [
@@ -155,6 +155,6 @@ def test_the_image_has_every_dependency_by_its_hash():
 
 def test_the_page_names_every_overlay_component_and_kind():
     page = (sources.DEPLOY / "kubernetes.md").read_text()
-    assert "{job-grpc,job-grpc-elastic,jobset,trainjob,mpijob}" in page
+    assert "{job-grpc,job-grpc-elastic,jobset,trainjob,trainjob-mpi,mpijob}" in page
     for name in [*COMPONENTS, *KINDS]:
         assert f"| `{name}` |" in page

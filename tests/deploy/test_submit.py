@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import threading
@@ -107,7 +108,7 @@ def test_the_token_is_never_printed(server, script, capsys):
     assert "kubectl create secret generic other-token" in output.out
 
 
-@pytest.mark.parametrize("kind", ["job", "jobset", "mpijob", "trainjob"])
+@pytest.mark.parametrize("kind", ["job", "jobset", "mpijob", "trainjob", "trainjob-mpi"])
 def test_every_kind_is_submitted_and_cancelled(server, script, capsys, kind: str):
     assert submit(script, "--kind", kind) == 0
     assert cli.main(["status"]) == 0
@@ -346,7 +347,8 @@ def test_files_of_elsewhere_are_refused(tmp_path: Path):
         ({"kind": "pod"}, "one of job"),
         ({"replicas": 1}, "at least as many"),
         ({"elastic": (3, 4)}, "3 <= workers"),
-        ({"elastic": (1, 4), "kind": "jobset"}, "the kind job"),
+        ({"elastic": (1, 4), "kind": "jobset"}, "the kind job or mpijob"),
+        ({"kind": "mpijob", "command": ("sh", "train.sh")}, "a program of Python's"),
         ({"memory": "much"}, "a quantity"),
         ({"shared_memory": "1Gi"}, "less than the memory"),
         ({"port": 80}, "1024 to 65535"),
@@ -393,7 +395,10 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]):
 def test_bounds_are_read_from_the_job():
     jobs = {name: view.JobView(render(spec)[-1], "running", "") for name, spec in SPECS.items()}
     assert operate.bounds_of(jobs["job-grpc-elastic"]) == (1, 4)
-    assert [operate.bounds_of(jobs[n]) for n in ("job-grpc", "jobset", "mpijob")] == [None] * 3
+    assert operate.bounds_of(jobs["mpijob"]) == (1, 4)
+    assert [operate.bounds_of(jobs[n]) for n in ("job-grpc", "jobset")] == [None] * 2
+    fixed = render(dataclasses.replace(SPECS["mpijob"], elastic=None))[-1]
+    assert operate.bounds_of(view.JobView(fixed, "running", "")) is None
     assert {job.size for job in jobs.values()} == {2}
 
 

@@ -83,6 +83,8 @@ class Kubelet:
         while not self._closing.is_set():
             for event in self.store.watch("v1", since=seen, timeout_seconds=0.2):
                 seen = event.version
+                if event.object["kind"] == "ConfigMap":
+                    self._refresh(event.object["metadata"]["namespace"])
                 if event.object["kind"] not in ("Pod", "Service"):
                     continue
                 self.publish_names(event.object["metadata"]["namespace"])
@@ -101,6 +103,14 @@ class Kubelet:
             run = self._runs.get(uid)
         if run is not None and "deletionTimestamp" in pod["metadata"]:
             run.tell("delete")
+
+    def _refresh(self, namespace: str) -> None:
+        """Has every pod see ConfigMaps as they are now."""
+        with self._lock:
+            runs = list(self._runs.values())
+        for run in runs:
+            if run.key.namespace == namespace:
+                run.refresh_volumes()
 
     def publish_names(self, namespace: str) -> None:
         """Writes every pod's /etc/hosts anew."""
@@ -137,6 +147,11 @@ class PodRun:
     def join(self) -> None:
         """Waits until the pod has ended."""
         self._thread.join()
+
+    def refresh_volumes(self) -> None:
+        """Writes ConfigMaps that have changed to the pod's volumes."""
+        with contextlib.suppress(FileNotFoundError):  # it is just ending
+            volumes.refresh(self.kubelet.store, self.pod, self._folder / "volumes")
 
     def write_hosts(self, text: str) -> None:
         """Replaces the pod's /etc/hosts, in place because it is mounted."""
@@ -231,7 +246,8 @@ class PodRun:
         self._stops[name] = threading.Event()
         probes.watch(
             container, self.kubelet.network.router, self._sandbox.ip,
-            lambda: self.processes[name].pid, self._stops[name],
+            lambda command, seconds: self.processes[name].execute(command, seconds),
+            self._stops[name],
             lambda kind, result: self.tell("probe", name, kind, result),
         )  # fmt: skip
 
@@ -256,8 +272,7 @@ class PodRun:
             elif event[0] == "delete" and not is_deleted:
                 is_deleted = True
                 kill_at = time.monotonic() + self._grace()
-                for process in self.processes.values():
-                    process.terminate()
+                threading.Thread(target=self._terminate, daemon=True).start()
             elif event[0] == "delete":
                 kill_at = min(kill_at or time.monotonic(), time.monotonic() + self._grace())
             elif event[0] == "probe":
@@ -267,6 +282,17 @@ class PodRun:
         for stop in self._stops.values():
             stop.set()
         return is_deleted
+
+    def _terminate(self) -> None:
+        """Runs what is to be done before the end, then asks the containers to end."""
+        for container in self.pod["spec"]["containers"]:
+            process = self.processes.get(container["name"])
+            hook = container.get("lifecycle", {}).get("preStop", {}).get("exec")
+            if process is None or process.code is not None:
+                continue
+            if hook is not None:
+                process.execute(hook["command"])
+            process.terminate()
 
     def _grace(self) -> float:
         with contextlib.suppress(NotFound):

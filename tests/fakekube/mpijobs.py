@@ -1,7 +1,8 @@
 """The mpi-operator of the tests' cluster: what it makes of an MPIJob, kubeflow.org/v2beta1.
 
-Workers with their names, one ssh key for the job, the hostfile, the launcher's Job once workers are
-ready. Source: pkg/controller/mpi_job_controller.go of kubeflow/mpi-operator, v0.6.
+Workers with their names, one ssh key for the job, the hostfile, the program that prints the hosts
+of now, the launcher's Job once workers are ready. Source: pkg/controller/mpi_job_controller.go of
+kubeflow/mpi-operator, v0.6.
 """
 
 from __future__ import annotations
@@ -63,12 +64,15 @@ class MPIJobController:
         for made in (self._service(job), self._config(job)):
             self._create_or_update(made)
         self._secret(job)
-        count = job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
+        is_suspended = job["spec"].get("runPolicy", {}).get("suspend", False)
+        count = 0 if is_suspended else job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
         workers = [self._worker(job, index) for index in range(count)]
         for extra in self._workers(job):
             if int(extra["metadata"]["labels"][INDEX_LABEL]) >= count:
                 self._delete(extra)
         launcher = self._launcher(job, workers)
+        if launcher is not None and launcher["spec"].get("suspend", False) != is_suspended:
+            self.store.patch(key_of(launcher), {"spec": {"suspend": is_suspended}})
         if launcher is not None:
             _condition(status, "Running")
             for condition in launcher.get("status", {}).get("conditions", []):
@@ -94,7 +98,14 @@ class MPIJobController:
             f"{name}-worker-{i}.{name}.{space}.svc slots={spec.get('slotsPerWorker', 1)}\n"
             for i in range(spec["mpiReplicaSpecs"]["Worker"]["replicas"])
         )
-        return _owned(job, "v1", "ConfigMap", f"{name}-config") | {"data": {"hostfile": hosts}}
+        running = sorted(
+            pod["metadata"]["name"]
+            for pod in self._workers(job)
+            if pod.get("status", {}).get("phase") == "Running"
+        )
+        script = "#!/bin/sh\n" + "".join(f"echo {pod}.{name}.{space}.svc\n" for pod in running)
+        data = {"hostfile": hosts, "discover_hosts.sh": script}
+        return _owned(job, "v1", "ConfigMap", f"{name}-config") | {"data": data}
 
     def _secret(self, job: Object) -> None:
         secret = _owned(job, "v1", "Secret", f"{job['metadata']['name']}-ssh")
@@ -144,9 +155,10 @@ class MPIJobController:
         spec = _with_keys(job, template["spec"])
         spec.update(hostname=name, subdomain=job["metadata"]["name"])
         spec["restartPolicy"] = role["restartPolicy"]
-        spec["volumes"].append(
-            {"name": "mpi-job-config", "configMap": {"name": f"{job['metadata']['name']}-config"}}
-        )
+        modes = {"hostfile": 0o444, "discover_hosts.sh": 0o555}
+        items = [{"key": key, "path": key, "mode": mode} for key, mode in modes.items()]
+        source = {"name": f"{job['metadata']['name']}-config", "items": items}
+        spec["volumes"].append({"name": "mpi-job-config", "configMap": source})
         box = spec["containers"][0]
         box["volumeMounts"].append({"name": "mpi-job-config", "mountPath": "/etc/mpi"})
         variables = {**OPEN_MPI, "K_MPI_JOB_ROLE": "launcher"}
@@ -158,6 +170,7 @@ class MPIJobController:
             "backoffLimit": policy.get("backoffLimit", 6),
             "completions": 1,
             "parallelism": 1,
+            "suspend": policy.get("suspend", False),
             "podReplacementPolicy": "Failed",
             "template": {**pod, "spec": spec},
         }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import http.client
 import socket
-import subprocess
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tests.fakekube.network import Sandbox
 
+# Runs a command in the container, for so many seconds at most.
+Execute = Callable[[list[str], float], int | None]
 KINDS = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -19,7 +19,7 @@ def watch(
     container: dict[str, Any],
     router: Sandbox,
     ip: str,
-    pid: Callable[[], int],
+    execute: Execute,
     stop: threading.Event,
     report: Callable[[str, bool], None],
 ) -> None:
@@ -29,17 +29,17 @@ def watch(
     the container is ready at once. Probes end with `stop`.
     """
     threading.Thread(
-        target=_run, args=(container, router, ip, pid, stop, report), daemon=True
+        target=_run, args=(container, router, ip, execute, stop, report), daemon=True
     ).start()
 
 
 def _run(
-    container: dict[str, Any], router: Sandbox, ip: str, pid: Callable[[], int],
+    container: dict[str, Any], router: Sandbox, ip: str, execute: Execute,
     stop: threading.Event, report: Callable[[str, bool], None],
 ) -> None:  # fmt: skip
     router.enter()
     ports = {p["name"]: p["containerPort"] for p in container.get("ports", []) if "name" in p}
-    ask = lambda probe: _ask(probe, ip, ports, pid)
+    ask = lambda probe: _ask(probe, ip, ports, execute)
     startup = container.get("startupProbe")
     if startup is not None:
         _until_decided(startup, ask, stop, lambda result: report("startupProbe", result))
@@ -89,21 +89,10 @@ def _forever(
         stop.wait(probe.get("periodSeconds", 10))
 
 
-def _ask(probe: dict[str, Any], ip: str, ports: dict[str, int], pid: Callable[[], int]) -> bool:
+def _ask(probe: dict[str, Any], ip: str, ports: dict[str, int], execute: Execute) -> bool:
     timeout = probe.get("timeoutSeconds", 1)
     if "exec" in probe:
-        target = pid()
-        enter = ["nsenter", "-t", str(target), "-m", "-u", "-i", "-n", "-p", "-r", "-w"]
-        try:
-            environ = Path(f"/proc/{target}/environ").read_bytes().decode().split("\0")
-            done = subprocess.run(
-                [*enter, *probe["exec"]["command"]], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout, check=False,
-                env=dict(entry.split("=", 1) for entry in environ if "=" in entry),
-            )  # fmt: skip
-        except (subprocess.TimeoutExpired, OSError):
-            return False
-        return done.returncode == 0
+        return execute(probe["exec"]["command"], timeout) == 0
     where = probe.get("tcpSocket") or probe.get("httpGet")
     if where is None:
         raise ValueError(f"probe {sorted(probe)} is not known")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.fakekube import volumes
+from tests.fakekube import inside, volumes
 from tests.fakekube.cgroup import Group
 from tests.fakekube.image import Image
 from tests.fakekube.network import DIES_WITH_PARENT, Sandbox
@@ -51,6 +51,7 @@ class Process:
         self.code: int | None = None
         self._stop = threading.Event()
         spec = _specification(pod, container, image, variables, mounts, folder)
+        self._env, self._user = spec["env"], (spec["uid"], spec["gid"])
         limits = container.get("resources", {}).get("limits", {})
         # The root's folder has the number of the restart, the pod's has its uid.
         self._group = Group(f"{pod['metadata']['uid']}-{folder.name}", limits)
@@ -79,6 +80,10 @@ class Process:
     def was_out_of_memory(self) -> bool:
         """Whether it was killed for its memory."""
         return self._out_of_memory if self.code is not None else False
+
+    def execute(self, command: list[str], timeout_seconds: float | None = None) -> int | None:
+        """Runs a command in the container; returns its exit code, None if it had none."""
+        return inside.execute(self.pid, command, timeout_seconds, env=self._env, user=self._user)
 
     def terminate(self) -> None:
         """Asks the container to end, as the kubelet does first."""

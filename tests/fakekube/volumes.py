@@ -46,6 +46,25 @@ def make(store: Store, pod: Pod, folder: Path, claims: Path) -> dict[str, Path]:
     return made
 
 
+def refresh(store: Store, pod: Pod, folder: Path) -> None:
+    """Writes the files of ConfigMaps anew, as a kubelet does a while after those have changed."""
+    for volume in pod["spec"].get("volumes", []):
+        path = folder / volume["name"]
+        if "configMap" not in volume or not path.is_dir():
+            continue
+        try:
+            files = _files(store, pod, volume)
+        except NotReady:  # it is deleted: the pod keeps what it has
+            continue
+        for name, (data, mode) in files.items():
+            target, beside = path / name, path / f".{Path(name).name}.new"
+            if target.exists() and target.read_bytes() != data:
+                beside.write_bytes(data)
+                beside.chmod(mode)
+                os.chown(beside, 0, target.stat().st_gid)
+                beside.rename(target)
+
+
 def _files(store: Store, pod: Pod, volume: dict[str, Any]) -> dict[str, tuple[bytes, int]]:
     """The files of one volume with their modes."""
     if "projected" in volume:

@@ -66,15 +66,27 @@ class Pods:
         return main
 
     @property
+    def is_mpi(self) -> bool:
+        """Whether a launcher starts the workers, with mpirun and ssh."""
+        policy = self.owner["spec"].get("mlPolicy", {}) if self.kind == "TrainingRuntime" else {}
+        return self.kind == "MPIJob" or "mpi" in policy
+
+    @property
     def trains(self) -> bool:
         """Whether its environment is that of the training processes: not so for sshd's."""
-        return self.kind != "MPIJob" or self.role == "Launcher"
+        return not self.is_mpi or self.role == "Launcher"
 
     @property
     def elastic(self) -> tuple[int, int] | None:
         """The least and most workers of an elastic job; None for others, and for nonsense."""
-        low, _, high = str(environment(self.main).get("DISTFLOW_ELASTIC") or "").partition(":")
-        return (int(low), int(high)) if low.isdigit() and high.isdigit() else None
+        if self.kind != "MPIJob":
+            return bounds(str(environment(self.main).get("DISTFLOW_ELASTIC") or ""))
+        if self.role != "Worker":
+            return None
+        roles = self.owner["spec"]["mpiReplicaSpecs"]
+        containers = roles.get("Launcher", {}).get("template", {}).get("spec", {})["containers"]
+        found = option(containers[0].get("args", []), "--elastic")
+        return bounds(found[0]) if found else None
 
 
 @dataclass(frozen=True)
@@ -137,11 +149,12 @@ class Bundle:
         subdomain = spec.get("network", {}).get("subdomain", name)
         for replicated in spec["replicatedJobs"]:
             inner, role = replicated["template"]["spec"], replicated["name"]
+            is_launcher = role == "launcher" and kind == "TrainingRuntime"
             yield Pods(
                 where=f"{where} {role}",
                 owner=manifest,
                 kind=kind,
-                role="Worker",
+                role="Launcher" if is_launcher else "Worker",
                 count=inner.get("parallelism", 1),
                 restart_policy=inner["template"]["spec"].get("restartPolicy"),
                 template=inner["template"],
@@ -202,3 +215,9 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 def option(arguments: list[str], name: str) -> list[str]:
     """Returns the values that follow each `name` in a command line."""
     return [value for key, value in pairwise(arguments) if key == name]
+
+
+def bounds(text: str) -> tuple[int, int] | None:
+    """Returns the two numbers of MIN:MAX; None for anything else."""
+    low, _, high = text.partition(":")
+    return (int(low), int(high)) if low.isdigit() and high.isdigit() else None

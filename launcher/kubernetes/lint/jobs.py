@@ -68,7 +68,8 @@ def _failure_policy(bundle: Bundle) -> Iterator[str]:
             yield f"{pods.where}: the first rule must ignore DisruptionTarget"
         names = [container["name"] for container in pods.containers]
         fails = [r["onExitCodes"] for r in policy if r.get("action") == "FailJob"]
-        if not any(f["operator"] == "In" and 1 in f["values"] for f in fails):
+        # An sshd's end is never the program's.
+        if pods.trains and not any(f["operator"] == "In" and 1 in f["values"] for f in fails):
             yield f"{pods.where}: exit code 1 (the program's own error) must fail the Job"
         for codes in fails:
             if codes.get("containerName") not in names:
@@ -95,7 +96,7 @@ def _backoff(bundle: Bundle) -> Iterator[str]:
 
 def _world_size(bundle: Bundle) -> Iterator[str]:
     for pods in bundle.pods():
-        if pods.job is not None:
+        if pods.job is not None and not pods.is_mpi:
             size = environment(pods.main).get("DISTFLOW_WORLD_SIZE")
             most = pods.elastic[1] if pods.elastic else pods.count
             if size != str(most):
@@ -125,7 +126,7 @@ def _settings(bundle: Bundle) -> Iterator[str]:
         for name in settings:
             if name.startswith("DISTFLOW_") and name not in known:
                 yield f"{pods.where}: {name} is no setting of distflow"
-        expected = "mpi" if pods.kind == "MPIJob" else "grpc"
+        expected = "mpi" if pods.is_mpi else "grpc"
         if pods.trains and settings.get("DISTFLOW_BACKEND") != expected:
             yield f"{pods.where}: DISTFLOW_BACKEND must be {expected}"
 
@@ -148,7 +149,7 @@ def _token(bundle: Bundle) -> Iterator[str]:
                 private = re.search("TOKEN|PASSWORD|SECRET", entry["name"])
                 if private and "secretKeyRef" not in entry.get("valueFrom", {}):
                     yield f"{pods.where}: {entry['name']} must come from a Secret"
-        if pods.job is not None and "DISTFLOW_TOKEN" not in environment(pods.main):
+        if not pods.is_mpi and "DISTFLOW_TOKEN" not in environment(pods.main):
             yield f"{pods.where}: gRPC between pods needs DISTFLOW_TOKEN"
     for secret in bundle.of_kind("Secret"):
         yield f"Secret/{secret['metadata']['name']}: a token in a file is no secret"

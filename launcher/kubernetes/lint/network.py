@@ -31,6 +31,8 @@ def _headless_service(bundle: Bundle) -> Iterator[str]:
 
 def _coordinator(bundle: Bundle) -> Iterator[str]:
     for pods in bundle.pods("Job", "JobSet", "TrainingRuntime"):
+        if pods.is_mpi:
+            continue  # mpirun brings its ranks together
         address = str(environment(pods.main).get("DISTFLOW_COORDINATOR"))
         host, _, port = address.partition(":")
         expected = f"{pods.hostname}-0.{pods.subdomain}"

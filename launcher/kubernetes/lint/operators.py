@@ -54,7 +54,7 @@ def _train_job(bundle: Bundle) -> Iterator[str]:
             continue
         body = runtime["spec"]
         counts = [body.get("mlPolicy", {}).get("numNodes", 1)]
-        counts += [pods.count for pods in bundle.pods() if pods.owner is runtime]
+        counts += [pods.count for pods in bundle.workers() if pods.owner is runtime]
         nodes = spec.get("trainer", {}).get("numNodes", counts[0])
         if set(counts) != {nodes}:
             yield f"{where}: numNodes {nodes} must be the runtime's and its parallelism: {counts}"
@@ -62,7 +62,10 @@ def _train_job(bundle: Bundle) -> Iterator[str]:
             (r["name"], r["template"].get("metadata", {}).get("labels", {}).get(_STEP))
             for r in body["template"]["spec"]["replicatedJobs"]
         ]
-        if steps != [("node", "trainer")]:
+        if "mpi" in body.get("mlPolicy", {}):
+            if sorted(steps, key=str) != [("launcher", "trainer"), ("node", None)]:
+                yield f"{where}: the runtime needs two Jobs, node and launcher, the latter labelled"
+        elif steps != [("node", "trainer")]:
             yield f"{where}: the runtime needs one Job, node, with the label {_STEP}: trainer"
 
 
