@@ -50,6 +50,10 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _factor(text: str) -> float:
+    return _seconds(text)
+
+
 def _bounds(text: str) -> tuple[int, int]:
     low, _, high = text.partition(":")
     bounds = (_positive(low), _positive(high))
@@ -82,6 +86,7 @@ _EXPECTED: dict[Callable[[str], Any], str] = {
     _positive: "an integer from 1",
     _bounds: "two integers from 1 with a colon between them, the first not the larger",
     _seconds: "a number of seconds above 0",
+    _factor: "a number above 0",
     int: "an integer",
     _share: "a number from 0 to 1",
     _port: "a port, 0 to 65535",
@@ -142,6 +147,9 @@ FLAGS: dict[str, Flag] = {
     ),
     "DISTFLOW_AUDIT": Flag(
         _share, 0.0, "share of an elastic job's steps that are computed twice, and compared"
+    ),
+    "DISTFLOW_SPECULATE": Flag(
+        _factor, None, "others compute what a worker owes that keeps them so many usual steps"
     ),
     "DISTFLOW_FAULT": Flag(str, None, "faults for tests: action@phase:position, ..."),
     "DISTFLOW_DIGEST_EVERY": Flag(

@@ -64,6 +64,7 @@ class Member:
         *,
         suspects: Sequence[bytes] = (),
         known: Sequence[bytes] = (),
+        late: Sequence[bytes] = (),
         timeout_seconds: float,
         check: Callable[[], None] = lambda: None,
     ) -> pb.JoinReply:
@@ -71,7 +72,8 @@ class Member:
 
         Args:
           member: this worker as it is now, with a fresh address to listen on.
-          suspects, known: members of its last generation: those it has lost, and all.
+          suspects, known, late: members of its last generation: those it has lost, all, and those
+            that nobody is to wait for.
           timeout_seconds: how long to wait for others, or for the coordinator.
           check: called between questions; what it raises ends the wait.
 
@@ -83,7 +85,7 @@ class Member:
           PermissionDeniedError, NumericMismatchError, AlreadyExistsError: if refused for good.
         """
         request = pb.JoinRequest(
-            member=member, suspects=suspects, known=known,
+            member=member, suspects=suspects, known=known, late=late,
             wait_seconds=coordinator.MAX_WAIT_SECONDS,
         )  # fmt: skip
         start = time.monotonic()

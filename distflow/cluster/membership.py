@@ -59,6 +59,7 @@ class Membership:
     _positions: dict[bytes, int] = field(default_factory=dict)
     _gone: set[bytes] = field(default_factory=set)
     _suspects: dict[bytes, float] = field(default_factory=dict)  # since when
+    _late: set[bytes] = field(default_factory=set)
     _changed_at: float = 0.0
     _is_rebuilding: bool = False
     _started_slots: set[int] = field(default_factory=set)
@@ -74,7 +75,8 @@ class Membership:
           InvalidArgumentError: if no worker asks so.
         """
         member = request.member
-        _check(member.id, member.generation, [*request.known, *request.suspects])
+        named = [*request.known, *request.suspects, *request.late]
+        _check(member.id, member.generation, named)
         self._forget()
         self._refuse_second_of_slot(member, now)
         self._refuse_other_bits(member)
@@ -86,6 +88,7 @@ class Membership:
             self._order(request.known)
             for identity in set(request.suspects) & {m.id for m in self._current}:
                 self._suspects.setdefault(identity, now)
+            self._late |= set(request.late) & {m.id for m in self._current}
         self._suspects.pop(member.id, None)
         if self._is_unneeded(member.id):
             return
@@ -190,7 +193,7 @@ class Membership:
         self._current = sorted(chosen, key=lambda m: (ranks.get(m.id, len(ranks)), m.slot, m.id))
         self._candidates = {m.id: self._candidates[m.id] for m in ready}
         self._positions = {m.id: m.position for m in chosen}
-        self._suspects = {}
+        self._suspects, self._late = {}, set()
         self._is_rebuilding = False
         for member in chosen:
             self._heard_at[member.id] = now
@@ -216,7 +219,7 @@ class Membership:
         return [
             member.description or "a member"
             for member in self._current
-            if member.id not in ready | self._gone
+            if member.id not in ready | self._gone | self._late
             and not self._is_given_up(member.id, now)
             and now - self._heard_at.setdefault(member.id, now) < self.silence_seconds
         ]
@@ -280,7 +283,7 @@ class Membership:
         """Takes over the generation that a member knows, after this coordinator was restarted."""
         self.number = number
         self._current = [pb.Member(id=identity) for identity in known]
-        self._suspects = {}
+        self._suspects, self._late = {}, set()
         self._is_rebuilding = True
 
     def _order(self, known: Sequence[bytes]) -> None:

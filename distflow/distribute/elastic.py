@@ -140,6 +140,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             assert group is not None
             job.before_step = saved
             try:
+                if job.speculation is not None:
+                    job.speculation.begin(group)
                 if audit.is_due(job.position, job.settings.audit_rate) and group.size > 1:
                     self._witness = audit.Witness()
                 results = self._compute(bodies, absent, allow_mean_loss)
@@ -159,6 +161,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                 raise
             finally:
                 job.before_step = self._witness = None
+                if job.speculation is not None:
+                    job.speculation.end(group, is_done=job.group is group)
             if committed is not None:
                 return committed
 
@@ -251,7 +255,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             if theirs["leave"]:
                 leaving.add(group.members[group.communicator.placement.owners[replica]].id.hex())
         if self._costs is not None:
-            self._costs.hear(group, costs)
+            speculation = job.speculation
+            self._costs.hear(group, costs, speculation.num_replicas if speculation else 0)
         self._complete(everything)
         faults.reach("after-commit", job.position)
         if leaving or is_awaited:
@@ -418,6 +423,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
                 join_seconds=flags.get("DISTFLOW_ELASTIC_TIMEOUT"),
                 audit_rate=flags.get("DISTFLOW_AUDIT"),
                 backend=environment.backend,
+                speculate=flags.get("DISTFLOW_SPECULATE"),
             ),
             fingerprint(),
             Path(folder) if (folder := flags.get("DISTFLOW_ELASTIC_DIR")) else None,

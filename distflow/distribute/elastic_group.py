@@ -69,6 +69,7 @@ class Settings:
     join_seconds: float
     audit_rate: float = 0.0
     backend: str = "grpc"  # or "mpi"
+    speculate: float | None = None
 
     def meeting(self) -> grpc.GrpcServer | ulfm.UlfmMeeting:
         """Returns where members of the next generation find this worker."""
@@ -119,6 +120,7 @@ class Group:
         self.communicator = GroupCommunicator(
             transport, placement=placement, timeout_seconds=settings.timeout_seconds
         )
+        self._timeout_seconds = settings.timeout_seconds
         self.replicas = self.communicator.local_replicas
         self._moved_on: dict[int, GroupCommunicator] = {}
 
@@ -132,9 +134,13 @@ class Group:
         if places not in self._moved_on:
             self._moved_on[places] = GroupCommunicator(
                 self.transport, placement=audit.moved_on(self.communicator.placement, places),
-                timeout_seconds=self.communicator.timeout_seconds,
+                timeout_seconds=self._timeout_seconds,
             )  # fmt: skip
         return self._moved_on[places]
+
+    def set_patience(self, seconds: float | None) -> None:
+        """Sets how long collectives wait for a member that is silent; None: as long as ever."""
+        self.communicator.timeout_seconds = seconds or self._timeout_seconds
 
     def suspects(self, cause: BaseException | None) -> list[bytes]:
         """Returns the members that an error blames, by id."""
@@ -181,6 +187,7 @@ def form(
     *,
     last: Group | None,
     suspects: Sequence[bytes],
+    late: Sequence[bytes] = (),
     donor: str,
     fingerprint: str,
     record: Record,
@@ -204,7 +211,8 @@ def form(
                     has_state=standing.has_state, is_in_commit=standing.is_in_commit,
                     generation=generation, fingerprint=fingerprint,
                 ),
-                suspects=suspects, known=known, timeout_seconds=settings.join_seconds, check=check,
+                suspects=suspects, known=known, late=late,
+                timeout_seconds=settings.join_seconds, check=check,
             )  # fmt: skip
             if reply.is_finished:
                 raise JobFinished

@@ -33,6 +33,7 @@ from distflow.distribute.elastic_group import (
     form,
 )
 from distflow.distribute.elastic_record import Record
+from distflow.distribute.elastic_speculation import Speculation
 from distflow.distribute.elastic_state import State
 from distflow.telemetry import metrics, timeline
 
@@ -52,6 +53,7 @@ class ElasticJob:
       position: number of events this worker's program has come through.
       steps: how many of them were steps.
       group: the generation it is in, None between two.
+      speculation: how long others are waited for in a step; None: as long as anywhere.
       before_step: what `state.save` gave at the start of the step under way, else None.
     """
 
@@ -77,6 +79,8 @@ class ElasticJob:
         self._is_in_commit = False
         self._incoming: Any = None
         self._suspects: list[bytes] = []
+        self._late: list[bytes] = []
+        self.speculation = None if settings.speculate is None else Speculation(settings.speculate)
         self._folder = folder
         kept = None if folder is None else rescue.load(folder)
         if kept is not None:
@@ -181,7 +185,8 @@ class ElasticJob:
         if self.group is not group:
             return
         self._is_in_commit = in_commit
-        self._suspects = group.suspects(cause)
+        self._late = [] if self.speculation is None else self.speculation.late(group, cause)
+        self._suspects = [member for member in group.suspects(cause) if member not in self._late]
         self._broken_up = timeline.now()
         metrics.workers_lost.add(len(self._suspects))
         if cause is not None:
@@ -235,6 +240,7 @@ class ElasticJob:
                 Standing(self.position, self._has_state, self._is_in_commit),
                 last=self._last,
                 suspects=self._suspects,
+                late=self._late,
                 donor=self._donor.address,
                 fingerprint=self._fingerprint,
                 record=self.record,
@@ -258,7 +264,7 @@ class ElasticJob:
             return
         self._drop_old()
         self.group = self._last = formed.group
-        self._suspects, self._is_in_commit = [], False
+        self._suspects, self._late, self._is_in_commit = [], [], False
         self._introduce(formed.group)
         self.record.extend(formed.messages)
         if formed.state is not None:

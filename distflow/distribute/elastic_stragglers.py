@@ -50,10 +50,15 @@ class ElasticStragglers:
         self._cut(group)
         return [float(number) for number in row]
 
-    def hear(self, group: Group, rows: Mapping[int, Any]) -> None:
+    def hear(self, group: Group, rows: Mapping[int, Any], speculated: int = 0) -> None:
         """Takes what a complete commit has carried, by rank of the generation; the chief reports.
 
         A worker that came after the last step but one has nothing to tell yet.
+
+        Args:
+          group: the generation.
+          rows: what `row` of each has given.
+          speculated: replicas of late workers that others have computed, so far.
         """
         found = [Row(*row) for _, row in sorted(rows.items()) if row is not None]
         if group.rank or not found or len(found) < group.size:
@@ -62,7 +67,10 @@ class ElasticStragglers:
         # was asked for is to be seen at the level that logs have.
         names = [member.slot for member in group.members]
         last = self._passed + 1
-        log.get_logger().warning("%s", report(found, last - self._told + 1, last, names))
+        text = report(found, last - self._told + 1, last, names)
+        if speculated:
+            text += f"\n  {speculated} replicas of late workers were computed by others, so far."
+        log.get_logger().warning("%s", text)
 
     def passed(self) -> None:
         """Counts a step of the program, done here or by others before this worker came."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64istflow/protos/cluster.proto\x12\x10\x64istflow.cluster\"T\n\x06Worker\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x12\n\nworld_size\x18\x02 \x01(\r\x12\x13\n\x0bincarnation\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"b\n\x0fRegisterRequest\x12(\n\x06worker\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Worker\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\"_\n\rRegisterReply\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0f\n\x07missing\x18\x02 \x03(\r\x12*\n\x04lost\x18\x03 \x01(\x0b\x32\x1c.distflow.cluster.LostWorker\")\n\nLostWorker\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\"R\n\nSetRequest\x12(\n\x06worker\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Worker\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\"\n\n\x08SetReply\"0\n\nGetRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\"W\n\x08GetReply\x12\x0e\n\x06values\x18\x01 \x03(\x0c\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12*\n\x04lost\x18\x03 \x01(\x0b\x32\x1c.distflow.cluster.LostWorker\"^\n\x0e\x42\x61rrierRequest\x12(\n\x06worker\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Worker\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\"K\n\x0c\x42\x61rrierReply\x12\x0f\n\x07missing\x18\x01 \x03(\r\x12*\n\x04lost\x18\x02 \x01(\x0b\x32\x1c.distflow.cluster.LostWorker\"\xbb\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\r\n\x05\x64onor\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\x04\x12\x11\n\thas_state\x18\x07 \x01(\x08\x12\x14\n\x0cis_in_commit\x18\x08 \x01(\x08\x12\x12\n\ngeneration\x18\t \x01(\x04\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\"n\n\x0bJoinRequest\x12(\n\x06member\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Member\x12\x10\n\x08suspects\x18\x02 \x03(\x0c\x12\r\n\x05known\x18\x03 \x03(\x0c\x12\x14\n\x0cwait_seconds\x18\x04 \x01(\x01\"G\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12)\n\x07members\x18\x02 \x03(\x0b\x32\x18.distflow.cluster.Member\"\x91\x01\n\tJoinReply\x12\x30\n\ngeneration\x18\x01 \x01(\x0b\x32\x1c.distflow.cluster.Generation\x12(\n\x06\x64onors\x18\x02 \x03(\x0b\x32\x18.distflow.cluster.Member\x12\x13\n\x0bwaiting_for\x18\x03 \x01(\t\x12\x13\n\x0bis_finished\x18\x04 \x01(\x08\"N\n\x0b\x42\x65\x61tRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08position\x18\x03 \x01(\x04\x12\r\n\x05\x64onor\x18\x04 \x01(\t\"3\n\tBeatReply\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x12\n\nis_awaited\x18\x02 \x01(\x08\"/\n\x0cLeaveRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x13\n\x0bis_finished\x18\x02 \x01(\x08\"\x0c\n\nLeaveReply2\xab\x02\n\nRendezvous\x12N\n\x08Register\x12!.distflow.cluster.RegisterRequest\x1a\x1f.distflow.cluster.RegisterReply\x12?\n\x03Set\x12\x1c.distflow.cluster.SetRequest\x1a\x1a.distflow.cluster.SetReply\x12?\n\x03Get\x12\x1c.distflow.cluster.GetRequest\x1a\x1a.distflow.cluster.GetReply\x12K\n\x07\x42\x61rrier\x12 .distflow.cluster.BarrierRequest\x1a\x1e.distflow.cluster.BarrierReply2\xdb\x01\n\nMembership\x12\x42\n\x04Join\x12\x1d.distflow.cluster.JoinRequest\x1a\x1b.distflow.cluster.JoinReply\x12\x42\n\x04\x42\x65\x61t\x12\x1d.distflow.cluster.BeatRequest\x1a\x1b.distflow.cluster.BeatReply\x12\x45\n\x05Leave\x12\x1e.distflow.cluster.LeaveRequest\x1a\x1c.distflow.cluster.LeaveReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64istflow/protos/cluster.proto\x12\x10\x64istflow.cluster\"T\n\x06Worker\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x12\n\nworld_size\x18\x02 \x01(\r\x12\x13\n\x0bincarnation\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"b\n\x0fRegisterRequest\x12(\n\x06worker\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Worker\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\"_\n\rRegisterReply\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0f\n\x07missing\x18\x02 \x03(\r\x12*\n\x04lost\x18\x03 \x01(\x0b\x32\x1c.distflow.cluster.LostWorker\")\n\nLostWorker\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\"R\n\nSetRequest\x12(\n\x06worker\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Worker\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\"\n\n\x08SetReply\"0\n\nGetRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\"W\n\x08GetReply\x12\x0e\n\x06values\x18\x01 \x03(\x0c\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12*\n\x04lost\x18\x03 \x01(\x0b\x32\x1c.distflow.cluster.LostWorker\"^\n\x0e\x42\x61rrierRequest\x12(\n\x06worker\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Worker\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\"K\n\x0c\x42\x61rrierReply\x12\x0f\n\x07missing\x18\x01 \x03(\r\x12*\n\x04lost\x18\x02 \x01(\x0b\x32\x1c.distflow.cluster.LostWorker\"\xbb\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\r\n\x05\x64onor\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\x04\x12\x11\n\thas_state\x18\x07 \x01(\x08\x12\x14\n\x0cis_in_commit\x18\x08 \x01(\x08\x12\x12\n\ngeneration\x18\t \x01(\x04\x12\x13\n\x0b\x66ingerprint\x18\n \x01(\t\"|\n\x0bJoinRequest\x12(\n\x06member\x18\x01 \x01(\x0b\x32\x18.distflow.cluster.Member\x12\x10\n\x08suspects\x18\x02 \x03(\x0c\x12\r\n\x05known\x18\x03 \x03(\x0c\x12\x14\n\x0cwait_seconds\x18\x04 \x01(\x01\x12\x0c\n\x04late\x18\x05 \x03(\x0c\"G\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12)\n\x07members\x18\x02 \x03(\x0b\x32\x18.distflow.cluster.Member\"\x91\x01\n\tJoinReply\x12\x30\n\ngeneration\x18\x01 \x01(\x0b\x32\x1c.distflow.cluster.Generation\x12(\n\x06\x64onors\x18\x02 \x03(\x0b\x32\x18.distflow.cluster.Member\x12\x13\n\x0bwaiting_for\x18\x03 \x01(\t\x12\x13\n\x0bis_finished\x18\x04 \x01(\x08\"N\n\x0b\x42\x65\x61tRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08position\x18\x03 \x01(\x04\x12\r\n\x05\x64onor\x18\x04 \x01(\t\"3\n\tBeatReply\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x12\n\nis_awaited\x18\x02 \x01(\x08\"/\n\x0cLeaveRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x13\n\x0bis_finished\x18\x02 \x01(\x08\"\x0c\n\nLeaveReply2\xab\x02\n\nRendezvous\x12N\n\x08Register\x12!.distflow.cluster.RegisterRequest\x1a\x1f.distflow.cluster.RegisterReply\x12?\n\x03Set\x12\x1c.distflow.cluster.SetRequest\x1a\x1a.distflow.cluster.SetReply\x12?\n\x03Get\x12\x1c.distflow.cluster.GetRequest\x1a\x1a.distflow.cluster.GetReply\x12K\n\x07\x42\x61rrier\x12 .distflow.cluster.BarrierRequest\x1a\x1e.distflow.cluster.BarrierReply2\xdb\x01\n\nMembership\x12\x42\n\x04Join\x12\x1d.distflow.cluster.JoinRequest\x1a\x1b.distflow.cluster.JoinReply\x12\x42\n\x04\x42\x65\x61t\x12\x1d.distflow.cluster.BeatRequest\x1a\x1b.distflow.cluster.BeatReply\x12\x45\n\x05Leave\x12\x1e.distflow.cluster.LeaveRequest\x1a\x1c.distflow.cluster.LeaveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,21 +54,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBER']._serialized_start=786
   _globals['_MEMBER']._serialized_end=973
   _globals['_JOINREQUEST']._serialized_start=975
-  _globals['_JOINREQUEST']._serialized_end=1085
-  _globals['_GENERATION']._serialized_start=1087
-  _globals['_GENERATION']._serialized_end=1158
-  _globals['_JOINREPLY']._serialized_start=1161
-  _globals['_JOINREPLY']._serialized_end=1306
-  _globals['_BEATREQUEST']._serialized_start=1308
-  _globals['_BEATREQUEST']._serialized_end=1386
-  _globals['_BEATREPLY']._serialized_start=1388
-  _globals['_BEATREPLY']._serialized_end=1439
-  _globals['_LEAVEREQUEST']._serialized_start=1441
-  _globals['_LEAVEREQUEST']._serialized_end=1488
-  _globals['_LEAVEREPLY']._serialized_start=1490
-  _globals['_LEAVEREPLY']._serialized_end=1502
-  _globals['_RENDEZVOUS']._serialized_start=1505
-  _globals['_RENDEZVOUS']._serialized_end=1804
-  _globals['_MEMBERSHIP']._serialized_start=1807
-  _globals['_MEMBERSHIP']._serialized_end=2026
+  _globals['_JOINREQUEST']._serialized_end=1099
+  _globals['_GENERATION']._serialized_start=1101
+  _globals['_GENERATION']._serialized_end=1172
+  _globals['_JOINREPLY']._serialized_start=1175
+  _globals['_JOINREPLY']._serialized_end=1320
+  _globals['_BEATREQUEST']._serialized_start=1322
+  _globals['_BEATREQUEST']._serialized_end=1400
+  _globals['_BEATREPLY']._serialized_start=1402
+  _globals['_BEATREPLY']._serialized_end=1453
+  _globals['_LEAVEREQUEST']._serialized_start=1455
+  _globals['_LEAVEREQUEST']._serialized_end=1502
+  _globals['_LEAVEREPLY']._serialized_start=1504
+  _globals['_LEAVEREPLY']._serialized_end=1516
+  _globals['_RENDEZVOUS']._serialized_start=1519
+  _globals['_RENDEZVOUS']._serialized_end=1818
+  _globals['_MEMBERSHIP']._serialized_start=1821
+  _globals['_MEMBERSHIP']._serialized_end=2040
 # @@protoc_insertion_point(module_scope)

@@ -121,16 +121,18 @@ class Member(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., slot: _Optional[int] = ..., description: _Optional[str] = ..., address: _Optional[str] = ..., donor: _Optional[str] = ..., position: _Optional[int] = ..., has_state: _Optional[bool] = ..., is_in_commit: _Optional[bool] = ..., generation: _Optional[int] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("member", "suspects", "known", "wait_seconds")
+    __slots__ = ("member", "suspects", "known", "wait_seconds", "late")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     SUSPECTS_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     member: Member
     suspects: _containers.RepeatedScalarFieldContainer[bytes]
     known: _containers.RepeatedScalarFieldContainer[bytes]
     wait_seconds: float
-    def __init__(self, member: _Optional[_Union[Member, _Mapping]] = ..., suspects: _Optional[_Iterable[bytes]] = ..., known: _Optional[_Iterable[bytes]] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+    late: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, member: _Optional[_Union[Member, _Mapping]] = ..., suspects: _Optional[_Iterable[bytes]] = ..., known: _Optional[_Iterable[bytes]] = ..., wait_seconds: _Optional[float] = ..., late: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Generation(_message.Message):
     __slots__ = ("number", "members")

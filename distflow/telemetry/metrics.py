@@ -88,6 +88,7 @@ recovery_seconds = Histogram(_LONG_BUCKETS)
 checkpoint_seconds = Histogram(_LONG_BUCKETS)
 steps = Counter()
 workers_lost = Counter()
+replicas_speculated = Counter()
 exposed_seconds = Counter()
 
 
@@ -126,6 +127,9 @@ FAMILIES: dict[str, tuple[Family, str]] = {
     "distflow_generation": (_Generation(), "generation of an elastic job; 0: not elastic"),
     "distflow_world_size": (_WorldSize(), "number of workers"),
     "distflow_worker_lost_total": (workers_lost, "workers that this one has seen lost"),
+    "distflow_replicas_speculated_total": (
+        replicas_speculated, "replicas of late workers that others have computed as well",
+    ),
     "distflow_recovery_seconds": (
         recovery_seconds, "from noticing a change of workers until training goes on",
     ),

@@ -66,7 +66,7 @@ class Cluster:
     def __init__(self, monkeypatch):
         self.coordinator = Coordinator(Membership(1, 4), token=TOKEN)
         self.jobs, self.threads, self.results, self.faults = {}, {}, {}, {}
-        self.audit_rate = 0.0
+        self.audit_rate, self.speculate = 0.0, None
         monkeypatch.setattr(faults, "reach", self.reach)
 
     def reach(self, phase, position=None):
@@ -91,7 +91,7 @@ class Cluster:
         settings = Settings(
             job="threads", token=TOKEN, host="127.0.0.1", num_replicas=REPLICAS,
             silence_seconds=20.0, timeout_seconds=20.0, join_seconds=30.0,
-            audit_rate=self.audit_rate,
+            audit_rate=self.audit_rate, speculate=self.speculate,
         )  # fmt: skip
         member = Member(self.coordinator.address, token=TOKEN, slot=slot)
         job = self.jobs[slot] = ElasticJob(member, settings)
@@ -207,6 +207,33 @@ def test_a_loss_names_the_worker_its_process_and_its_host(cluster, golden, caplo
     (said,) = [r.getMessage() for r in caplog.records if "generation 1 ends" in r.getMessage()][:1]
     assert f"worker 1 (process {os.getpid()} on {socket.gethostname()})" in said
     assert "all_reduce" in said
+
+
+def test_a_late_worker_is_not_waited_for_and_comes_back(cluster, golden, monkeypatch):
+    cluster.speculate = 2.0
+    is_let_go = threading.Event()
+    reach = cluster.reach
+
+    def stalled(phase, position=None):
+        mine = threading.current_thread() is cluster.threads.get(1)
+        if mine and phase == "before-compute" and cluster.jobs[1].steps == 6:
+            assert is_let_go.wait(60)
+        reach(phase, position)
+
+    def after_step(slot, step):
+        # Two steps later, which the others have done without it, the late one goes on.
+        if slot == 0 and cluster.jobs[0].steps == 8 and not is_let_go.is_set():
+            is_let_go.set()
+            for _ in range(2000):
+                if cluster.jobs[0].member.is_awaited:
+                    break
+                threading.Event().wait(0.01)
+
+    monkeypatch.setattr(faults, "reach", stalled)
+    cluster.start([0, 1, 2], after_step)
+    assert cluster.end() == {0: golden, 1: golden, 2: golden}
+    assert cluster.jobs[0].speculation.num_replicas >= 1
+    assert cluster.jobs[1]._last.number >= 3  # it is in the job again
 
 
 @pytest.fixture

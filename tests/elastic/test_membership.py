@@ -18,8 +18,9 @@ class Job:
         self.asked = 0
 
     def ask(
-        self, slot, *, generation=0, position=0, has_state=True, suspects=(), known=(), bits=()
-    ):
+        self, slot, *, generation=0, position=0, has_state=True, suspects=(), known=(), bits=(),
+        late=(),
+    ):  # fmt: skip
         """Lets a worker join with a new address; returns the answer it gets now, or None."""
         self.asked += 1
         member = pb.Member(
@@ -30,7 +31,7 @@ class Job:
         self.rules.join(
             pb.JoinRequest(
                 member=member, suspects=[bytes([s]) for s in suspects],
-                known=[bytes([k]) for k in known],
+                known=[bytes([k]) for k in known], late=[bytes([s]) for s in late],
             ),
             self.now,
         )  # fmt: skip
@@ -144,6 +145,31 @@ def test_a_suspect_that_asks_is_in():
     job.ask(0, generation=1, suspects=[1])
     job.ask(1, generation=1)
     assert slots(job.ask(2, generation=1)) == [0, 1, 2]
+
+
+def test_a_late_member_is_not_waited_for_though_it_lives():
+    job = Job().start(3)
+    job.beat(1)
+    assert job.ask(0, generation=1, late=[1]) is None
+    assert slots(job.ask(2, generation=1, late=[1])) == [0, 2]
+    assert job.ask(1, generation=1, position=0) is None
+    assert job.beat(0, generation=2).is_awaited  # and let in after the next step
+
+
+def test_a_late_member_that_asks_in_time_is_in():
+    job = Job().start(3)
+    job.ask(0, generation=1, late=[1])
+    job.ask(1, generation=1)
+    assert slots(job.ask(2, generation=1, late=[1])) == [0, 1, 2]
+
+
+def test_a_late_member_of_an_old_generation_is_waited_for():
+    job = Job().start(3)
+    for slot in range(3):
+        job.ask(slot, generation=1, late=[1])
+    assert slots(job.answer(1)) == [0, 1, 2]
+    assert job.ask(0, generation=2) is None
+    assert job.ask(2, generation=2) is None
 
 
 def test_suspicions_of_an_old_generation_do_not_count():
