@@ -1,4 +1,4 @@
-from launcher.rank import Rank, ending, exit_status
+from launcher.rank import TAIL_LINES, Rank, ending, exit_status
 
 
 def test_endings_in_words_and_as_a_shell_reports_them():
@@ -11,6 +11,6 @@ def test_only_the_end_of_a_long_stderr_is_kept():
     rank = Rank(0)
     for number in range(1000):
         rank.keep(f"{number} " + "x" * 10_000)
-    assert len(rank.tail) == 30
+    assert len(rank.tail) == TAIL_LINES
     assert rank.tail[-1].startswith("999 ")
     assert max(map(len, rank.tail)) == 500
