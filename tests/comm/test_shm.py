@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -287,6 +288,23 @@ def test_a_slow_rank_still_reads_what_was_written_for_it(late, monkeypatch):
     x = 2 * np.arange(size, dtype=np.float32)
     want = [(x + 3 * len(name)).tobytes() for name in ("first", "second")]
     assert values(run_shm(2, fn, 1024)) == [want, want]
+
+
+def test_nobody_sleeps_while_a_frame_comes_piece_by_piece(monkeypatch):
+    transport = ShmTransport(Segment.make(Plan(1, 4096, 4096)), 0)
+    now, sleeps, looks = [0.0], [], iter(range(100))
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleeps.append)
+    monkeypatch.setattr("distflow.comm.transport.shm.time", clock)
+    transport.spins = 0
+
+    def progress():  # every second look finds a piece
+        now[0] += 5e-4
+        return next(looks) % 2 == 0
+
+    transport.wait(lambda: now[0] > 0.03, None, 10, "a test", progress)
+    monkeypatch.undo()
+    transport.close()
+    assert sleeps == []
 
 
 def test_an_abort_reaches_those_who_wait_in_a_lane():

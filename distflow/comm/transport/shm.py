@@ -117,7 +117,7 @@ class ShmTransport(base.Transport):
             if ready():
                 return
         deadline = base.Deadline(timeout_seconds)
-        start = looked = time.monotonic()
+        start = idle = looked = time.monotonic()
         pause, has_warned = _FIRST_SLEEP, False
         while True:
             moved = progress is not None and progress()
@@ -127,7 +127,9 @@ class ShmTransport(base.Transport):
                 self._patience.note(deadline.elapsed)
                 return
             now = time.monotonic()
-            if now - looked > _LOOK_SECONDS or now - start > 5 * _YIELD_SECONDS:
+            if moved:  # more is on its way: sleeping after each piece took ten times as long
+                idle, pause = now, _FIRST_SLEEP
+            if now - looked > _LOOK_SECONDS or now - idle > 5 * _YIELD_SECONDS:
                 looked = now
                 causes = self._causes(peer)
                 # What a peer did before it ended counts: look once more.
@@ -143,7 +145,7 @@ class ShmTransport(base.Transport):
                 rank, name = self._names[self.rank], self._names[peer]
                 stall.warn(rank, name, f"{what} ({self._last_seen(peer)})", now - start)
                 self._ask(peer)
-            if moved or now - start < _YIELD_SECONDS:
+            if now - idle < _YIELD_SECONDS:
                 self._yield()
             else:
                 time.sleep(pause)
