@@ -50,3 +50,11 @@ def test_zeros_added_or_lost_change_it():
 def test_memory_that_is_not_aligned_gives_the_same():
     x = data(3 * 4096 + 3)
     assert checksum(x[1:]) == checksum(x[1:].copy())
+
+
+@pytest.mark.parametrize("apart", [8, 16, 4096 - 8])
+def test_words_that_change_places_change_it(apart):
+    x = data(3 * 4096)
+    swapped = x.copy()
+    swapped[:8], swapped[apart : apart + 8] = x[apart : apart + 8], x[:8]
+    assert checksum(swapped) != checksum(x)

@@ -1,6 +1,5 @@
 """Wires: frames and streams over connections that the calling thread serves itself."""
 
-import itertools
 import socket
 
 import numpy as np
@@ -11,7 +10,7 @@ from distflow.comm import Communicator, Placement
 from distflow.comm.algorithms import streamed
 from distflow.comm.transport import wires
 from distflow.comm.transport.grpc import GrpcTransport
-from distflow.comm.transport.wires import Sum, Wire
+from distflow.comm.transport.wires import Wire
 from tests.comm import battery
 from tests.comm.groups import run_grpc, run_wires, values
 
@@ -99,31 +98,6 @@ def test_a_schedule_has_each_block_once_and_no_finished_one_early(num_partial, n
         if finished:
             ahead = sum(not f for f, _ in found[:i])
             assert ahead == min(num_partial, number + streamed._LAG + 1)
-
-
-def test_a_sum_does_not_depend_on_cuts():
-    data = np.random.default_rng(0).integers(0, 256, 10_007, np.uint8)
-    whole = Sum()
-    whole.update(data)
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        cuts = [0, *sorted(rng.integers(0, data.size, 9)), data.size]
-        found = Sum()
-        for start, stop in itertools.pairwise(cuts):
-            found.update(data[start:stop])
-        assert found.value == whole.value
-
-
-@pytest.mark.parametrize("position", [0, 8191, 10_000, 10_006])
-def test_a_sum_sees_every_changed_byte(position):
-    data = np.random.default_rng(0).integers(0, 256, 10_007, np.uint8)
-    sums = []
-    for change in (0, 1, 128):
-        data[position] ^= change
-        found = Sum()
-        found.update(data)
-        sums.append(found.value)
-    assert len(set(sums)) == 3
 
 
 @pytest.fixture
