@@ -165,7 +165,7 @@ def impostor(server, rank, messages, release=None, token="t", world=2):
         stay(),
         metadata=(
             ("distflow-token", token),
-            ("distflow-job", str(frames.job_number(server.job))),
+            ("distflow-job", str(frames.job_number(server.door.job))),
             ("distflow-version", str(frames.VERSION)),
             ("distflow-rank", rank),
             ("distflow-to", "0"),
@@ -187,7 +187,7 @@ def serve_rank_0(messages):
     """Rank 0 of 2 with an honest listener as rank 1, whose stream sends `messages`."""
     server, other = GrpcServer(token="t"), GrpcServer(token="t")
     release = threading.Event()
-    other.attach(_Listener(release))
+    other.door.open_for(_Listener(release))
     status = []
     thread = threading.Thread(
         target=lambda: status.append(impostor(server, "1", messages, release))

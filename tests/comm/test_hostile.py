@@ -199,7 +199,7 @@ def test_connections_without_the_token_are_refused_and_counted_in_bounded_memory
             with pytest.raises(grpc.RpcError) as caught:
                 next(call)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert len(server.refused) <= 10
+    assert len(server.door.refused) <= 10
 
 
 @pytest.mark.parametrize(

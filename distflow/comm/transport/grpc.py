@@ -1,16 +1,14 @@
 """Ranks on any hosts, over gRPC streams of raw bytes: no protobuf, no pickle, no coordinator.
 
 Each rank serves one method and opens one stream to every other rank, on which its frames travel in
-the form of `frames.py`; the answer to a stream is one welcome. A stream is admitted by its
-metadata: job token (compared in constant time), job, ranks, world size. A broken stream means a
-lost peer. Without a token only loopback addresses are served. Traffic is encrypted
-where DISTFLOW_TLS says with what (`base.tls`).
+the form of `frames.py`; the answer to a stream is one welcome. `grpc_handshake.py` says who is let
+in. A broken stream means a lost peer. Without a token only loopback addresses are served. Traffic
+is encrypted where DISTFLOW_TLS says with what (`base.tls`).
 """
 
 from __future__ import annotations
 
 import atexit
-import hmac
 import sys
 import threading
 import time
@@ -31,20 +29,20 @@ from distflow.comm.transport.grpc_channel import (
     options,
     split_address,
 )
+from distflow.comm.transport.grpc_handshake import (
+    BLAME,
+    METHOD,
+    SERVICE,
+    WELCOME,
+    Door,
+    introduction,
+)
 from distflow.comm.transport.inbox import Inbox
 from distflow.comm.transport.outbox import Outbox
 
-_SERVICE, _METHOD = "distflow.Comm", "Stream"
-_WELCOME = b"distflow-welcome-2"
-_MAX_STREAMS = 1024
 _CLOSE_SECONDS = 2.0
+_MAX_STREAMS = 1024
 _NOTICE_SECONDS = 5.0  # waiting longer for peers at the start is said: somebody may start them
-_BLAME = {  # status codes with which a peer refuses us for good
-    grpc.StatusCode.UNAUTHENTICATED: errors.PermissionDeniedError,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPreconditionError,
-    grpc.StatusCode.UNIMPLEMENTED: errors.FailedPreconditionError,
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgumentError,
-}
 
 
 class GrpcServer:
@@ -70,21 +68,18 @@ class GrpcServer:
         silence_seconds: float = 30.0,
     ):
         self.host = host
-        self.token = token if token is not None else flags.get("DISTFLOW_TOKEN") or ""
-        if not self.token and not is_loopback(host):
+        token = token if token is not None else flags.get("DISTFLOW_TOKEN") or ""
+        if not token and not is_loopback(host):
             raise errors.invalid(
                 "GrpcServer",
                 "an address other than loopback needs a job token",
                 repr(host),
                 "Set DISTFLOW_TOKEN to the same secret on all workers, or listen on 127.0.0.1.",
             )
-        if not (self.token.isascii() and self.token.isprintable()):
+        if not (token.isascii() and token.isprintable()):
             raise errors.invalid("GrpcServer", "a token must be printable ASCII")
-        self.job = job
         self.silence_seconds = silence_seconds
-        self.refused: list[str] = []  # why peers were refused, for the error when none comes
-        self._transport: GrpcTransport | None = None
-        self._attached = threading.Event()
+        self.door = Door(token, job)
         self._server = grpc.server(
             DaemonThreads(),
             options=options(),
@@ -92,7 +87,7 @@ class GrpcServer:
         )
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
+            (grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
         )
         # gRPC takes ::1 alone for "localhost" if another program has the port of 127.0.0.1.
         bound = "127.0.0.1" if host == "localhost" else bracketed(host)
@@ -109,7 +104,7 @@ class GrpcServer:
                 "not this host's.\nEnd the other process, choose another port, or port 0 for any."
             ) from cause
         # Encrypted jobs send everything over gRPC.
-        self.bulk = None if tls.material() else BulkServer(bound.strip("[]"), self.token)
+        self.bulk = None if tls.material() else BulkServer(bound.strip("[]"), token)
         self._server.start()
 
     @property
@@ -140,7 +135,7 @@ class GrpcServer:
           PermissionDeniedError: if a peer refuses the token.
         """
         if job is not None:
-            self.job = job
+            self.door.job = job
         return GrpcTransport(
             rank,
             addresses,
@@ -154,57 +149,12 @@ class GrpcServer:
         if self.bulk is not None:
             self.bulk.close()
         self._server.stop(None)
-        self._attached.set()
-
-    def attach(self, transport: GrpcTransport) -> None:
-        """Lets streams in for this transport."""
-        self._transport = transport
-        self._attached.set()
+        self.door.close()
 
     def _serve(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        transport, peer = self._admit(context)
-        yield _WELCOME + (b"" if self.bulk is None else self.bulk.welcome)
+        transport, peer = self.door.admit(context)
+        yield WELCOME + (b"" if self.bulk is None else self.bulk.welcome)
         transport.receive(peer, requests, context)
-
-    def _admit(self, context: Any) -> tuple[GrpcTransport, int]:
-        said = dict(context.invocation_metadata())
-        if not hmac.compare_digest(
-            str(said.get("distflow-token", "")).encode(), self.token.encode()
-        ):
-            self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, "wrong job token", said)
-        if self.job is not None:
-            self._refuse_other_job(context, said)
-        # A peer may be quicker than we are: it waits here until `connect` has been called.
-        if not self._attached.wait(flags.get("DISTFLOW_JOIN_TIMEOUT")) or self._transport is None:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "not ready")
-        transport = self._transport
-        assert transport is not None
-        self._refuse_other_job(context, said)
-        want = {
-            "distflow-version": str(frames.VERSION),
-            "distflow-world": str(transport.world_size),
-            "distflow-to": str(transport.rank),
-        }
-        for key, value in want.items():
-            if said.get(key) != value:
-                text = f"{key} is {value} here, {str(said.get(key))[:32]!r} there"
-                self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
-        text = str(said.get("distflow-rank", ""))
-        peer = int(text) if text.isdigit() and len(text) < 10 else -1
-        if peer not in transport.peers or not transport.admit(peer):
-            text = f"rank {text[:10]!r} is not expected"
-            self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
-        return transport, peer
-
-    def _refuse_other_job(self, context: Any, said: dict[str, Any]) -> None:
-        if said.get("distflow-job") != str(frames.job_number(self.job or "")):
-            text = "another job or generation"
-            self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, text, said)
-
-    def _refuse(self, context: Any, code: Any, text: str, said: dict[str, Any]) -> None:
-        self.refused = [*self.refused[-9:], f"rank {str(said.get('distflow-rank'))[:10]}: {text}"]
-        log.get_logger().info("refused a stream: %s", self.refused[-1])
-        context.abort(code, text)
 
 
 class GrpcTransport(base.Transport):
@@ -244,7 +194,7 @@ class GrpcTransport(base.Transport):
         self.world_size = len(addresses)
         self._addresses = list(addresses)
         self._server = server
-        self._job = frames.job_number(server.job or "")
+        self._job = frames.job_number(server.door.job or "")
         self._inbox = Inbox(
             rank,
             self.world_size,
@@ -261,7 +211,7 @@ class GrpcTransport(base.Transport):
         timeout = connect_timeout_seconds or flags.get("DISTFLOW_JOIN_TIMEOUT")
         if server.bulk is not None:
             server.bulk.admit(self._job, rank, self.peers)
-        server.attach(self)
+        server.door.open_for(self)
         deadline = base.Deadline(timeout)
         notice = threading.Timer(_NOTICE_SECONDS, self._say_who_is_missing, (deadline,))
         notice.daemon = True
@@ -294,15 +244,14 @@ class GrpcTransport(base.Transport):
     def _open(self, peer: int, deadline: base.Deadline) -> bool:
         """Opens the stream to a peer; False if it may be tried again."""
         channel = tls.channel(self._addresses[peer], options())
-        call = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")(
+        call = channel.stream_stream(f"/{SERVICE}/{METHOD}")(
             self._outboxes[peer].messages(),
-            metadata=(
-                ("distflow-token", self._server.token),
-                ("distflow-job", str(self._job)),
-                ("distflow-version", str(frames.VERSION)),
-                ("distflow-rank", str(self.rank)),
-                ("distflow-to", str(peer)),
-                ("distflow-world", str(self.world_size)),
+            metadata=introduction(
+                token=self._server.door.token,
+                job=self._job,
+                rank=self.rank,
+                to=peer,
+                world_size=self.world_size,
             ),
             wait_for_ready=True,
         )
@@ -311,17 +260,17 @@ class GrpcTransport(base.Transport):
         timer.start()
         try:
             welcome = next(call)
-            if not welcome.startswith(_WELCOME):
+            if not welcome.startswith(WELCOME):
                 raise errors.FailedPreconditionError(f"rank {peer} answered {welcome[:32]!r}")
-            self._open_bulk(peer, welcome[len(_WELCOME) :])
+            self._open_bulk(peer, welcome[len(WELCOME) :])
         except (grpc.RpcError, StopIteration) as error:
             refusal: Any = error if isinstance(error, grpc.RpcError) else None
             code = refusal and refusal.code()
             self._outboxes[peer].cut()  # ends the generator of this attempt
             self._outboxes[peer] = self._new_outbox()
             channel.close()
-            if code in _BLAME:
-                raise _BLAME[code](
+            if code in BLAME:
+                raise BLAME[code](
                     f"connect: rank {peer} at {self._addresses[peer]} refuses rank {self.rank}: "
                     f"{refusal.details()}"
                 ) from error
@@ -337,7 +286,7 @@ class GrpcTransport(base.Transport):
         if self._server.bulk is None or len(welcome) != len(self._server.bulk.welcome):
             return
         self._outboxes[peer].bulk = bulk.connect(
-            split_address(self._addresses[peer])[0], welcome, token=self._server.token,
+            split_address(self._addresses[peer])[0], welcome, token=self._server.door.token,
             job=self._job, rank=self.rank, to=peer,
         )  # fmt: skip
 
@@ -369,8 +318,8 @@ class GrpcTransport(base.Transport):
         absent = [p for p in self.peers if p not in self._admitted and p != peer]
         if absent:
             text += f"\nNothing has come from ranks {absent} either."
-        if self._server.refused:
-            text += f"\nRefused meanwhile: {'; '.join(self._server.refused)}"
+        if self._server.door.refused:
+            text += f"\nRefused meanwhile: {'; '.join(self._server.door.refused)}"
         text += "\nStart all workers, or set DISTFLOW_JOIN_TIMEOUT to more seconds."
         return errors.WorkerLateError(text, peer)
 
