@@ -8,7 +8,6 @@ every rank (the one that fails tells the others), and each further call says why
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,20 +19,15 @@ import numpy as np
 from distflow.base import errors, flags
 from distflow.comm import buckets, clocks, flight, movement, own_memory, reduction, watch
 from distflow.comm.algorithms import partials
-from distflow.comm.algorithms.hierarchical import Hierarchy
 from distflow.comm.algorithms.shared import Call as SharedCall
 from distflow.comm.algorithms.shared import Shared
-from distflow.comm.algorithms.streamed import Streams
 from distflow.comm.group import Placement
 from distflow.comm.own_memory import SharedArrays
 from distflow.comm.round import Call, Round, SpecMemory
-from distflow.comm.select import ALGORITHMS, HIERARCHICAL, SHARED, STREAMED, AllReduce, select
 from distflow.comm.transport import base
 from distflow.comm.transport.inprocess import InProcessHub
-from distflow.comm.transport.shm import ShmTransport
-from distflow.comm.transport.subgroup import HostsTransport
-from distflow.comm.transport.wires import WiredTransport
 from distflow.comm.tree import Accumulator, Arrays, Tree
+from distflow.comm.ways import Ways
 from distflow.telemetry.account import Account
 
 Leaves = Mapping[int, Sequence[Any] | None]
@@ -76,7 +70,6 @@ class Communicator:
         algorithm: str = "auto",
         timeout_seconds: float | None = None,
     ):
-        select(algorithm, 0, 1)  # raises for a wrong name
         if placement is None:
             replicas = transport.world_size if num_replicas is None else num_replicas
             placement = Placement(replicas, transport.world_size)
@@ -94,7 +87,6 @@ class Communicator:
         self.placement = placement
         self.local_replicas = placement.replicas_of(self.rank)
         self.timeout_seconds = timeout_seconds or flags.get("DISTFLOW_TIMEOUT")
-        self._algorithm = algorithm
         self._transport = transport
         self._tree = Tree(self.num_replicas)
         self._memory = SpecMemory()
@@ -105,26 +97,9 @@ class Communicator:
         self._failure: tuple[str, BaseException] | None = None
         self._lock = threading.Lock()
         self._calls: dict[tuple, SharedCall] = {}
-        self._shared: Shared | None = None
-        if isinstance(transport, ShmTransport) and algorithm in ("auto", SHARED):
-            shared = Shared(transport, placement, self.account)
-            self._shared = shared if shared.possible and self.world_size > 1 else None
+        self._ways = Ways(transport, placement, algorithm, self.account, self.timeout_seconds)
+        self._shared = self._ways.shared
         self.shares_memory = self._shared is not None  # of all workers: `allocate` saves copies
-        if algorithm == SHARED and not self.shares_memory:
-            expected = "algorithm 'shared' needs several workers that share memory"
-            raise errors.invalid("Communicator", expected, type(transport).__name__)
-        self._hierarchy: Hierarchy | None = None
-        if isinstance(transport, HostsTransport):
-            self._hierarchy = Hierarchy(transport, self.timeout_seconds)
-        elif algorithm == HIERARCHICAL:
-            expected = "algorithm 'hierarchical' needs hosts with workers that share memory"
-            raise errors.invalid("Communicator", expected, type(transport).__name__)
-        self._streams: Streams | None = None
-        if isinstance(transport, WiredTransport):
-            self._streams = Streams(transport, placement, self.timeout_seconds)
-        elif algorithm == STREAMED:
-            expected = "algorithm 'streamed' needs workers that are connected by wires"
-            raise errors.invalid("Communicator", expected, type(transport).__name__)
 
     @classmethod
     def local(cls, num_replicas: int = 1) -> Communicator:
@@ -196,24 +171,19 @@ class Communicator:
         reduction.check(where, op, {spec.dtype for spec in specs or ()})
         if out is not None:
             buckets.check_out(where, out, specs)
-        with self._round("all_reduce", specs, name, op, self._choose(specs)) as round_:
+        with self._round("all_reduce", specs, name, op, self._ways.choose(specs)) as round_:
             if self.world_size == 1:
                 arrays, num_present = self._reduce_alone(local, op)
             else:
                 if specs is None:
                     round_.introduce(partials.announce_absent(local))
-                arrays, num_present = self._run(round_, out)(round_, self._tree, op, local)
+                arrays, num_present = self._ways.all_reduce(round_, out)(
+                    round_, self._tree, op, local
+                )
             if arrays is None:
                 arrays = buckets.identities(round_.specs, op)
         # Not before the end of the round: `out` may be what is being sent.
         return Reduced(arrays if out is None else buckets.copied(arrays, out), num_present)
-
-    def _run(self, round_: Round, out: Sequence[np.ndarray] | None) -> AllReduce:
-        if round_.algorithm == HIERARCHICAL and self._hierarchy is not None:
-            return self._hierarchy.all_reduce
-        if round_.algorithm == STREAMED and self._streams is not None:
-            return functools.partial(self._streams.all_reduce, out=out)
-        return ALGORITHMS[round_.algorithm or "direct"]
 
     def _reduce_in_place(self, arrays: SharedArrays, op: str, name: str) -> bool:
         """Adds arrays where they lie; returns False if it must be done otherwise."""
@@ -480,13 +450,6 @@ class Communicator:
                 )
             specs = mine
         return local, specs
-
-    def _choose(self, specs: tuple[buckets.Spec, ...] | None) -> str:
-        if specs is None:
-            return ""
-        num_bytes = sum(spec.num_bytes for spec in specs)
-        has = {"has_hosts": self._hierarchy is not None, "has_wires": self._streams is not None}
-        return select(self._algorithm, num_bytes, self.world_size, **has)
 
     def _reduce_alone(self, local: Mapping[int, Arrays | None], op: str) -> tuple[Any, int]:
         total = Accumulator(self._tree, op)
