@@ -6,8 +6,7 @@ number of workers go on with the same bits.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from distflow.checkpoint import folder, layout, saver, storages
 from distflow.core.variable import VariableAggregation
 from distflow.distribute.context import get_strategy
+from distflow.distribute.uncaught import told_to_others
 from distflow.distribute.values import SyncOnReadStorage
 
 
@@ -71,20 +71,6 @@ def on_chief(strategy: Any, what: str, work: Callable[[], Any]) -> Any:
 def catches_up(strategy: Any) -> bool:
     """Whether this worker came to an elastic job later, and runs through steps that are over."""
     return getattr(strategy, "is_catching_up", False)
-
-
-@contextlib.contextmanager
-def told_to_others(strategy: Any) -> Iterator[None]:
-    """Ends the waiting of other workers when the block fails: they raise an error that quotes it.
-
-    For what one worker does while the others go on to their next collective.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if strategy.num_workers > 1:
-            strategy.communicator.abort(error)
-        raise
 
 
 def newest_reader(strategy: Any, prefixes: Sequence[str]) -> Any:

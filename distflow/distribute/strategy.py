@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,6 +23,7 @@ from distflow.distribute import (
     input_options,
     ops,
     pipelines,
+    run_eager,
     run_graph,
     sharding,
     stragglers,
@@ -32,16 +31,12 @@ from distflow.distribute import (
 )
 from distflow.distribute import input as inputs
 from distflow.distribute.courier import Communication, Courier
-from distflow.distribute.lockstep import Aborted, Lockstep
+from distflow.distribute.lockstep import Lockstep
 from distflow.distribute.older_names import OlderNames
 from distflow.distribute.reduce import COLLECTIVE, ReduceOp, as_reduce_op, divided
-from distflow.distribute.replica import ReplicaContext
 from distflow.distribute.shared_buckets import SharedBuckets
 from distflow.distribute.threads import ReplicaThreads, close_all
 from distflow.telemetry import steps
-
-# How long a replica may go on after another one has failed, before it is left behind.
-STOP_SECONDS = 1.0
 
 # How calls are named in which replicas sum something within a step: buckets of a compiled step,
 # and what replicas sum eagerly. All else that is reduced (metrics, rows) is never compressed.
@@ -195,68 +190,17 @@ class Strategy(OlderNames):
             for watcher in watchers:
                 if watcher is not None:
                     watcher.begin_run(len(bodies))
-            results = self._run_replicas(bodies, absent, allow_mean_loss)
+            results = run_eager.run_bodies(
+                self, bodies, absent, allow_mean_loss, self._create, self._idle
+            )
             for watcher in watchers:
                 if watcher is not None:
                     watcher.end_run(self.replicas_here())
         return results
 
-    def _run_replicas(
-        self, bodies: Sequence[Callable[[], Any]], absent: Sequence[bool], allow_mean_loss: bool
-    ) -> list[Any]:
-        lockstep = self.make_lockstep()
-        contexts = [
-            ReplicaContext(self, replica, position, lockstep, absent[position])
-            for position, replica in enumerate(self.replicas_here())
-        ]
-        for replica in contexts:
-            replica.allow_mean_loss = allow_mean_loss
-        if len(bodies) == 1:
-            with context.in_replica(contexts[0]), self._told_to_others():
-                return [bodies[0]()]
-        results: list[Any] = [None] * len(bodies)
-        inherited = [self._create] if self._create in core_context.state.creators else []
-
-        def work(position: int) -> None:
-            core_context.state.creators = list(inherited)
-            core_context.state.replica = contexts[position]
-            try:
-                with context.entered(self):
-                    lockstep.take_turn(position)
-                    results[position] = bodies[position]()
-                lockstep.finish(position)
-            except Aborted:
-                lockstep.end_turn(position)
-            except BaseException as error:  # noqa: BLE001 - raised again by the caller
-                lockstep.fail(error)
-                lockstep.end_turn(position)
-            finally:
-                # The thread stays; what it holds must not.
-                core_context.state.creators, core_context.state.replica = [], None
-
-        # Calls from several threads at once get threads of their own.
-        threads = self._idle.pop() if self._idle else ReplicaThreads(lockstep.names)
-        if _have_ended(threads.start(work), lockstep):
-            self._idle.append(threads)
-        else:
-            threads.close()
-        if lockstep.failure is not None:
-            with self._told_to_others():
-                raise lockstep.failure
-        return results
-
     def replicas_here(self) -> tuple[int, ...]:
         """The replicas that `run_replicas` runs on this worker."""
         return self.local_replicas
-
-    @contextlib.contextmanager
-    def _told_to_others(self) -> Iterator[None]:
-        """Other workers wait for the replicas of this one: they must hear of an error at once."""
-        try:
-            yield
-        except BaseException as error:
-            self._communicator.abort(error)
-            raise
 
     def make_lockstep(self) -> Lockstep:
         """Returns the turns and meetings of one call of `run`."""
@@ -444,19 +388,6 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Callable[[], Any]:
     return lambda: fn(*args, **kwargs)
-
-
-def _have_ended(done: threading.Semaphore, lockstep: Lockstep) -> bool:
-    """Waits for all replicas; after a failure only briefly, as user code may hang in one."""
-    left, over = len(lockstep.names), float("inf")
-    while left:
-        if done.acquire(timeout=0.1):
-            left -= 1
-        elif time.monotonic() > over:
-            return False
-        elif lockstep.failure is not None:
-            over = min(over, time.monotonic() + STOP_SECONDS)
-    return True
 
 
 def _one_blas_thread() -> None:

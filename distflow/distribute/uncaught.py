@@ -1,4 +1,4 @@
-"""How a worker ends with an error that nobody caught: what it prints, and its exit code.
+"""How a worker ends with an error that nobody caught, and how the others hear of it.
 
 When one worker fails all others fail as well. Theirs are echoes: a page of our own frames on each
 of them would bury the first failure, so only the program's own frames are shown.
@@ -12,11 +12,12 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 from distflow.base import errors, log
-from distflow.comm import Transport
+from distflow.comm import Communicator, Transport
 from distflow.comm.transport.base import exit_code
 from distflow.telemetry import pulse
 
@@ -80,6 +81,20 @@ def tell(transport: Transport) -> None:
     """Makes an uncaught error known to the other workers, who then quote it."""
     global _transport
     _transport = transport
+
+
+@contextlib.contextmanager
+def told_to_others(strategy: Any) -> Iterator[None]:
+    """Ends the waiting of other workers when the block fails: they raise an error that quotes it.
+
+    For what one worker does while the others go on to their next collective.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(communicator := getattr(strategy, "communicator", None), Communicator):
+            communicator.abort(error)
+        raise
 
 
 def shortened(error: BaseException) -> str:

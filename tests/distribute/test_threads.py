@@ -35,7 +35,7 @@ def test_a_failed_step_leaves_the_threads_usable():
 
 
 def test_a_replica_that_hangs_is_left_behind(monkeypatch):
-    monkeypatch.setattr("distflow.distribute.strategy.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("distflow.distribute.run_eager.STOP_SECONDS", 0.1)
     release = threading.Event()
     with flags.override(DISTFLOW_TIMEOUT=0.2):
         strategy = MirroredStrategy(logical_replicas=2)
