@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from distflow.base import dtypes, errors, nest
+from distflow.base import dtypes, errors, nest, parsing
 from distflow.core.tensor import EagerTensor
 from distflow.data import position, structure
 from distflow.data.node import Node, Run
@@ -126,7 +126,7 @@ def _read(path: str, spec: Any) -> Iterator[Any]:
 
 
 def _read_leaf(file: BinaryIO, kind: dtypes.DType) -> Any:
-    array = np.lib.format.read_array(file, allow_pickle=False)
+    array = parsing.read_array(file)
     if kind is dtypes.bfloat16:
         return array.view(kind.numpy)
     if kind is not dtypes.string:

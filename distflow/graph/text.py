@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import dtypes, errors
+from distflow.base import dtypes, errors, parsing
 from distflow.core.primitive import REGISTRY
 from distflow.graph.ir import Graph, Node, Value, set_printer, subgraphs
 
@@ -167,7 +167,8 @@ def _parse_call(
     call: str, table: dict[str, Value], graphs: dict[str, Graph]
 ) -> tuple[Any, list[Value], dict[str, Any]]:
     try:
-        tree = ast.parse(re.sub(r"%(\w+)", r'value("\1")', call), mode="eval").body
+        with parsing.lock:
+            tree = ast.parse(re.sub(r"%(\w+)", r'value("\1")', call), mode="eval").body
     except SyntaxError as error:
         raise _unparsable(call, "primitive(%operand, ..., attribute=value, ...)") from error
     if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):

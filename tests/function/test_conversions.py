@@ -1,5 +1,6 @@
 """Conversions on disk: a second process reads what the first one converted."""
 
+import ast
 import importlib.util
 import inspect
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import distflow as tf
-from distflow.base import flags
+from distflow.base import flags, parsing
 from distflow.compiler.kept import Place
 from distflow.function.autograph import transform
 
@@ -240,3 +241,17 @@ def test_result_is_the_same_as_without_conversions_on_disk(load):
     found = [run(load(BRANCH), x) for _ in range(2)]
     assert found == [found[0]] * 2
     assert inspect.isfunction(load(BRANCH).f)
+
+
+@pytest.mark.parametrize("text", [BRANCH, "f = lambda x: x + 1.0 if LIMIT else x\nLIMIT = 2.0\n"])
+def test_functions_are_parsed_in_turn_with_other_threads(text, load, monkeypatch):
+    turns, own = [], ast.parse
+
+    def parse(*args, **kwargs):
+        turns.append(parsing.lock._is_owned())
+        return own(*args, **kwargs)
+
+    monkeypatch.setattr(ast, "parse", parse)
+    tf.function(load(text).f)(tf.constant(1.0))
+    assert turns
+    assert all(turns)

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from distflow.base import errors, log
+from distflow.base import errors, log, parsing
 from distflow.core import context
 from distflow.function.autograph import loops, runtime
 from distflow.function.autograph.conversions import Conversion
@@ -203,10 +203,12 @@ class _Machinery:
 
             def transform_function(self, fn: Any, user_context: Any) -> Any:
                 subkey = self.get_caching_key(user_context)
-                # The source of a lambda is a line that may hold several.
-                if fn.__name__ == "<lambda>" or self._cache.has(fn, subkey):
+                if self._cache.has(fn, subkey):
                     return super().transform_function(fn, user_context)
-                with self._cache_lock:
+                with parsing.lock, self._cache_lock:
+                    # The source of a lambda is a line that may hold several.
+                    if fn.__name__ == "<lambda>":
+                        return super().transform_function(fn, user_context)
                     features = user_context.options.optional_features
                     kept = Conversion(fn, sorted(feature.name for feature in features))
                     factory = kept.read(self.get_extra_locals())
