@@ -185,7 +185,6 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_STRAGGLERS_EVERY": Flag(
         _positive, None, "steps between reports of who computes and who waits, by the chief"
     ),
-    "DISTFLOW_TEST_DATA": Flag(str, None, "folder of data files for tests"),
 }
 
 _overrides: dict[str, Any] = {}
