@@ -87,12 +87,29 @@ class Recipe:
         order = sorted(range(len(to.shape)), key=lambda i: -to.strides[i])
         steps = [Step(to.shape[i], source.strides[i], to.strides[i]) for i in order]
         steps = [step for step in steps if step.extent > 1] or [Step(1, 1, 1)]
+        converts = to.dtype != source.dtype
+        if converts:
+            steps = _joined(steps)
         self.call(
             "copy", [to.dtype, steps, source.dtype],
             lambda m, n: emit_copy(m, n, to.dtype, steps, source=source.dtype),
             [place], [of], steps[0].extent, to.size // COPIES,
+            explicit=not converts,  # element by element: LLVM makes vectors of them
         )  # fmt: skip
         return place
+
+
+def _joined(steps: Sequence[Step]) -> list[Step]:
+    """Returns neighbours that together are one axis as one."""
+    result: list[Step] = []
+    for step in steps:
+        n = step.extent
+        last = result[-1] if result else None
+        if last and (last.source, last.target) == (n * step.source, n * step.target):
+            result[-1] = Step(last.extent * n, step.source, step.target)
+        else:
+            result.append(step)
+    return result
 
 
 def in_order(x: Layout, order: Sequence[int]) -> Layout:
