@@ -143,18 +143,6 @@ class RandomNumbers(Node):
         return INFINITE
 
 
-def missing_seeds(dataset: Any) -> int:
-    """Returns how many random steps of a data set were given no seed."""
-    found: dict[int, Node] = {}
-    waiting = [dataset.node]
-    while waiting:
-        node = waiting.pop()
-        if id(node) not in found:
-            found[id(node)] = node
-            waiting.extend(node.sources())
-    return sum(_is_unseeded(node) for node in found.values())
-
-
 def set_missing_seeds(dataset: Any, seed: int) -> Any:
     """Returns the data set with a seed in every random step that has none.
 

@@ -133,11 +133,6 @@ class Wire:
     # -- reading --
 
     @property
-    def awaits(self) -> bool:
-        """Whether there is a place for bytes to come."""
-        return bool(self._in)
-
-    @property
     def begun(self) -> bool:
         """Whether a frame has begun to arrive."""
         if self.frames or (self._in_frame and self._filled):

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from distflow.compiler.cpu import contract, pairs
 from distflow.compiler.cpu.contract import Operand
 from distflow.compiler.cpu.epilogue import NOTHING, Epilogue
@@ -100,15 +98,6 @@ def lower(
         flat = (result.size,)
         work.copy(contiguous("float32", flat), contiguous(dtype, flat), places[2], work.result)
     return work.kernel()
-
-
-def computed_in(dtype: np.dtype) -> np.dtype | None:
-    """Returns the dtype that products are summed in; None if there is no kernel."""
-    if dtype in (np.float32, np.float64):
-        return dtype
-    if dtype.itemsize == 2 and dtype.kind not in "iub":
-        return np.dtype(np.float32)
-    return None
 
 
 class _Work(Recipe):

@@ -41,15 +41,6 @@ _RENAMED = {
 _OPTIMIZER_RESTS = ("decay", "is_legacy_optimizer", "jit_compile")
 
 
-def is_older(description: Any) -> bool:
-    """Whether a model's description is that of a Keras before 3."""
-    if not isinstance(description, dict):
-        return False
-    if description.get("module") is None and description.get("class_name") in _MODELS:
-        return True
-    return False
-
-
 def upgraded(description: Any) -> Any:
     """Returns a description (of a model, layer, initializer, ...) in Keras 3's form.
 
