@@ -104,6 +104,16 @@ def test_inputs_are_not_written_to():
     assert [x.tolist() for x in leaves] == [[float(i)] * 3 for i in range(5)]
 
 
+@pytest.mark.parametrize("absent", [(0,), (1,), (0, 2), (2, 3)])
+def test_inputs_beside_absent_leaves_are_not_written_to(absent):
+    leaves = [None if i in absent else [np.full(3, float(i))] for i in range(4)]
+    total = Accumulator(Tree(4))
+    for i, leaf in enumerate(leaves):
+        total.insert((0, i), leaf)
+    assert total.root()[0].tolist() == [float(sum({0, 1, 2, 3} - set(absent)))] * 3
+    assert [x and x[0][0] for x in leaves] == [None if i in absent else i for i in range(4)]
+
+
 def test_a_single_leaf_comes_back_as_a_copy():
     x = np.ones(3)
     total = Accumulator(Tree(1))
@@ -125,6 +135,16 @@ def test_all_nans_of_a_result_are_the_same_bytes():
     total.insert((0, 0), [odd])
     total.insert((0, 1), [odd[::-1].copy()])
     assert total.root()[0].view(np.uint32).tolist() == [0x7FC00000] * 2
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_nans_of_both_parts_of_complex_numbers_are_the_same_bytes(dtype):
+    part = "u4" if dtype == "complex64" else "u8"
+    odd = np.array([0x7FC00123, 0xFFC00456] if part == "u4" else [0x7FF8 << 48 | 5, 0xFFF8 << 48])
+    total = Accumulator(Tree(1))
+    total.insert((0, 0), [odd.astype(part).view(dtype)])
+    want = np.array([np.nan, np.nan], f"f{part[1]}").tobytes()
+    assert total.root()[0].tobytes() == want
 
 
 @pytest.mark.parametrize("key", [(0, 5), (3, 1), (4, 0), (-1, 0), (0, -1)])
