@@ -110,6 +110,13 @@ def _add_metrics(spec: Spec, port: int, objects: list[Object]) -> Object:
         # Read from another pod; the NetworkPolicy says from which.
         main["env"].append({"name": "DISTFLOW_METRICS_HOST", "value": "0.0.0.0"})
         main["ports"].append({"name": "metrics", "containerPort": port})
+        # Ready: it has met the others and answers. Not for liveness: a long step, or a compiler
+        # that holds Python's lock, is no reason to kill a worker.
+        main["readinessProbe"] = {
+            "httpGet": {"path": "/metrics", "port": "metrics"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        }
     for manifest in objects:
         if manifest["kind"] == "NetworkPolicy":
             scraper = {"namespaceSelector": {"matchLabels": dict(MONITORING)}}

@@ -64,7 +64,8 @@ def mpijob(spec: Spec) -> Object:
 def _role(spec: Spec, count: int, container: Object, shared_memory: str) -> Object:
     return {
         "replicas": count,
-        "restartPolicy": "Never",
+        # A dead sshd is started again where it is; a launcher that failed, as a new pod.
+        "restartPolicy": "Never" if container["name"] == "launcher" else "OnFailure",
         "template": {
             "metadata": {"labels": pod_labels(spec, container["name"])},
             "spec": pod(spec, container, shared_memory),

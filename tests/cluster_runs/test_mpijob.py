@@ -22,7 +22,7 @@ import pytest
 from tests.cluster_runs import manifests
 from tests.cluster_runs.cluster import Cluster
 from tests.fakekube.jobs import evict
-from tests.fakekube.store import Key, key_of
+from tests.fakekube.store import Key, NotFound, key_of
 
 pytestmark = [pytest.mark.spawn, pytest.mark.soak]
 DIGEST = r"weights sha256 ([0-9a-f]{64})"
@@ -138,14 +138,30 @@ def test_a_killed_rank_costs_a_restart_of_mpirun(cluster: Cluster, golden: str, 
     assert len(launchers(cluster)) == 1
 
 
-def test_a_lost_pod_comes_back_and_training_goes_on(cluster: Cluster, golden: str, tmp_path: Path):
+@pytest.mark.parametrize("lost", ["sshd", "pod"])
+def test_a_lost_worker_comes_back_and_training_goes_on(
+    cluster: Cluster, golden: str, tmp_path: Path, lost: str
+):
     cluster.apply(*mpijob(tmp_path, seconds=0.1))
     at_step(cluster, 14, 2)
-    os.kill(cluster.process_of(worker(cluster, 1)), signal.SIGKILL)
-    cluster.until("the pod's end", lambda: cluster.is_gone(worker(cluster, 1)))
-    cluster.store.delete(key_of(worker(cluster, 1)), grace_seconds=0)
+    before = worker(cluster, 1)
+    if lost == "sshd":  # and with it all of its container, which is started again
+        os.kill(cluster.process_of(before), signal.SIGKILL)
+    else:  # and the operator makes another pod; its ranks have a second to end
+        cluster.store.delete(key_of(before), grace_seconds=1)
+
+    def is_back() -> bool:
+        with contextlib.suppress(NotFound):
+            now = worker(cluster, 1)
+            (status,) = now.get("status", {}).get("containerStatuses") or [{}]
+            if lost == "sshd":
+                return status.get("restartCount") == 1
+            return now["metadata"]["uid"] != before["metadata"]["uid"]
+        return False
+
+    cluster.until("the worker again", is_back)
     check(cluster, golden)
-    assert "started again from its last backup" in output(cluster)
+    assert "started again from" in output(cluster)
     assert len(launchers(cluster)) == 1
 
 

@@ -168,6 +168,29 @@ def test_scale_changes_both_numbers_of_an_elastic_job(server, script, capsys):
     assert "1 to 4 workers" in capsys.readouterr().err
 
 
+def test_scale_changes_the_workers_of_an_mpijob_and_says_that_mpirun_starts_again(
+    server, script, capsys
+):
+    submit(script, "--kind", "mpijob", "--elastic", "1:4")
+    assert cli.main(["scale", "cnn", "4"]) == 0
+    key = Key("kubeflow.org/v2beta1", "MPIJob", "training", "cnn")
+    roles = server.store.get(key)["spec"]["mpiReplicaSpecs"]
+    assert [roles[role]["replicas"] for role in ("Launcher", "Worker")] == [1, 4]
+    said = capsys.readouterr().out
+    assert "MPIJob/cnn: 2 -> 4 workers" in said
+    assert "started again" in said
+    cli.main(["status", "cnn"])
+    assert "0 of 4 workers ready, elastic from 1 to 4" in capsys.readouterr().out
+    assert cli.main(["scale", "cnn", "5"]) == 64
+    assert "1 to 4 workers" in capsys.readouterr().err
+
+
+def test_an_mpijob_without_bounds_has_a_fixed_size(server, script, capsys):
+    submit(script, "--kind", "mpijob")
+    assert cli.main(["scale", "cnn", "1"]) == 64
+    assert "MPIJob/cnn of fixed size" in capsys.readouterr().err
+
+
 def test_scale_refuses_a_job_of_fixed_size(server, script, capsys):
     submit(script)
     assert cli.main(["scale", "cnn", "4"]) == 64

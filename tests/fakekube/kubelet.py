@@ -290,7 +290,7 @@ class PodRun:
             hook = container.get("lifecycle", {}).get("preStop", {}).get("exec")
             if process is None or process.code is not None:
                 continue
-            if hook is not None:
+            if hook is not None and self._grace() > 0:
                 process.execute(hook["command"])
             process.terminate()
 

@@ -4,10 +4,11 @@ import select
 
 import pytest
 
-from launcher import arguments, discovery
+from launcher import arguments, cli, discovery, plan
 from launcher.arguments import UsageError
 from launcher.discovery import Listed, Poller, Printed, first_slots, slots_of
 from launcher.hosts import Host
+from launcher.mpirun import Mpirun
 
 
 def script(tmp_path, text, mode=0o755):
@@ -86,3 +87,38 @@ def test_a_variable_without_a_value_is_handed_on(monkeypatch):
     monkeypatch.setenv("SOMETHING", "a=b")
     assert arguments.assignment("SOMETHING") == ("SOMETHING", "a=b")
     assert arguments.assignment("SOMETHING=") == ("SOMETHING", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--backend", "grpc"], "needs --backend mpi"),
+        (["--backend", "mpi", "--hosts", "a"], "no other hosts"),
+    ],
+)
+def test_hosts_are_discovered_for_mpi_alone(tmp_path, capsys, words, expected):
+    path = script(tmp_path, "echo a")
+    program = tmp_path / "train.py"
+    program.touch()
+    command = ["run", "--host-discovery-script", str(path), *words, str(program)]
+    assert cli.main(command) == 64
+    assert expected in capsys.readouterr().err
+
+
+def test_the_plan_tells_where_hosts_come_from(tmp_path, capsys, monkeypatch):
+    known = Mpirun("/x/mpirun", "Open MPI", "5.0.11", ())
+    monkeypatch.setattr(plan, "find_mpirun", lambda: known)
+    monkeypatch.setattr(plan.importlib.util, "find_spec", lambda name: name)
+    path = script(tmp_path, "echo a")
+    program = tmp_path / "train.py"
+    program.touch()
+    command = ["run", "--host-discovery-script", str(path), "--backend", "mpi"]
+    command += ["--elastic", "1:4", "--replicas", "4", "--dry-run", str(program)]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert f"hosts    those that {path} prints" in said
+    assert "started  by one mpirun, again when the hosts change or one is lost" in said
+    assert "env      DISTFLOW_LEAVE=1" in said
+    monkeypatch.setattr(plan, "find_mpirun", lambda: Mpirun("/x", "MPICH", "4", ()))
+    assert cli.main(command) == 64
+    assert "Open MPI's mpirun; received MPICH" in capsys.readouterr().err

@@ -114,6 +114,8 @@ def _ssh(bundle: Bundle) -> Iterator[str]:
             yield f"{pods.where}: mpiImplementation must be OpenMPI"
         if pods.role != "Worker":
             continue
+        if pods.kind == "MPIJob" and pods.restart_policy != "OnFailure":
+            yield f"{pods.where}: restartPolicy must be OnFailure: no failed pod is replaced"
         if pods.main.get("command") != ["/usr/sbin/sshd"] or "-D" not in pods.main.get("args", []):
             yield f"{pods.where}: must run /usr/sbin/sshd -D"
         ports = {p.get("name"): p["containerPort"] for p in pods.main.get("ports", [])}

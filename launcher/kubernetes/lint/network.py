@@ -103,6 +103,9 @@ def _pod_monitor(bundle: Bundle) -> Iterator[str]:
             ports = {p.get("name"): str(p["containerPort"]) for p in pods.main.get("ports", [])}
             if settings.get("DISTFLOW_METRICS_HOST") != "0.0.0.0":
                 yield f"{where}: {pods.where} serves its own host: set DISTFLOW_METRICS_HOST"
+            ready = pods.main.get("readinessProbe", {}).get("httpGet", {}).get("port")
+            if ready not in ports or ports[ready] != settings.get("DISTFLOW_METRICS_PORT"):
+                yield f"{where}: {pods.where} is ready when its metrics answer; probe {ready}"
             for endpoint in spec.get("podMetricsEndpoints", []):
                 if ports.get(endpoint.get("port")) != settings.get("DISTFLOW_METRICS_PORT"):
                     yield f"{where}: port {endpoint.get('port')} must be DISTFLOW_METRICS_PORT"
