@@ -1,7 +1,9 @@
 """Runs a program as events of the timeline: forward, backward, apply, and what the host does.
 
-The native worker counts cycles of each record; here they are added up by phase. What is forward
-and what is backward is read off the program (`phases_of`), which itself does not tell.
+The native worker counts cycles of each record; here they are added up by phase, in the first of
+some calls: the others take the shares of that one, as that costs more than an event.
+What is forward and what is backward is read off the program (`phases_of`), which itself does not
+tell.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ _UPDATE = "once"
 _LEAST_HOST = 20_000
 # Shorter stretches of a segment are shown with their neighbour.
 _LEAST_SHARE = 0.02
+# How many calls of a segment go by the cycles of one of them.
+_CALLS_A_COUNT = 16
 
 
 def phases_of(graph: Graph) -> dict[Node, str]:
@@ -109,6 +113,9 @@ class _Phases:
 
     def __init__(self, program: Any):
         self._phases = phases_of(program.plan.graph)
+        self._calls = [0] * len(program._segments)
+        # Of each segment: its stretches, as (phase, share of the time at which it ends).
+        self._shares: list[list[tuple[str, float]]] = [[] for _ in program._segments]
         self._segments = [
             None if segment is None else _Counters(
                 self._stretches(segment[2][1]), self._stretches(segment[2][4])
@@ -121,22 +128,23 @@ class _Phases:
         programs, alone, _, shares = segment
         counters = self._segments[number]
         assert counters is not None
-        counters.words[:] = 0
+        is_counted = self._calls[number] % _CALLS_A_COUNT == 0
+        self._calls[number] += 1
+        if is_counted:
+            counters.words[:] = 0
         start = timeline.now()
-        threads.run(programs, alone, counters.address, shares)
+        threads.run(programs, alone, counters.address if is_counted else 0, shares)
         end = timeline.now()
         recorder = timeline.active
+        if is_counted:
+            self._shares[number] = _shares(*counters.read())
         if recorder is None:
             return
-        names, cycles = counters.read()
-        total = sum(cycles) or 1
-        at, name, begun = float(start), names[0], float(start)
-        for phase, count in zip(names, cycles):
-            if phase != name and count > _LEAST_SHARE * total:
-                recorder.add(name, "compute", int(begun), None, int(at))
-                name, begun = phase, at
-            at += (end - start) * count / total
-        recorder.add(name, "compute", int(begun), None, end)
+        begun = start
+        for phase, share in self._shares[number]:
+            at = start + int((end - start) * share)
+            recorder.add(phase, "compute", begun, None, at)
+            begun = at
 
     def title(self, host: Host) -> str | None:
         """Returns what is shown for work on the host; None for what has events of its own."""
@@ -160,6 +168,18 @@ class _Phases:
     def _phase(self, operation: Operation) -> str:
         found = [self._phases.get(node, FORWARD) for node in operation.nodes]
         return max(found, key=_RANKS.__getitem__, default=FORWARD)
+
+
+def _shares(names: Sequence[str], cycles: Sequence[int]) -> list[tuple[str, float]]:
+    """Returns the stretches that are long enough to be shown, and at which share each ends."""
+    total = sum(cycles) or 1
+    found, name, at = [], names[0], 0
+    for phase, count in zip(names, cycles):
+        if phase != name and count > _LEAST_SHARE * total:
+            found.append((name, at / total))
+            name = phase
+        at += count
+    return [*found, (name, 1.0)]
 
 
 class _Stretches(NamedTuple):

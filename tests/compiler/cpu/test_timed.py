@@ -109,3 +109,9 @@ def test_counters_of_both_forms_of_a_segment_are_told_apart():
     counters.words[:] = 0
     counters.words[:3] = [1, 2, 3]
     assert counters.read() == (["forward", "apply"], [1, 5])
+
+
+def test_a_segment_is_cut_at_the_shares_of_its_cycles_short_stretches_with_their_neighbour():
+    names = ["forward", "backward", "forward", "backward"]
+    assert timed._shares(names, [30, 69, 1, 100]) == [("forward", 0.15), ("backward", 1.0)]
+    assert timed._shares(["forward"], [0]) == [("forward", 1.0)]
