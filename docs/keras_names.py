@@ -28,10 +28,9 @@ REASONS = {
     "keras.StatelessScope": GRAPHS, "keras.SymbolicScope": GRAPHS,
     "keras.RematScope": "use `keras.remat` on a function",
     "keras.quantizers": QUANTISATION,
-    "keras.distribution": "sharding over devices; see `tf.distribute`",
-    "keras.distillation": NOT_YET, "keras.export": "SavedModel is not there; ONNX neither",
+    "keras.export": "SavedModel is not there; ONNX neither",
     "keras.visualization": "drawing needs packages beyond the extras",
-    "keras.wrappers": NOT_YET, "keras.ops.image": "use the layers of pictures",
+    "keras.ops.image": "use the layers of pictures",
     "keras.config.set_backend": "there is one backend",
     "keras.config.enable_unsafe_deserialization": "files never hold code here",
     "keras.utils.FeatureSpace": "use `tf.feature_column` or the preprocessing layers",
@@ -67,7 +66,8 @@ def is_there(area: str, name: str) -> bool:
         space: Any = importlib.import_module("distflow")
         for part in area.split("."):
             space = getattr(space, part)
-        return hasattr(space, name)
+        # A list first: what it names may need a package that is not installed.
+        return name in getattr(space, "__all__", ()) or hasattr(space, name)
     except (AttributeError, ImportError):
         return False
 

@@ -11,7 +11,7 @@ _ROOMS = (
     "activations", "applications", "callbacks", "constraints", "datasets", "initializers",
     "layers", "losses", "metrics", "models", "optimizers", "random", "regularizers", "saving",
     "utils", "backend", "mixed_precision", "config", "ops", "tree", "dtype_policies",
-    "preprocessing", "quantizers",
+    "preprocessing", "quantizers", "distillation", "distribution", "wrappers",
 )  # fmt: skip
 # Public name -> the file that has it.
 _NAMES = {
@@ -39,9 +39,9 @@ _NAMES = {
 }
 # Names of Keras that this version lacks: asking for one says so.
 _NOT_THERE = frozenset({
-    "RematScope", "StatelessScope", "SymbolicScope", "distillation",
-    "distribution", "estimator", "experimental", "export", "legacy",
-    "visualization", "wrappers",
+    "RematScope", "StatelessScope", "SymbolicScope",
+    "estimator", "experimental", "export", "legacy",
+    "visualization",
 })  # fmt: skip
 __all__ = [*_ROOMS, *_NAMES]
 

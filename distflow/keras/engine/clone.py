@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ def clone_model(
     call_function: Callable[..., Any] | None = None,
     recursive: bool = False,
 ) -> Any:
-    """Returns a model of the same architecture, whose weights are new.
+    """Returns a model of the same architecture, whose weights are new; compiled if `model` is.
 
     Args:
       model: Sequential, functional, or a subclass with `get_config`.
@@ -43,9 +44,10 @@ def clone_model(
                 f"Use `call_function` with Functional models only. Received model of type "
                 f"'{type(model).__name__}', with call_function={call_function}"
             )
-        return _clone_sequential(model, input_tensors, copy)
+        return _compiled_as(model, _clone_sequential(model, input_tensors, copy))
     if isinstance(model, Functional):
-        return _clone_functional(model, input_tensors, copy, call_function or _call)
+        clone = _clone_functional(model, input_tensors, copy, call_function or _call)
+        return _compiled_as(model, clone)
     for name, value in (("clone_function", clone_function), ("input_tensors", input_tensors),
                         ("call_function", call_function), ("recursive", recursive)):  # fmt: skip
         if value:
@@ -55,6 +57,17 @@ def clone_model(
                 f"'{type(model).__name__}', with {name}={value}"
             )
     return type(model).from_config(model.get_config())
+
+
+def _compiled_as(model: Any, clone: Any) -> Any:
+    if model.compiled:
+        with warnings.catch_warnings():
+            # It says that the arguments cannot be saved, which nobody has asked for.
+            warnings.simplefilter("ignore")
+            config = model.get_compile_config()
+        if config is not None:
+            clone.compile_from_config(config)
+    return clone
 
 
 def _recursive(copy: Callable[[Any], Any], call_function: Any) -> Callable[[Any], Any]:

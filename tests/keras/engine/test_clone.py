@@ -68,3 +68,13 @@ def moved(node, outer, inside):
 )  # fmt: skip
 def test_the_caller_s_training_counts_as_in_keras_3_15(node, outer, expected, inside):
     assert moved(node, outer, inside) == expected
+
+
+@pytest.mark.parametrize("make", [nested, lambda: keras.Sequential([keras.layers.Dense(2)])])
+def test_a_clone_is_compiled_as_its_model_is(make):
+    model = make()
+    assert not keras.models.clone_model(model).compiled
+    model.compile(keras.optimizers.SGD(0.25), "mae")
+    clone = keras.models.clone_model(model)
+    assert (float(clone.optimizer.learning_rate), clone.loss) == (0.25, "mae")
+    assert clone.optimizer is not model.optimizer

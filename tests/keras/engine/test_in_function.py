@@ -126,8 +126,8 @@ def test_operations_of_keras_files_are_read(described, expected):
 def test_unknown_operation_of_a_keras_file_is_named():
     start = keras.Input((2,), name="x")
     config = keras.Model(start, start * 1.0).get_config()
-    config["layers"] = [config["layers"][0], op("o", "Rearrange", [at("x")])]
+    config["layers"] = [config["layers"][0], op("o", "Resize", [at("x")])]
     with pytest.raises(
-        errors.UnimplementedError, match=r"keras.ops that is there; received Rearrange"
+        errors.UnimplementedError, match=r"keras.ops that is there; received Resize"
     ):
         keras.Model.from_config(config)
