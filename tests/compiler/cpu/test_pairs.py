@@ -2,7 +2,9 @@
 
 import math
 import os
+import signal
 import threading
+import time
 
 import ml_dtypes
 import numpy as np
@@ -272,6 +274,29 @@ def test_children_of_a_fork_compute_the_same_bits(common_way, monkeypatch):
             os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert_same_bits(dot(a, b), expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_signals_that_arrive_meanwhile_do_not_change_bits(common_way, monkeypatch):
+    monkeypatch.setenv("DISTFLOW_THREADS", "1")
+    a, b = normal(0, 300, 290), normal(1, 290, 310)
+    expected, seen = dot(a, b), []
+
+    def again(number, frame):
+        # The handler's own tiles and mode are not those of what it interrupts.
+        seen.append((dot(a, b).view(np.uint16) == expected.view(np.uint16)).all())
+
+    old = signal.signal(signal.SIGVTALRM, again)
+    try:
+        deadline = time.monotonic() + 60
+        signal.setitimer(signal.ITIMER_VIRTUAL, 1e-3, 1e-3)
+        while len(seen) < 10 and time.monotonic() < deadline:
+            assert_same_bits(dot(a, b), expected)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, old)
+    assert len(seen) >= 10
+    assert all(seen)
 
 
 # -- which way is taken --
