@@ -92,6 +92,16 @@ def test_stream_faults_are_detected(fault):
         feed(FAULTS[fault](stream(body, body)))
 
 
+def test_a_chunk_inside_of_a_frame_must_be_full():
+    halves = [np.zeros(50, np.uint8)] * 2
+    messages = [
+        frames.encode(frames.Header(frames.DATA, JOB, 3, 0, 0, 0, 100, at, 50), b"", [half])
+        for at, half in zip((0, 50), halves, strict=True)
+    ]
+    with pytest.raises(errors.DataLossError, match="not full"):
+        feed(messages)
+
+
 def test_frames_of_another_job_or_rank_are_refused():
     for assembler in (frames.Assembler(JOB + 1, 3), frames.Assembler(JOB, 2)):
         with pytest.raises(errors.DataLossError, match="this stream belongs to"):

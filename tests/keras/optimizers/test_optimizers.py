@@ -117,7 +117,8 @@ FORMULAS = [
     (optimizers.SGD, {"momentum": 0.9, "nesterov": True}, sgd,
      {"momentum": 0.9, "nesterov": True}),
     (optimizers.Adam, {}, adam, {}),
-    (optimizers.Adam, {"amsgrad": True}, adam, {"amsgrad": True}),
+    # With this beta_2 the second moment falls as well: only then is its largest another one.
+    (optimizers.Adam, {"amsgrad": True, "beta_2": 0.5}, adam, {"amsgrad": True, "b2": 0.5}),
     (optimizers.AdamW, {}, adam, {"decay": 0.004}),
     (optimizers.RMSprop, {}, rmsprop, {}),
     (optimizers.RMSprop, {"momentum": 0.5, "centered": True}, rmsprop,
