@@ -152,7 +152,8 @@ class InVectors:
                 )
                 return []
 
-            loop(builder, I64(0), I64(full), [], several)
+            if full:
+                loop(builder, I64(0), I64(full), [], several)
             if rest:
                 several(builder, I64(full), [], rest)
             return []

@@ -13,6 +13,9 @@ same bits. For each element of C, in float32:
 Denormal operands count as zeros of their sign, so do denormal results of each step (found after
 rounding, as x86 does); all round to nearest, ties to even. A NaN becomes bfloat16's plain one.
 
+The NumPy references (the numpy executor, small eager products) sum float32 in NumPy's order: equal
+within the tolerance of bfloat16, not bit for bit.
+
 A and B are copied into tiles first (`pair_copies`), then blocks of 32 x 32 elements are summed in
 tiles, or in vectors where there are none (`pair_sums`), and rounded. AVX512-BF16's own products
 are not used: they add pairs of products in yet another order, and are slower than float32's
