@@ -48,9 +48,8 @@ ON_THE_HOST = {
     "StringLookup": "a vocabulary of strings is a table of Python",
     "IntegerLookup": "a vocabulary is a table of Python",
     "TextVectorization": "strings have no native form",
-    "Equalization": "histograms are made on the host",
-    "ContrastLimitedAdaptiveHistogramEqualization": "the same",
-    "RandAugment": "Equalization is among its layers",
+    "ContrastLimitedAdaptiveHistogramEqualization": "histograms of tiles are made on the host",
+    "RandAugment": "which of its layers are used is decided while it runs, by conditions",
     "AugMix": "the same; its shares are drawn on the host as well",
 }
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors
+from distflow.base import dtypes, errors
 from distflow.core.convert import convert_to_tensor
-from distflow.keras.layers.preprocessing.data_layer import on_host
 from distflow.keras.layers.preprocessing.image_layer import (
     ImageLayer,
     batch_size,
@@ -18,10 +17,13 @@ from distflow.keras.layers.preprocessing.image_layer import (
 )
 from distflow.ops import array, dims, math
 from distflow.ops.conv import depthwise_conv2d
-from distflow.ops.indexing import where
+from distflow.ops.indexing import gather, where
+from distflow.ops.matmul import tensordot
 from distflow.ops.reduce import reduce_max, reduce_min
+from distflow.ops.segment import unsorted_segment_sum
 
 _TOP = 255.0
+_LEVELS = 256
 
 
 class RangedImageLayer(ImageLayer):
@@ -275,30 +277,37 @@ class Equalization(RangedImageLayer):
 
     def transform_images(self, images: Any, transformation: Any = None,
                          training: Any = True) -> Any:  # fmt: skip
-        """Returns the images equalised; histograms are made on the host."""
-        x = self._to_bytes(images)
-        y = on_host(self._equalized, [x], x.dtype, x.shape)
-        return self._from_bytes(y)
-
-    def _equalized(self, images: Any) -> Any:
-        whole = np.clip(images, 0, _TOP).astype(np.int32)
-        result = np.empty(images.shape, images.dtype)
-        for i in range(images.shape[0]):
-            for c in range(images.shape[-1]):
-                result[i, :, :, c] = _equalize(whole[i, :, :, c], self.bins)
-        return result
+        """Returns the images equalised."""
+        return self._from_bytes(_equalized(self._to_bytes(images), self.bins))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal layer."""
         return super().get_config() | {"bins": self.bins, "value_range": self.value_range}
 
 
-def _equalize(values: Any, bins: int) -> Any:
-    counts = np.bincount(values.reshape(-1), minlength=bins)
-    total = counts.cumsum()
-    least = total[counts.nonzero()[0][0]]
-    spread = total[-1] - least
-    if spread <= 0:
-        return values
-    table = np.round((total - least) * (bins - 1) / spread)
-    return np.clip(table, 0, bins - 1)[values]
+def _equalized(x: Any, bins: int) -> Any:
+    """Returns images [n, height, width, channels] of values from 0 to 255, each equalised.
+
+    A value becomes the share of the pixels that are darker, in [0, bins - 1]. Shares are float64:
+    in float32 a pixel more or less could round the other way.
+    """
+    values = math.cast(math.clip_by_value(x, 0.0, _TOP), dtypes.int32)
+    channels = int(x.shape[-1])
+    rows = dims.size(x, 0) * channels
+    # Each image and channel has a row of levels in one histogram.
+    row = array.reshape(math.range(rows), [-1, 1, 1, channels])
+    places = array.reshape(values + row * _LEVELS, [-1])
+    ones = array.ones_like(places, dtype=dtypes.float64)
+    counts = dims.reshape(unsorted_segment_sum(ones, places, rows * _LEVELS), [-1, _LEVELS])
+    # A running sum, as a product: exact for counts, and native.
+    total = tensordot(counts, convert_to_tensor(np.triu(np.ones((_LEVELS, _LEVELS)))), 1)
+    none = where(math.greater(counts, 0.0), total, total * 0.0 + float("inf"))
+    least = reduce_min(none, 1, keepdims=True)
+    spread = total[:, -1:] - least
+    table = math.round((total - least) * (bins - 1) / math.maximum(spread, 1.0))
+    table = math.clip_by_value(table, 0.0, bins - 1.0)
+    # A single value in all of an image stays what it is.
+    levels = math.cast(math.range(_LEVELS), dtypes.float64)
+    table = where(math.greater(spread, 0.0), table, table * 0.0 + levels)
+    found = gather(array.reshape(table, [-1]), places)
+    return array.reshape(math.cast(found, x.dtype), array.shape(x))
