@@ -417,3 +417,13 @@ def test_gradients_of_variables_in_a_structure():
     g = tape.gradient(z, model)
     assert g["w"].numpy().tolist() == [3.0, 3.0]
     assert g["b"][0].numpy() == 1.0
+
+
+@pytest.mark.parametrize("extremum", [math.maximum, math.minimum], ids=["max", "min"])
+def test_a_tie_gives_its_gradient_to_the_first_operand(extremum):
+    a, b = constant([1.0, 2.0]), constant([1.0, 2.0])
+    with GradientTape() as tape:
+        tape.watch([a, b])
+        z = extremum(a, b)
+    found = [g.numpy().tolist() for g in tape.gradient(z, [a, b])]
+    assert found == [[1.0, 1.0], [0.0, 0.0]]

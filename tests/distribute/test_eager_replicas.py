@@ -262,3 +262,9 @@ def test_one_replica_assigns_without_an_aggregation():
         v = Variable(1.0)
     strategy.run(lambda: v.assign_add(2.0))
     assert float(v) == 3.0
+
+
+def test_a_mean_leaves_out_replicas_without_data():
+    rows = [[np.array([4.0])], None, [np.array([8.0])]]
+    found = mirrored(3).reduce_rows(rows, ReduceOp.MEAN, "a mean")
+    assert found[0].tolist() == [6.0]
