@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 RETRYABLE = 75  # "start me again": EX_TEMPFAIL of sysexits.h
@@ -23,11 +24,39 @@ class UnreachableError(UsageError):
     code = RETRYABLE
 
 
+class _Layout(argparse.RawDescriptionHelpFormatter):
+    """Breaks paragraphs at the edge of the terminal; lines with an indent stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Returns a description or an epilog."""
+        found: list[str] = []
+        is_prose = False
+        for line in text.splitlines():
+            goes_on = is_prose and bool(line) and not line.startswith(" ")
+            is_prose = bool(line) and not line.startswith(" ") and not line.endswith(":")
+            if goes_on and found:
+                found[-1] += f" {line}"
+            else:
+                found.append(line)
+        return "\n".join(
+            indent + (line if line.startswith(" ") else textwrap.fill(line, width, **_WORDS))
+            for line in found
+        )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Returns the lines of an option's help."""
+        return textwrap.wrap(" ".join(text.split()), width, **_WORDS)
+
+
+# An option such as --log-dir is one word.
+_WORDS: Any = {"break_on_hyphens": False, "break_long_words": False}
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that ends with 64 for a wrong command line; texts stay as they are laid out."""
+    """A parser that ends with 64 for a wrong command line; examples stay as they are laid out."""
 
     def __init__(self, *args: Any, **options: Any):
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _Layout)
         options.setdefault("allow_abbrev", False)  # `--log` would change its meaning some day
         super().__init__(*args, **options)
 

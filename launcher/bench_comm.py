@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what is measured; where is said as to `distflow run`."""
     parser.description = "Measures the collectives that training uses, over the same transports."
     parser.epilog = EXAMPLE
-    parser.add_argument("--op", choices=OPERATIONS, default="all_reduce", help="what is measured")
+    parser.add_argument(
+        "--op", choices=OPERATIONS, default="all_reduce", metavar="OP",
+        help=f"what is measured: {', '.join(OPERATIONS)} (default: all_reduce)",
+    )  # fmt: skip
     parser.add_argument(
         "--sizes",
         default="1K:64M",

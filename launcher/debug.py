@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "worker wrote to --log-dir (DISTFLOW_FLIGHT_DIR)."
     )
     parser.epilog = EXAMPLE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, help="the log folder")
     parser.add_argument(
         "--events", type=positive, default=8, metavar="N", help="last events shown (default: 8)"

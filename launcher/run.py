@@ -32,9 +32,9 @@ _STARTERS = {
 
 EXAMPLES = """examples:
   distflow run -n 4 train.py --epochs 10
-  distflow run -n 2 --backend grpc --replicas 8 --log-dir logs -m mypackage.train
+  distflow run -n 2 --replicas 8 --log-dir logs -m mypackage.train
   distflow run --hosts node1:4,node2:4 train.py
-  distflow run --hostfile hosts --elastic 2:8 train.py     # hosts may come and go
+  distflow run --hostfile hosts --elastic 2:8 train.py  # hosts may come and go
 
 exit code: 0 if all workers finish well; else that of the worker that failed first (128 + n for
 signal n); 128 + n if distflow run itself was ended by signal n; 64 for a wrong command line."""
@@ -91,9 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="how the workers exchange gradients; auto: mpi if mpi4py and an mpirun are found "
-        "(and N > 1), else grpc; then the memory of this host. mpi and grpc: that alone; shm: meet "
-        "over grpc, then memory (default: auto)",
+        help="how the workers exchange gradients; auto: through the memory that workers of a host "
+        "share, and over grpc between hosts; without /dev/shm over mpi if mpi4py and an mpirun are "
+        "found, else grpc. shm, mpi and grpc: that alone (default: auto)",
     )
     parser.add_argument(
         "--replicas",

@@ -163,6 +163,9 @@ def cancel(options: argparse.Namespace) -> int:
     if job.is_over:
         print(f"job {job.id} ({job.name}) has ended already: {job.state}")
         return FAILED
+    if options.dry_run:
+        print(f"job {job.id} ({job.name}), {job.state}, would be ended: scancel {job.id}")
+        return 0
     queue.call(["scancel", job.id])
     while True:
         job = queue.find(job.id)

@@ -9,11 +9,11 @@ from . import systems
 from .arguments import assignment, bounds, positive
 
 EXAMPLE = """examples:
-  distflow submit --k8s -n 4 --image registry.example.com/distflow:0.1.0 train.py --epochs 10
+  distflow submit --k8s -n 4 --image example.com/distflow:0.1.0 train.py
   distflow submit --k8s -n 4 --replicas 8 --elastic 2:8 --image ... train.py
   distflow submit --k8s --kind mpijob -n 4 --image ...-mpi train.py --dry-run
-  distflow submit --k8s -n 2 --image ... --output yaml train.py | kubectl apply -f -
-  distflow submit --slurm -n 8 --time 2:00:00 --partition cpu train.py --epochs 10
+  distflow submit --k8s -n 2 --image ... -o yaml train.py | kubectl apply -f -
+  distflow submit --slurm -n 8 --time 2:00:00 --partition cpu train.py
 
 Afterwards: distflow status, logs -f, scale, wait and cancel."""
 
@@ -21,7 +21,8 @@ Afterwards: distflow status, logs -f, scale, wait and cancel."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what all systems have in common, then what each has."""
     parser.usage = (
-        "distflow submit (--k8s | --slurm) -n N [options] (train.py | -m module) [arguments ...]"
+        "distflow submit (--k8s | --slurm) -n N [options]\n"
+        "                       (train.py | -m module) [arguments ...]"
     )
     parser.description = (
         "Starts N workers of a program on a cluster. The program is the one that runs on this\n"

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "for each worker, on one clock. Workers may still run, or have been killed."
     )
     parser.epilog = EXAMPLE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", metavar="DIR", type=Path, help="what DISTFLOW_TIMELINE named")
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="default: DIR/timeline.json"

@@ -259,8 +259,9 @@ def scale(options: argparse.Namespace) -> int:
     """Changes the size of an elastic job."""
     cluster = _connect(options)
     job = operate.find(cluster, _name(cluster, options))
-    operate.scale(cluster, job, options.workers)
-    print(f"{job.main['kind']}/{job.name}: {job.size} -> {options.workers} workers")
+    operate.scale(cluster, job, options.workers, dry_run=options.dry_run)
+    would = "would be " if options.dry_run else ""
+    print(f"{job.main['kind']}/{job.name}: {would}{job.size} -> {options.workers} workers")
     if job.main["kind"] == "MPIJob":
         print(
             "mpirun ends after the step under way and is started again on them: the program goes "
@@ -272,7 +273,11 @@ def scale(options: argparse.Namespace) -> int:
 def cancel(options: argparse.Namespace) -> int:
     """Ends a job and deletes what is its own."""
     cluster = _connect(options)
-    operate.find(cluster, options.name)
+    job = operate.find(cluster, options.name)
+    if options.dry_run:
+        for one in operate.owned(cluster, job):
+            print(f"{one} would be deleted")
+        return 0
     return 0 if operate.cancel(cluster, options.name, print) else FAILED
 
 

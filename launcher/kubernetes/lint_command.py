@@ -12,7 +12,7 @@ from .lint.bundle import EXTERNAL, Bundle
 FOUND = 1
 
 EXAMPLE = """examples:
-  distflow submit --k8s -n 4 --image registry.example.com/distflow:0.1.0 train.py \\
+  distflow submit --k8s -n 4 --image example.com/distflow:0.1.0 train.py \\
       --dry-run -o yaml | distflow lint-k8s -
   distflow lint-k8s deploy/k8s/overlays/job-grpc
   distflow lint-k8s manifests/ --skip network-policy --external Secret/registry

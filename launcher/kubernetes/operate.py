@@ -127,8 +127,11 @@ def bounds_of(job: JobView) -> tuple[int, int] | None:
     return bounds(str(environment(container).get("DISTFLOW_ELASTIC") or ""))
 
 
-def scale(cluster: Cluster, job: JobView, workers: int) -> None:
+def scale(cluster: Cluster, job: JobView, workers: int, *, dry_run: bool = False) -> None:
     """Changes the number of workers of an elastic job, while it runs.
+
+    Args:
+      dry_run: look whether it may be, and change nothing.
 
     Raises:
       UsageError: if its size is fixed, it is over, or the number is outside its bounds.
@@ -146,12 +149,24 @@ def scale(cluster: Cluster, job: JobView, workers: int) -> None:
             f"expected {allowed[0]} to {allowed[1]} workers, the bounds of {job.name}; received "
             f"{workers}."
         )
+    if dry_run:
+        return
     if job.main["kind"] == "MPIJob":
         patch = {"spec": {"mpiReplicaSpecs": {"Worker": {"replicas": workers}}}}
         cluster.patch("MPIJob", job.name, patch)
         return
     # Both at once: an Indexed Job's completions may change with its parallelism only.
     cluster.patch("Job", job.name, {"spec": {"completions": workers, "parallelism": workers}})
+
+
+def owned(cluster: Cluster, job: JobView) -> list[str]:
+    """Returns what `cancel` deletes, as KIND/NAME."""
+    found = [f"{job.main['kind']}/{job.name}"]
+    for kind in KINDS:
+        if kind not in STARTS and kind != "Pod" and kind not in _KEPT:
+            manifests = cluster.list(kind, f"{INSTANCE}={job.name}")
+            found += [f"{kind}/{manifest['metadata']['name']}" for manifest in manifests]
+    return found
 
 
 def cancel(cluster: Cluster, name: str, say: Say, timeout_seconds: float = CANCEL_SECONDS) -> bool:

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EXAMPLE
     parser.add_argument("name", metavar="JOB", help="its name")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would end, and end nothing"
+    )
     systems.add_options(parser)
 
 

@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", metavar="JOB", help="its name (default: the only job there is)"
     )
     parser.add_argument("workers", type=positive, metavar="N", help="how many workers")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would change, and change nothing"
+    )
     systems.add_options(parser)
 
 

@@ -113,7 +113,11 @@ def test_every_kind_is_submitted_and_cancelled(server, script, capsys, kind: str
     assert submit(script, "--kind", kind) == 0
     assert cli.main(["status"]) == 0
     assert "cnn" in capsys.readouterr().out
+    assert cli.main(["cancel", "cnn", "--dry-run"]) == 0
+    would = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert cli.main(["cancel", "cnn"]) == 0
+    did = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in did if line.endswith(" deleted")} <= would
     left = [o for v, _ in KINDS.values() for k in KINDS for o in server.store.list(v, k)]
     assert left == []
 
@@ -160,6 +164,10 @@ def test_tls_auto_makes_certificates_for_the_job(server, script):
 
 def test_scale_changes_both_numbers_of_an_elastic_job(server, script, capsys):
     submit(script, "--elastic", "1:4")
+    assert cli.main(["scale", "3", "--dry-run"]) == 0
+    assert "Job/cnn: would be 2 -> 3 workers" in capsys.readouterr().out
+    spec = server.store.get(Key("batch/v1", "Job", "training", "cnn"))["spec"]
+    assert spec["parallelism"] == 2
     assert cli.main(["scale", "4"]) == 0
     spec = server.store.get(Key("batch/v1", "Job", "training", "cnn"))["spec"]
     assert (spec["completions"], spec["parallelism"]) == (4, 4)

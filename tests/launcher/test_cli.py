@@ -68,11 +68,21 @@ def test_wrong_command_lines_end_with_64_and_one_line(capsys, arguments, words):
 
 
 @pytest.mark.parametrize("command", sorted(cli.COMMANDS))
-def test_each_help_has_an_example(capsys, command):
+def test_each_help_has_an_example_and_fits_80_columns(capsys, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
     assert caught.value.code == 0
-    assert f"  distflow {command}" in capsys.readouterr().out.partition("example")[2]
+    shown = capsys.readouterr().out
+    assert f"  distflow {command}" in shown.partition("example")[2]
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("command", ["bench-comm", "cancel", "run", "scale", "submit"])
+def test_what_starts_or_changes_something_can_be_tried_dry(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "--dry-run" in capsys.readouterr().out
 
 
 def test_version_is_shown(capsys):
