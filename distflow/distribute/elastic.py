@@ -33,6 +33,7 @@ from distflow.distribute.options import checked
 from distflow.distribute.strategy import Strategy
 from distflow.distribute.threads import close_all
 from distflow.random import global_state
+from distflow.telemetry import timeline
 
 _job: ElasticJob | None = None
 
@@ -68,6 +69,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         self._here: tuple[int, ...] | None = None
         self._stragglers = None  # which meets by itself; here the commits carry its numbers
         self._witness: audit.Witness | None = None  # in an audited step
+        self._replica_seconds = 0.0
         self._costs = elastic_stragglers.from_settings(self.courier.statistics)
         core_context.state.creators.append(job.state.creator)
         self._job.recorded()  # waits for the others
@@ -169,8 +171,16 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
     def _compute(self, bodies: Any, absent: Any, allow_mean_loss: bool) -> dict[int, Any]:
         group = self._job.group
         assert group is not None
+        communicator, account = group.communicator, group.communicator.account
+        start = timeline.now() - account.busy
         faults.reach("before-compute", self._job.position)
-        return self._run_some(group.communicator, bodies, absent, allow_mean_loss)
+        results = self._run_some(communicator, bodies, absent, allow_mean_loss)
+        self._note_cost((timeline.now() - account.busy - start) / 1e9 / len(results))
+        return results
+
+    def _note_cost(self, seconds: float) -> None:
+        """Notes what a replica has cost here in the step under way, without waits for others."""
+        self._replica_seconds = seconds
 
     def _audit(self, group: Group, results: dict[int, Any], saved: Any, step: Any) -> None:
         """Computes the step again, each replica on another worker; raises if the bits differ.
@@ -226,6 +236,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             "r": structures, "n": num_results, "c": indices,
             "leave": job.is_leaving, "more": job.member.is_awaited,
             "counts": global_state.counts(),
+            "seconds": self._replica_seconds,
             "cost": None if self._costs is None else self._costs.row(group),
         }  # fmt: skip
         try:
@@ -240,6 +251,7 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
         leaving: set[str] = set()
         is_awaited = False
         costs: dict[int, Any] = {}
+        seconds = [0.0] * group.size
         for replica, parts in enumerate(gathered):
             if parts is None:
                 continue
@@ -251,9 +263,10 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
                 job.state.set_copies(theirs["c"], replicas, values[theirs["n"] :])
                 global_state.add_counts(global_state.Counts(*theirs["counts"]), replicas)
             is_awaited = is_awaited or theirs["more"]
-            costs[group.communicator.placement.owners[replica]] = theirs["cost"]
+            rank = group.communicator.placement.owners[replica]
+            costs[rank], seconds[rank] = theirs["cost"], float(theirs["seconds"])
             if theirs["leave"]:
-                leaving.add(group.members[group.communicator.placement.owners[replica]].id.hex())
+                leaving.add(group.members[rank].id.hex())
         if self._costs is not None:
             speculation = job.speculation
             self._costs.hear(group, costs, speculation.num_replicas if speculation else 0)
@@ -263,6 +276,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             job.leave_if_asked(leaving)
             job.break_up(group)
             job.without(leaving)
+        else:
+            group.balance(seconds)
         return [everything[r] for r in range(self.num_replicas_in_sync)]
 
     def _complete(self, everything: dict[int, Any]) -> None:

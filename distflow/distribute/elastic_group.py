@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors
+from distflow.base import errors, log
 from distflow.cluster.member import Member
 from distflow.comm import Communicator, Placement, buckets, faults
 from distflow.comm.round import Round
 from distflow.comm.transport import grpc, ulfm
 from distflow.distribute import elastic_audit as audit
 from distflow.distribute import elastic_codec as codec
+from distflow.distribute.elastic_placement import Speeds
 from distflow.distribute.elastic_record import Record
 from distflow.protos import cluster_pb2 as pb
 from distflow.telemetry import timeline
@@ -116,13 +117,30 @@ class Group:
         self.members = list(generation.members)
         self.rank = rank
         self.transport = transport
-        placement = Placement(settings.num_replicas, len(self.members))
-        self.communicator = GroupCommunicator(
-            transport, placement=placement, timeout_seconds=settings.timeout_seconds
-        )
         self._timeout_seconds = settings.timeout_seconds
+        self._speeds = Speeds(len(self.members))
+        self._place(Placement(settings.num_replicas, len(self.members)))
+
+    def _place(self, placement: Placement) -> None:
+        self.communicator = GroupCommunicator(
+            self.transport, placement=placement, timeout_seconds=self._timeout_seconds
+        )
         self.replicas = self.communicator.local_replicas
         self._moved_on: dict[int, GroupCommunicator] = {}
+
+    def balance(self, seconds: Sequence[float]) -> None:
+        """Places the replicas by speed, after a step that all members have completed.
+
+        Args:
+          seconds: what a replica has cost each, by rank; equal on all members.
+        """
+        self._speeds.hear(seconds)
+        better = self._speeds.better_than(self.communicator.placement)
+        if better is not None:
+            self._place(better)
+            log.get_logger().info(
+                "generation %d: replicas are placed by speed, %s here", self.number, self.replicas
+            )
 
     @property
     def size(self) -> int:

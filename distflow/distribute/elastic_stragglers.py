@@ -16,6 +16,7 @@ from distflow.distribute.courier import Communication
 from distflow.distribute.elastic_group import Group
 from distflow.distribute.stragglers import Costs, Row, report
 from distflow.telemetry import timeline
+from distflow.telemetry.account import Account
 
 
 class ElasticStragglers:
@@ -31,6 +32,7 @@ class ElasticStragglers:
         self._passed = 0  # steps of the program, done or replayed
         self._group: Group | None = None
         self._costs: Costs | None = None
+        self._account: Account | None = None  # another one when replicas are placed anew
         self._nanoseconds = self._start = 0
         self._counted = self._told = 0  # steps since the last cut, and at it
 
@@ -40,7 +42,7 @@ class ElasticStragglers:
 
     def row(self, group: Group) -> list[float] | None:
         """Returns what the commit of the step under way carries: numbers, or None."""
-        if group is not self._group:
+        if group is not self._group or group.communicator.account is not self._account:
             self._cut(group)
         if (self._passed + 1) % self._every or not self._counted:
             return None
@@ -80,7 +82,8 @@ class ElasticStragglers:
             self._nanoseconds += timeline.now() - self._start
 
     def _cut(self, group: Group) -> None:
-        self._group, self._costs = group, Costs(group.communicator.account, self._carried)
+        self._group, self._account = group, group.communicator.account
+        self._costs = Costs(self._account, self._carried)
         self._told, self._counted = self._counted, 0
         self._nanoseconds, self._start = 0, timeline.now()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import re
 import socket
 import threading
@@ -14,11 +15,12 @@ from distflow.base import log
 from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.member import Member
 from distflow.cluster.membership import Membership
-from distflow.comm import faults
+from distflow.comm import Placement, faults
 from distflow.distribute import elastic_audit
 from distflow.distribute.elastic import ElasticStrategy
 from distflow.distribute.elastic_group import Settings
 from distflow.distribute.elastic_job import ElasticJob
+from distflow.distribute.elastic_placement import Speeds
 
 REPLICAS, STEPS, ROWS = 4, 6, 10
 TOKEN = "t" * 32
@@ -207,6 +209,34 @@ def test_a_loss_names_the_worker_its_process_and_its_host(cluster, golden, caplo
     (said,) = [r.getMessage() for r in caplog.records if "generation 1 ends" in r.getMessage()][:1]
     assert f"worker 1 (process {os.getpid()} on {socket.gethostname()})" in said
     assert "all_reduce" in said
+
+
+def test_a_slow_worker_holds_fewer_replicas_with_equal_bits(cluster, golden, monkeypatch):
+    note = ElasticStrategy._note_cost
+
+    def note_cost(self, seconds):
+        note(self, 5.0 if self._job.member.slot == 1 else 1.0)
+
+    monkeypatch.setattr(ElasticStrategy, "_note_cost", note_cost)
+    cluster.start([0, 1])
+    assert cluster.end() == {0: golden, 1: golden}
+    assert [cluster.jobs[slot]._last.replicas for slot in (0, 1)] == [(0, 1, 2), (3,)]
+
+
+def test_another_placement_in_every_step_changes_no_bits(cluster, golden, monkeypatch):
+    seen = []
+
+    def better_than(self, placement):
+        rng = random.Random(self._num_heard)  # the same on all workers
+        owners = [0, 1, 2, rng.randrange(3)]
+        rng.shuffle(owners)
+        seen.append(tuple(owners))
+        return Placement(REPLICAS, 3, tuple(owners))
+
+    monkeypatch.setattr(Speeds, "better_than", better_than)
+    cluster.start([0, 1, 2])
+    assert cluster.end() == {0: golden, 1: golden, 2: golden}
+    assert len(set(seen)) > 6
 
 
 def test_a_late_worker_is_not_waited_for_and_comes_back(cluster, golden, monkeypatch):
