@@ -136,6 +136,7 @@ class Workers:
 
     def start(self, arguments, *, faults="", prefix=(), **environment):
         slot = len(self.processes)
+        self.coordinator.slot_started(slot)  # the first generation waits for all
         variables = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
         variables |= {
             "DISTFLOW_ELASTIC": ":".join(map(str, self.bounds)), "DISTFLOW_SILENCE": "2",
