@@ -122,12 +122,16 @@ def pod(spec: Spec, container: Object, shared_memory: str) -> Object:
     }
 
 
-def worker(spec: Spec, name: str) -> Object:
-    """Returns the container that runs sshd, by which mpirun starts its ranks."""
+def worker(spec: Spec, name: str, *also: str) -> Object:
+    """Returns the container that runs sshd, by which mpirun starts its ranks.
+
+    Args:
+      also: what the hook before its end is told besides.
+    """
     probe = {"tcpSocket": {"port": "ssh"}}
     # The ranks of a pod that goes end first, with a backup: without it sshd takes them along.
     leave = ["python", "-m", "distflow_launcher.leave"]
-    leave.append(str(max(1, spec.grace_seconds - 2 * _SPARE_SECONDS)))
+    leave += [str(max(1, spec.grace_seconds - 2 * _SPARE_SECONDS)), *also]
     return {
         "name": name,
         "image": spec.image,

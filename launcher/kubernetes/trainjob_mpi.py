@@ -21,6 +21,8 @@ HOSTFILE = "/etc/mpi/hostfile"
 # The names that the trainer's controller looks for; the container's is the same in both Jobs.
 LAUNCHER, NODE = "launcher", "node"
 STEP = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+# Else a node that is drained counts as complete: its sshd exits with 0.
+END_SSHD = "--end-sshd"
 # How often a launcher starts again before the JobSet does.
 _LAUNCHER_TRIES = 3
 
@@ -60,7 +62,7 @@ def training_runtime(spec: Spec) -> Object:
                     "replicatedJobs": [
                         _job(spec, LAUNCHER, 1, _LAUNCHER_TRIES, rules, launcher, MIB_64),
                         _job(spec, NODE, spec.workers, spec.backoff_limit, node_rules,
-                             mpijob.worker(spec, NODE), spec.shared_memory),
+                             mpijob.worker(spec, NODE, END_SSHD), spec.shared_memory),
                     ],
                 },
             },

@@ -63,7 +63,7 @@ class MPIJobController:
         _condition(status, "Created")
         for made in (self._service(job), self._config(job)):
             self._create_or_update(made)
-        self._secret(job)
+        self.make_secret(job)
         is_suspended = job["spec"].get("runPolicy", {}).get("suspend", False)
         count = 0 if is_suspended else job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
         workers = [self._worker(job, index) for index in range(count)]
@@ -107,7 +107,8 @@ class MPIJobController:
         data = {"hostfile": hosts, "discover_hosts.sh": script}
         return _owned(job, "v1", "ConfigMap", f"{name}-config") | {"data": data}
 
-    def _secret(self, job: Object) -> None:
+    def make_secret(self, job: Object) -> None:
+        """Makes a job's ssh key where it has none."""
         secret = _owned(job, "v1", "Secret", f"{job['metadata']['name']}-ssh")
         with contextlib.suppress(NotFound):
             self.store.get(key_of(secret))
@@ -132,7 +133,7 @@ class MPIJobController:
         template = copy.deepcopy(job["spec"]["mpiReplicaSpecs"]["Worker"]["template"])
         _label(pod, template, job, "worker")
         pod["metadata"]["labels"][INDEX_LABEL] = str(index)
-        pod["spec"] = _with_keys(job, template["spec"])
+        pod["spec"] = with_keys(job, template["spec"])
         pod["spec"].update(hostname=name, subdomain=job["metadata"]["name"])
         pod["spec"]["restartPolicy"] = job["spec"]["mpiReplicaSpecs"]["Worker"]["restartPolicy"]
         box = pod["spec"]["containers"][0]
@@ -152,7 +153,7 @@ class MPIJobController:
         template = copy.deepcopy(role["template"])
         pod: Object = {"metadata": {}}
         _label(pod, template, job, "launcher")
-        spec = _with_keys(job, template["spec"])
+        spec = with_keys(job, template["spec"])
         spec.update(hostname=name, subdomain=job["metadata"]["name"])
         spec["restartPolicy"] = role["restartPolicy"]
         modes = {"hostfile": 0o444, "discover_hosts.sh": 0o555}
@@ -235,7 +236,7 @@ def _label(pod: Object, template: Object, job: Object, role: str) -> None:
         pod["metadata"]["annotations"] = annotations
 
 
-def _with_keys(job: Object, spec: Object) -> Object:
+def with_keys(job: Object, spec: Object) -> Object:
     """The pod's spec with the job's ssh key where the user's ssh looks for it."""
     keys = (("ssh-privatekey", "id_rsa"), ("ssh-publickey", "id_rsa.pub"),
             ("ssh-publickey", "authorized_keys"))  # fmt: skip

@@ -60,7 +60,7 @@ def test_who_does_not_end_is_not_waited_for_longer(monkeypatch):
     assert leave.main(["0"]) == 0
 
 
-@pytest.mark.parametrize("words", [[], ["x"], ["1", "2"]])
+@pytest.mark.parametrize("words", [[], ["x"], ["1", "2"], ["--end-sshd"]])
 def test_a_wrong_command_line_is_64(words, capsys):
     assert leave.main(words) == 64
     assert "usage" in capsys.readouterr().err

@@ -93,8 +93,10 @@ def _stop(bundle: Bundle) -> Iterator[str]:
             continue
         hook = pods.main.get("lifecycle", {}).get("preStop", {}).get("exec", {})
         command = hook.get("command", [])
-        if command[1:3] != ["-m", "distflow_launcher.leave"] or len(command) != 4:
-            yield f"{pods.where}: preStop must run python -m distflow_launcher.leave SECONDS"
+        also = ["--end-sshd"] if pods.job is not None else []  # else its index is complete
+        if command[1:3] != ["-m", "distflow_launcher.leave"] or command[4:] != also:
+            words = " ".join(["python -m distflow_launcher.leave SECONDS", *also])
+            yield f"{pods.where}: preStop must run {words}"
         elif not float(command[3]) + _SPARE_SECONDS <= grace:
             yield f"{pods.where}: preStop of {command[3]} s leaves sshd no time within {grace} s"
 
