@@ -185,6 +185,20 @@ def test_launcher_variables_are_read_and_token_is_not_shown(monkeypatch):
     assert worker.job == "abc"
 
 
+@pytest.mark.parametrize(("asked", "backend"), [("mpi", "mpi"), ("auto", "grpc")])
+def test_members_of_an_elastic_job_have_a_coordinator_over_mpi_too(monkeypatch, asked, backend):
+    monkeypatch.setenv("DISTFLOW_RANK", "1")
+    monkeypatch.setenv("DISTFLOW_WORLD_SIZE", "3")
+    monkeypatch.setenv("DISTFLOW_BACKEND", asked)
+    monkeypatch.setenv("DISTFLOW_ELASTIC", "1:3")
+    monkeypatch.setenv("DISTFLOW_COORDINATOR", "127.0.0.1:2222")
+    monkeypatch.setenv("DISTFLOW_JOB", "a")
+    monkeypatch.setenv("DISTFLOW_TOKEN", TOKEN)
+    worker = resolve()
+    assert (worker.backend, worker.coordinator) == (backend, "127.0.0.1:2222")
+    assert not worker.hosts_coordinator
+
+
 def test_rank_zero_hosts_the_meeting_where_no_launcher_does(monkeypatch):
     monkeypatch.setenv("DISTFLOW_RANK", "0")
     monkeypatch.setenv("DISTFLOW_WORLD_SIZE", "2")
