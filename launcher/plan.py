@@ -266,9 +266,9 @@ def _check_hosts(
         raise UsageError(
             "--hosts starts the workers by agents over ssh, and an MPI's ranks must be started by "
             "its own mpirun; received --backend mpi. Leave it out (gRPC between hosts, memory "
-            f"within one), or run\n  mpirun -n {num_workers} --host {named} "
-            f"--mca plm_rsh_agent ssh {shlex.join(command)}\n"
-            "(Open MPI; with MPICH: mpiexec -launcher ssh)."
+            "within one), give the hosts by --hostfile FILE (one mpirun is started over them), or "
+            f"run\n  mpirun -n {num_workers} --host {named} --mca plm_rsh_agent ssh "
+            f"{shlex.join(command)}"
         )
 
 
