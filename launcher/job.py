@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import ending, guardian, memory, rank
+from .arguments import RETRYABLE
 from .orphans import adopt_orphans
 from .plan import Plan
 from .printer import Printer
@@ -446,8 +447,10 @@ class Job:
             return rank.exit_status(self._first.code)
         if self._interrupted is not None:
             return 128 + self._interrupted
-        well = all(worker.code == 0 or worker.is_excused for worker in self.ranks)
-        return 0 if well else INTERNAL_ERROR
+        if not all(worker.code == 0 or worker.is_excused for worker in self.ranks):
+            return INTERNAL_ERROR
+        # Workers of an elastic job that have all left in good order have not finished it.
+        return 0 if any(worker.code == 0 for worker in self.ranks) else RETRYABLE
 
     def say(self, text: str) -> None:
         """Shows a line of the launcher's own on stderr."""

@@ -190,3 +190,10 @@ def test_token_is_in_no_argument_list_and_no_output(run, backend):
     job.process.terminate()
     job.end()
     assert token.decode() not in job.err
+
+
+def test_an_elastic_job_whose_workers_have_all_left_has_not_finished(start_program, tmp_path):
+    script = tmp_path / "leave.py"
+    script.write_text("import sys; sys.exit(143)")
+    job = start_program(["-n", "2", "--elastic", "1:2", script])
+    assert job.end() == 75, job.err
