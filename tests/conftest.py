@@ -5,12 +5,15 @@ import signal
 
 import pytest
 
-from distflow.base import flags
+from distflow.base import flags, log
 
 # Shells start what runs in the background with SIGINT ignored, which programs that tests start and
 # interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Its first use sets the level, which would undo that of a test.
+log.get_logger()
 
 
 @pytest.fixture(params=["numpy", "cpu"])
