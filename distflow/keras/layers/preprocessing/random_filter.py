@@ -310,4 +310,5 @@ def _equalized(x: Any, bins: int) -> Any:
     levels = math.cast(math.range(_LEVELS), dtypes.float64)
     table = where(math.greater(spread, 0.0), table, table * 0.0 + levels)
     found = gather(array.reshape(table, [-1]), places)
-    return array.reshape(math.cast(found, x.dtype), array.shape(x))
+    # By sizes, not by `shape(x)`: a trace must still know how many channels there are.
+    return dims.reshape(math.cast(found, x.dtype), dims.of(x))
