@@ -56,19 +56,24 @@ class Form:
 
     def optimized(self, graph: Graph) -> Graph:
         """Returns an equal program that makes the most of the form; the graph stays as it is."""
-        if self.role is None:
+        role = self.role
+        if role is None:
             return kept.optimized(graph, self.are_distinct and not self.sharing)
+        decided_by = (self.sharing, self.are_distinct, tuple(role))
+        return kept.rewritten(graph, lambda: self._of_replica(graph, role), *decided_by)
+
+    def _of_replica(self, graph: Graph, role: Role) -> Graph:
         variables = [v for v in graph.inputs if v.resource]
         sharing = dict(zip(variables, self.sharing or ("own",) * len(variables)))
         if self.are_distinct:
             graph = collectives.gather_writes(graph, sharing)
-        alone = self.role.is_alone and not self.role.is_absent and self.are_distinct
+        alone = role.is_alone and not role.is_absent and self.are_distinct
         if alone:
             graph = collectives.inline_once(graph, sharing)
-            if self.role.is_only:
+            if role.is_only:
                 graph = collectives.drop_reductions(graph)
         graph = optimize(graph, _owned(graph, sharing) if alone else False)
-        return collectives.into_buckets(graph, self.role.bucket_bytes, self.role.early)
+        return collectives.into_buckets(graph, role.bucket_bytes, role.early)
 
 
 def _owned(graph: Graph, sharing: dict[Value, str]) -> set[Value]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,18 +47,28 @@ class Place:
 
 
 def optimized(graph: Graph, owned: bool = True) -> Graph:
-    """Returns what `optimize` does, from disk where it was done before.
+    """Returns what `optimize` does, from disk where it was done before."""
+    return rewritten(graph, lambda: optimize(graph, owned), owned)
+
+
+def rewritten(graph: Graph, make: Callable[[], Graph], *decided_by: Any) -> Graph:
+    """Returns what passes make of a graph, from disk where it was made before.
 
     Not while passes are printed: then they run.
+
+    Args:
+      graph: before them.
+      make: runs them, with inputs that stay those of the graph.
+      decided_by: all but the graph that decides what they do; its `repr` counts.
     """
     name = None
     if len(graph.nodes) >= _LEAST_NODES and not flags.get("DISTFLOW_PRINT_PASSES"):
         data = serialize.to_bytes(graph)
         if data is not None:
             name = hashlib.sha256(data).hexdigest()
-    place = None if name is None else _place("passes", name, owned)
+    place = None if name is None else _place("passes", name, *decided_by)
     if place is None:
-        return optimize(graph, owned)
+        return make()
     found = place.read()
     if found is not None:
         try:
@@ -66,7 +77,7 @@ def optimized(graph: Graph, owned: bool = True) -> Graph:
             log.get_logger().log(logging.INFO, "a graph is optimised anew: %r", error)
             found = None
     if found is None:
-        made = optimize(graph, owned)
+        made = make()
         data = serialize.to_bytes(made)
         if data is None:
             return made

@@ -84,7 +84,7 @@ def _gather(x: Any, *, axis: int) -> Any:
 
 def _gather_grad(g: Any, out: Any, x: Any, *, axis: int) -> Any:
     """All replicas' gradients are summed, and each takes the rows of what it had given."""
-    (total,) = all_reduce(g[0], op=ReduceOp.SUM)
+    (total,) = all_reduce(g[0], op=ReduceOp.SUM.value)
     rows = math.cast(dims.size(x, axis), dtypes.int32)
     counts = all_gather(array.reshape(rows, (1,)), axis=0)[0]
     below = math.cast(math.range(dims.size(counts, 0)) < replica_id(), dtypes.int32)

@@ -85,7 +85,9 @@ class ReplicaContext:
         leaves = [convert.convert_to_tensor(leaf) for leaf in nest.flatten(value)]
         if not leaves:
             return value
-        return nest.pack_sequence_as(value, ops.all_reduce(*leaves, op=as_reduce_op(reduce_op)))
+        return nest.pack_sequence_as(
+            value, ops.all_reduce(*leaves, op=as_reduce_op(reduce_op).value)
+        )
 
     def all_gather(self, value: Any, axis: int, options: Any = None) -> Any:
         """Returns the values of all replicas, joined along an axis in order of replicas."""

@@ -3,7 +3,7 @@
 Planning costs more than all else of a second start, and it depends on nothing but the optimised
 graph, the shapes of its inputs and the CPU. An entry names values and nodes by their places in the
 graph and functions by their modules in the cache. Plans with anything that is not listed here
-(scans, buckets of gradients) are made anew each time.
+(scans) are made anew each time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from distflow.base import log
 from distflow.compiler import kept
 from distflow.compiler.cpu import isa, jit
 from distflow.compiler.cpu.lookup import Checked
-from distflow.compiler.cpu.operations import Host, Native, Operation, Place
+from distflow.compiler.cpu.operations import (
+    Arrival,
+    Departure,
+    Host,
+    Native,
+    Operation,
+    Place,
+)
 from distflow.compiler.cpu.plan import Plan
 from distflow.compiler.cpu.schedule import Segment
 from distflow.compiler.cpu.shapes import Shape, ShapeTable
@@ -32,7 +39,7 @@ from distflow.ops.prims.elementwise import stop_gradient
 # What a plan holds: kept, or of no use once it is made (and then empty in one that was read).
 _KEPT = frozenset({
     "graph", "shapes", "views", "constants", "variables", "operations", "segments", "undone",
-    "fresh", "offsets", "arena_bytes", "_written_by",
+    "fresh", "offsets", "arena_bytes", "in_buckets", "_written_by",
 })  # fmt: skip
 _DONE_WITH = {"_numbers": dict, "units": list, "reasons": dict, "parts": dict, "endings": dict,
               "staying": set, "_spans": dict}  # fmt: skip
@@ -40,6 +47,12 @@ _EMPTY: dict[str, type] = {"dict": dict, "list": list, "set": set}
 _OPERATION = {"nodes", "reads", "writes", "label"}
 _NATIVE = _OPERATION | {"kernel", "operands", "replaces"}
 _HOST = _OPERATION | {"reason", "checks", "keeps"}
+_FIELDS = {
+    Native: _NATIVE, Host: _HOST, Departure: _HOST | {"inside", "is_early"},
+    Arrival: _HOST | {"departure"},
+}  # fmt: skip
+# In place of the number of a scratch buffer.
+_OF_VALUE, _OF_BUCKET = -1, -2
 
 
 class _Foreign(Exception):
@@ -129,6 +142,10 @@ class _Writer:
                 [*self._buffer(key), offset] for key, offset in plan.offsets.items()
             ],
             "arena": plan.arena_bytes,
+            "in_buckets": [
+                [self._values[v], self._numbers[departure], byte]
+                for v, (departure, byte) in plan.in_buckets.items()
+            ],
             "modules": [[m.key, m.name, list(m.symbols)] for m in self._modules],
         }  # fmt: skip
 
@@ -162,8 +179,7 @@ class _Writer:
         ]  # fmt: skip
 
     def _operation(self, operation: Operation) -> list[Any]:
-        known = {Native: _NATIVE, Host: _HOST}.get(type(operation))
-        if known is None or set(vars(operation)) != known:
+        if set(vars(operation)) != _FIELDS.get(type(operation)):
             raise _Foreign
         nodes = [self._nodes[n] for n in operation.nodes]
         common = [nodes, self._all(operation.reads), self._all(operation.writes), operation.label]
@@ -180,7 +196,13 @@ class _Writer:
             return [*common, operands, scratch, calls, checked]
         assert isinstance(operation, Host)
         checks = -1 if operation.checks is None else self._numbers[operation.checks]
-        return [*common, operation.reason, checks, int(operation.keeps)]
+        row = [*common, operation.reason, checks, int(operation.keeps)]
+        if isinstance(operation, Departure):
+            row += ["leaves", self._all(operation.inside), int(operation.is_early)]
+        if isinstance(operation, Arrival):
+            assert operation.departure is not None
+            row += ["arrives", self._numbers[operation.departure], 0]
+        return row
 
     def _call(self, call: Call) -> list[Any]:
         function = call.function
@@ -191,7 +213,9 @@ class _Writer:
 
     def _buffer(self, key: Any) -> list[int]:
         if isinstance(key, Value):
-            return [self._values[key], -1]
+            return [self._values[key], _OF_VALUE]
+        if isinstance(key, Departure):
+            return [self._numbers[key], _OF_BUCKET]
         if not isinstance(key, tuple):
             raise _Foreign
         return [self._numbers[key[0]], key[1]]
@@ -232,12 +256,19 @@ class _Reader:
         plan.undone = self._all(record["undone"])
         plan.fresh = set(self._all(record["fresh"]))
         plan.offsets = {
-            (self._values[key] if number < 0 else (natives[key], number)): offset
-            for key, number, offset in record["offsets"]
+            self._buffer(key, number, natives): offset for key, number, offset in record["offsets"]
+        }
+        plan.in_buckets = {
+            self._values[v]: (natives[o], byte) for v, o, byte in record["in_buckets"]
         }
         plan.arena_bytes = record["arena"]
         plan._written_by = {n.outputs[0]: v for n, v in plan.variables.writes.items()}
         return plan
+
+    def _buffer(self, key: int, number: int, operations: list[Any]) -> Any:
+        if number == _OF_VALUE:
+            return self._values[key]
+        return operations[key] if number == _OF_BUCKET else (operations[key], number)
 
     def _variables(self, record: dict[str, Any]) -> Variables:
         variables = Variables.__new__(Variables)
@@ -293,10 +324,11 @@ class _Reader:
         for row in rows:
             nodes = [self._nodes[i] for i in row[0]]
             reads, writes, label = self._all(row[1]), self._all(row[2]), row[3]
-            if len(row) == 7:
-                reason, checks, keeps = row[4:]
+            if len(row) in (7, 10):
+                reason, checks, keeps, *more = row[4:]
                 of: Any = None if checks < 0 else made[checks]
-                made.append(Host(nodes, reads, writes, label, reason, of, bool(keeps)))
+                host = nodes, reads, writes, label, reason, of, bool(keeps)
+                made.append(self._host(host, made, *more))
                 continue
             operands, scratch, calls, checked = row[4:]
             parts = (
@@ -307,6 +339,17 @@ class _Reader:
             places = [Place(values[i], offset) for i, offset in operands]
             made.append(Native(nodes, reads, writes, label, kernel, places))
         return made
+
+    def _host(self, parts: Any, made: list[Any], kind: str = "", *more: Any) -> Host:
+        if kind == "leaves":
+            departure = Departure(*parts)
+            departure.inside, departure.is_early = set(self._all(more[0])), bool(more[1])
+            return departure
+        if kind == "arrives":
+            arrival = Arrival(*parts)
+            arrival.departure = made[more[0]]
+            return arrival
+        return Host(*parts)
 
     def _all(self, numbers: list[int]) -> list[Value]:
         return [self._values[i] for i in numbers]
