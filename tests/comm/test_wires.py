@@ -8,7 +8,8 @@ import pytest
 from distflow.base import errors
 from distflow.comm import Communicator, Placement
 from distflow.comm.algorithms import streamed
-from distflow.comm.transport import wires
+from distflow.comm.transport import bulk, wires
+from distflow.comm.transport.checksum import Checksum
 from distflow.comm.transport.grpc import GrpcTransport
 from distflow.comm.transport.wires import Wire
 from tests.comm import battery
@@ -158,6 +159,40 @@ def test_a_changed_byte_of_a_frame_is_a_typed_error(position, pair):
     receiver.expect_frame()
     with pytest.raises(errors.DataLossError, match="rank 0 was damaged"):
         move(sender, receiver, lambda: receiver.frames)
+
+
+@pytest.fixture
+def unchecked_pair():
+    """Two ends of a wire between ranks of a host."""
+    there, back = socket.socketpair(), socket.socketpair()
+    yield Wire(1, there[0], back[1], False), Wire(0, back[0], there[1], False)
+    for each in (*there, *back):
+        each.close()
+
+
+def test_frames_of_a_host_s_own_ranks_cost_no_checksums(unchecked_pair, monkeypatch):
+    monkeypatch.setattr(Checksum, "update", lambda *arguments: pytest.fail("a sum was taken"))
+    sender, receiver = unchecked_pair
+    body = np.arange(800_000, dtype=np.float32)
+    for tag in (7, 8):
+        sender.put_frame(tag, b"meta", [body])
+    for _ in range(2):
+        receiver.expect_frame()
+        move(sender, receiver, lambda: receiver.frames)
+        assert receiver.frames.popleft().body.tobytes() == body.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "taken"), [([False, False], False), ([True, False], True), ([True, True], True)]
+)
+def test_one_rank_that_wants_checksums_is_enough(wishes, taken, monkeypatch):
+    wanted = iter(wishes)
+    monkeypatch.setattr(bulk, "is_checked", lambda connection: next(wanted))
+
+    def fn(transport):
+        return [wire._is_checked for wire in transport.wires.values()]
+
+    assert values(run_wires(2, fn)) == [[taken], [taken]]
 
 
 def taken(wire):

@@ -171,11 +171,11 @@ def send(
     Raises:
       OSError: if the connection breaks, or the transfer is not wanted any more.
     """
-    is_checked = _is_checked(connection)
-    views: list[Any] = [memoryview(_CHECKED if is_checked else _UNCHECKED)]
+    checked = is_checked(connection)
+    views: list[Any] = [memoryview(_CHECKED if checked else _UNCHECKED)]
     found, pending = Checksum(), 0
     for block in _blocks(parts):
-        if is_checked:
+        if checked:
             found.update(block)
         views.append(block.data)
         pending += block.nbytes
@@ -185,7 +185,7 @@ def send(
     _send_all(connection, [*views, memoryview(_CHECKSUM.pack(found.value))], is_wanted)
 
 
-def _is_checked(connection: socket.socket) -> bool:
+def is_checked(connection: socket.socket) -> bool:
     """Whether bodies have checksums here: 18 % of the time of large ones over loopback, where
     nothing damages them; hidden by any real network (2 cores)."""
     chosen = flags.get("DISTFLOW_CHECKSUM")
@@ -231,11 +231,11 @@ def receive(
     _fill(connection, memoryview(word), lambda count: None, is_wanted)
     if word not in (_CHECKED, _UNCHECKED):
         raise errors.DataLossError(f"a bulk body begins with {bytes(word)!r}")
-    is_checked = word == _CHECKED
+    checked = word == _CHECKED
     for start in range(0, body.size, _BLOCK_BYTES):
         block = body[start : start + _BLOCK_BYTES]
         _fill(connection, block.data, heard, is_wanted)
-        if is_checked:
+        if checked:
             found.update(block)
     _fill(connection, memoryview(word), lambda count: None, is_wanted)
     if _CHECKSUM.unpack(word)[0] != found.value:

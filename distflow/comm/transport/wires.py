@@ -7,7 +7,8 @@ direction; gRPC's streams stay beside them for all that is said about peers: sig
 goodbyes, where a late one's program is.
 
 A frame is a header with a checksum of itself, of the meta and of a small body, then meta and body;
-behind a larger body comes a checksum of its own.
+behind a larger body comes a checksum of its own, which is 0 where none is taken (`bulk.is_checked`:
+between ranks of a host, unless DISTFLOW_CHECKSUM says otherwise).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from distflow.base import errors, local_world
 from distflow.comm import faults
-from distflow.comm.transport import base, frames
+from distflow.comm.transport import base, bulk, frames
 from distflow.comm.transport.checksum import Checksum
 from distflow.comm.transport.inbox import Watch
 
@@ -56,13 +57,17 @@ class Wire:
     Args:
       peer: its rank, for errors.
       to, source: the connection that is written to, and the one that is read.
+      is_checked: whether large bodies have checksums; the peer must do the same.
     """
 
-    def __init__(self, peer: int, to: socket.socket, source: socket.socket):
+    def __init__(
+        self, peer: int, to: socket.socket, source: socket.socket, is_checked: bool = True
+    ):
         self.peer = peer
         self.frames: deque[base.Frame] = deque()
         self.broken = ""  # why
         self._to, self._source = to, source
+        self._is_checked = is_checked
         for connection in (to, source):
             connection.setblocking(False)
         self._out: deque[Any] = deque()  # arrays of bytes; bytes without checksum; None: a seal
@@ -123,11 +128,12 @@ class Wire:
     def _next(self) -> Any:
         block = self._out.popleft()
         if block is None:
-            found, self._sum_out = self._sum_out.value, Checksum()
-            return _SEAL.pack(found)
+            found, self._sum_out = self._sum_out, Checksum()
+            return _SEAL.pack(found.value if self._is_checked else 0)
         if isinstance(block, bytes):
             return memoryview(block)
-        self._sum_out.update(block)
+        if self._is_checked:
+            self._sum_out.update(block)
         return block.data
 
     # -- reading --
@@ -156,8 +162,8 @@ class Wire:
         said = np.empty(_SEAL.size, np.uint8)
 
         def compare() -> None:
-            found, self._sum_in = self._sum_in.value, Checksum()
-            if _SEAL.unpack(said.tobytes())[0] != found:
+            found, self._sum_in = self._sum_in, Checksum()
+            if _SEAL.unpack(said.tobytes())[0] != (found.value if self._is_checked else 0):
                 raise self._damaged("its checksum is another one")
             if then is not None:
                 then()
@@ -227,7 +233,7 @@ class Wire:
                 continue
             self._in.popleft()
             self._filled = 0
-            if summed:
+            if summed and self._is_checked:
                 self._sum_in.update(data)
             if then is not None:
                 then()
@@ -381,18 +387,20 @@ def over(transport: GrpcTransport, *, timeout_seconds: float = 60.0) -> base.Tra
     what = "finding out whether all ranks are connected by wires"
     _, outboxes, listener = transport.links
     to = {peer: outboxes[peer].bulk for peer in transport.peers}
-    have = [np.array([listener is not None and None not in to.values()], np.uint8)]
+    everybody = listener is not None and None not in to.values()
+    checked = {peer: c is not None and bulk.is_checked(c) for peer, c in to.items()}
     for peer in transport.peers:
-        transport.send(peer, _TAG, b"", have)
-    everybody = bool(have[0][0])
+        transport.send(peer, _TAG, b"", [np.array([everybody, checked[peer]], np.uint8)])
     for peer in transport.peers:
         frame = transport.recv(peer, timeout_seconds=timeout_seconds, what=what)
-        everybody &= frame.tag == _TAG and frame.body.tobytes() == b"\1"
+        said = frame.body.tobytes()
+        everybody &= frame.tag == _TAG and len(said) == 2 and said[:1] == b"\1"
+        checked[peer] |= said[1:] != b"\0"
     transport.flush(timeout_seconds=timeout_seconds, what=what)
     if not everybody or listener is None or transport.world_size == 1:
         return transport
     wires = {
-        peer: Wire(peer, connection, listener.socket_of(peer))
+        peer: Wire(peer, connection, listener.socket_of(peer), checked[peer])
         for peer, connection in to.items()
         if connection is not None
     }
