@@ -19,8 +19,8 @@ import numpy as np
 from distflow.base import errors, flags
 from distflow.comm import buckets, clocks, flight, movement, own_memory, reduction, watch
 from distflow.comm.algorithms import partials
-from distflow.comm.algorithms.shared import Call as SharedCall
 from distflow.comm.algorithms.shared import Shared
+from distflow.comm.algorithms.shared_call import Call as SharedCall
 from distflow.comm.group import Placement
 from distflow.comm.own_memory import SharedArrays
 from distflow.comm.round import Call, Round, SpecMemory

@@ -361,3 +361,29 @@ def test_the_flight_recorder_knows_reductions_in_memory():
     found = [e for e in flight.events() if e["what"] == "all_reduce 'recorded' (call 0)"]
     assert {e["rank"] for e in found} == {0, 1}
     assert all("seconds" in e for e in found)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_another_communicator_goes_on_with_the_numbers_of_calls(late, monkeypatch):
+    # The quick rank has left the first communicator while the slow one still compares what was
+    # announced for its only call.
+    quick_is_on = threading.Event()
+    own_compare = shared.Shared._compare
+
+    def compare(self, sequence, call, bits):
+        if self._transport.rank == late and call.name == "first":
+            quick_is_on.wait(0.2)
+        return own_compare(self, sequence, call, bits)
+
+    monkeypatch.setattr(shared.Shared, "_compare", compare)
+
+    def fn(transport):
+        found = []
+        for name in ("first", "second"):
+            c = Communicator(transport, timeout_seconds=20)
+            found += c.all_reduce({c.rank: [np.full(3, 2.0, np.float32)]}, name=name).arrays
+        if transport.rank != late:
+            quick_is_on.set()
+        return [x.tolist() for x in found]
+
+    assert values(run_shm(2, fn)) == [[[4.0] * 3] * 2] * 2

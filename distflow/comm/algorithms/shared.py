@@ -33,13 +33,13 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from distflow.comm import buckets, reduction, watch
 from distflow.comm.algorithms import pieces, program
-from distflow.comm.buckets import Layout, Spec
+from distflow.comm.algorithms.shared_call import Call, Views
+from distflow.comm.buckets import Spec
 from distflow.comm.group import Placement
 from distflow.comm.own_memory import SharedArrays
 from distflow.comm.transport import segment
@@ -58,29 +58,6 @@ _MAIN = threading.main_thread().ident
 _BITS = 62  # of a word that tells which replicas have data
 _MASK = (1 << _BITS) - 1
 _MAX_REMEMBERED = 256
-
-
-class Call(NamedTuple):
-    """What a reduction is, prepared once and used step after step."""
-
-    name: str
-    op: str
-    specs: tuple[Spec, ...]
-    layout: Layout
-    digest: int
-    together: bool
-    steps: tuple[pieces.Step, ...]
-    views: dict[int, _Views]  # by number of the step and slot
-    traffic: int  # bytes that each worker reads of each other one's memory
-
-
-class _Views(NamedTuple):
-    """A step's places in shared memory, stretch by stretch."""
-
-    own: list[list[np.ndarray]]  # this rank's partial results
-    inputs: list[list[np.ndarray]]  # everybody's: of the whole stretch, or of this rank's share
-    share: list[np.ndarray]  # where this rank writes its share of the sum
-    result: list[np.ndarray]  # the whole sum
 
 
 class Shared:
@@ -114,10 +91,13 @@ class Shared:
         self._own = control[transport.rank]
         self._peers = [(control[peer], peer) for peer in transport.peers]
         self._base = self._words[self._own + segment.DONE]
+        # Calls of the communicators before on this transport: a slow rank may still be looking at
+        # what was announced for the last of them.
+        self._calls_before = transport.num_calls
         self._num_words = -(-placement.num_replicas // _BITS)
         everybody = (1 << placement.num_replicas) - 1
         self._everybody = everybody
-        self._views: dict[tuple, _Views] = {}
+        self._views: dict[tuple, Views] = {}
         self._temporaries: dict[np.dtype, list[np.ndarray]] = {}
         self._programs: dict[int, program.Program] = {}
         self._locals: dict[int, list[tuple[int, program.Program]]] = {}
@@ -157,7 +137,16 @@ class Shared:
 
     def announce_frames(self, sequence: int) -> None:
         """Says that this rank does the call with frames, whatever the others do."""
-        self._words[self._own + segment.HEADERS[sequence & 1]] = -1 - sequence
+        self._say_frames(self._number(sequence))
+
+    def _say_frames(self, number: int) -> None:
+        self._words[self._own + segment.HEADERS[number & 1]] = -1 - number
+
+    def _number(self, sequence: int) -> int:
+        """Returns the number of a call among all of the transport."""
+        number = self._calls_before + sequence
+        self._transport.num_calls = number + 1
+        return number
 
     def all_reduce(
         self,
@@ -176,6 +165,7 @@ class Shared:
           timeout_seconds: longest wait for another worker.
           targets: flat buffers for the sum, one for each dtype; fresh ones if None.
         """
+        sequence = self._number(sequence)
         words, own, base = self._words, self._own, self._base
         flats = [None if leaf is None else [_flat(array) for array in leaf] for leaf in leaves]
         bits = 0
@@ -235,6 +225,7 @@ class Shared:
           call: what `call(name, op, specs, in_place=True)` has returned.
           arrays: with flat buffers in memory that all workers share.
         """
+        sequence = self._number(sequence)
         base = self._base
         bits = 0
         for replica in self._replicas:
@@ -305,7 +296,7 @@ class Shared:
 
     def _divert(self, sequence: int) -> None:
         """Takes back what was published, so that all count alike afterwards."""
-        self.announce_frames(sequence)
+        self._say_frames(sequence)
         fence()
         self._words[self._own] = self._base
 
@@ -441,7 +432,7 @@ class Shared:
             arrays.append(np.empty(self._capacity // dtype.itemsize, dtype))
         return arrays
 
-    def _views_of(self, number: int, call: Call, i: int) -> _Views:
+    def _views_of(self, number: int, call: Call, i: int) -> Views:
         """Returns the places of step i, which has this number; those of one form are the same."""
         slot = number % segment.NUM_SLOTS
         key = i * segment.NUM_SLOTS + slot
@@ -455,10 +446,10 @@ class Shared:
             call.views[key] = views
         return views
 
-    def _make_views(self, number: int, together: bool, step: pieces.Step) -> _Views:
+    def _make_views(self, number: int, together: bool, step: pieces.Step) -> Views:
         plan, rank = self._segment.plan, self._transport.rank
         world_size, slot = self._transport.world_size, number % segment.NUM_SLOTS
-        views = _Views([], [], [], [])
+        views = Views([], [], [], [])
         for stretch in step:
             size, itemsize = stretch.stop - stretch.start, stretch.dtype.itemsize
 

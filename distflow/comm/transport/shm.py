@@ -61,6 +61,7 @@ class ShmTransport(base.Transport):
         self._patience = stall.Patience()
         self._stacks: dict[int, str] = {}  # of peers that were asked last
         self._closed = False
+        self.num_calls = 0  # of reductions, by all communicators that had this transport
         crowded = self.world_size > len(os.sched_getaffinity(0))
         # How a short wait goes: so many looks, with a call between them where the ranks are more
         # than the processors.
