@@ -35,9 +35,8 @@ from distflow.distribute.elastic_group import (
 from distflow.distribute.elastic_record import Record
 from distflow.distribute.elastic_speculation import Speculation
 from distflow.distribute.elastic_state import State
+from distflow.distribute.leaving import LEFT_EXIT_CODE, end_in_time
 from distflow.telemetry import metrics, timeline
-
-LEFT_EXIT_CODE = 128 + signal.SIGTERM
 
 
 class ElasticJob:
@@ -309,9 +308,7 @@ class ElasticJob:
 
         def leave(number: int, frame: Any) -> None:
             self.is_leaving = True
-            timer = threading.Timer(0.8 * grace_seconds, _exit_now)
-            timer.daemon = True
-            timer.start()
+            end_in_time(grace_seconds)
 
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, leave)
@@ -336,13 +333,6 @@ class ElasticJob:
             self.group.drop()
             self.group = None
         self.close(is_finished=not failed)
-
-
-def _exit_now() -> None:
-    log.get_logger().warning("SIGTERM: the step has not come to its end in time")
-    sys.stderr.flush()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.raise_signal(signal.SIGTERM)
 
 
 __all__ = ["ElasticJob", "GenerationChanged"]

@@ -9,6 +9,7 @@ its own way (`elastic_job`).
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -56,9 +57,7 @@ class Leaving:
     def _listen(self) -> None:
         def ask(number: int, frame: Any) -> None:
             if self._timer is None:
-                self._timer = threading.Timer(0.8 * flags.get("DISTFLOW_GRACE"), _exit_now)
-                self._timer.daemon = True
-                self._timer.start()
+                self._timer = end_in_time(flags.get("DISTFLOW_GRACE"))
             self.is_asked = True
 
         for number in SIGNALS:
@@ -79,8 +78,16 @@ def listen() -> Leaving | None:
     return leaving
 
 
+def end_in_time(grace_seconds: float) -> threading.Timer:
+    """Ends this process while there is some grace left, whatever it does; unless cancelled."""
+    timer = threading.Timer(0.8 * grace_seconds, _exit_now)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def _exit_now() -> None:
     log.get_logger().warning("asked to end: the step has not come to its end in time")
     sys.stderr.flush()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.raise_signal(signal.SIGTERM)
+    # Only the main thread, which may hang, could let SIGTERM do it.
+    os._exit(LEFT_EXIT_CODE)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -95,3 +97,28 @@ def test_all_workers_end_if_one_is_asked(asked):
         return mine.agreed(strategy)
 
     assert on_threads(3, 4, work) == [bool(asked)] * 3
+
+
+@pytest.mark.spawn
+@pytest.mark.parametrize(
+    "listens",
+    [
+        "from distflow.distribute import leaving; heard = leaving.listen()",
+        "import types; from distflow.distribute.elastic_job import ElasticJob; "
+        "ElasticJob.handle_sigterm(types.SimpleNamespace(is_leaving=False), 0.5)",
+    ],
+    ids=["fixed size", "elastic"],
+)
+def test_a_step_that_never_ends_is_ended_within_the_grace(listens):
+    program = f"{listens}; print('ready', flush=True)\nwhile True: pass"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "DISTFLOW_LEAVE": "1", "DISTFLOW_GRACE": "0.5"},
+    ) as worker:  # fmt: skip
+        try:
+            assert worker.stdout.readline() == "ready\n"
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == leaving.LEFT_EXIT_CODE == 143
+            assert "asked to end: the step has not come to its end in time" in worker.stderr.read()
+        finally:
+            worker.kill()
