@@ -1,9 +1,9 @@
 import os
-import socket
 
 import pytest
 
 from distflow.cluster.environments.mpi import PROCESS_MANAGERS
+from tests.support import ports
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,5 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture
 def free_port():
-    """A port that nobody listens on; the system does not give it out again for a while."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on."""
+    return ports.held(1)[0]

@@ -13,6 +13,7 @@ from distflow.cluster.client import (
     exchange_addresses,
     host_rendezvous,
 )
+from tests.support import ports
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -142,9 +143,7 @@ def test_port_in_use_is_one_clear_error(server, capfd):
 
 
 def test_rank_zero_hosts_the_server_itself():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (address,) = ports.held_addresses(1)
     zero = dataclasses.replace(worker(None, 0, address=address), hosts_coordinator=True)
     join = in_thread(exchange_addresses, worker(None, 1, address=address), "h1:1", 20)
     assert exchange_addresses(zero, "h0:1", 20) == ["h0:1", "h1:1"]

@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.support import ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue")
 DEADLINE = 60.0
 # Set up after slurm.conf(5) of Slurm 22.05: nothing that needs a database or control groups.
@@ -64,10 +66,12 @@ class Slurm:
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         host = socket.gethostname().partition(".")[0]
-        ports = _free_ports()
+        controller_port, node_port = ports.held(2)
         conf = folder / "slurm.conf"
         conf.write_text(
-            CONFIGURATION.format(host=host, folder=folder, ctld_port=ports[0], d_port=ports[1])
+            CONFIGURATION.format(
+                host=host, folder=folder, ctld_port=controller_port, d_port=node_port
+            )
         )
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DISTFLOW_", "SLURM_"))}
         self.environment = {**kept, "SLURM_CONF": str(conf)}
@@ -118,10 +122,3 @@ class Slurm:
                 texts = [f"{f.name}:\n{f.read_text()}" for f in self.folder.glob("*.out")]
                 raise RuntimeError("no Slurm:\n" + "\n".join(texts))
             time.sleep(0.1)
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]

@@ -10,6 +10,7 @@ from distflow.comm import Communicator
 from distflow.comm.transport import frames
 from distflow.comm.transport.grpc import GrpcServer, GrpcTransport, split_address
 from tests.comm.groups import run_grpc, run_threads, values
+from tests.support import ports
 
 
 def pair(first, second, **kwargs):
@@ -112,12 +113,7 @@ def test_ipv6_addresses_are_split():
 
 
 def test_transports_made_from_addresses_alone_connect():
-    sockets = [socket.socket() for _ in range(2)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
+    addresses = ports.held_addresses(2)
 
     def fn(rank):
         transport = GrpcTransport(rank, addresses, connect_timeout_seconds=10)

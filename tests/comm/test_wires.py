@@ -1,5 +1,6 @@
 """Wires: frames and streams over connections that the calling thread serves itself."""
 
+import contextlib
 import socket
 
 import numpy as np
@@ -101,13 +102,19 @@ def test_a_schedule_has_each_block_once_and_no_finished_one_early(num_partial, n
             assert ahead == min(num_partial, number + streamed._LAG + 1)
 
 
+@contextlib.contextmanager
+def two_ends(is_checked):
+    there, back = socket.socketpair(), socket.socketpair()
+    yield Wire(1, there[0], back[1], is_checked), Wire(0, back[0], there[1], is_checked)
+    for each in (*there, *back):
+        each.close()
+
+
 @pytest.fixture
 def pair():
     """Two ends of a wire."""
-    there, back = socket.socketpair(), socket.socketpair()
-    yield Wire(1, there[0], back[1]), Wire(0, back[0], there[1])
-    for each in (*there, *back):
-        each.close()
+    with two_ends(True) as ends:
+        yield ends
 
 
 def move(sender, receiver, done):
@@ -164,10 +171,8 @@ def test_a_changed_byte_of_a_frame_is_a_typed_error(position, pair):
 @pytest.fixture
 def unchecked_pair():
     """Two ends of a wire between ranks of a host."""
-    there, back = socket.socketpair(), socket.socketpair()
-    yield Wire(1, there[0], back[1], False), Wire(0, back[0], there[1], False)
-    for each in (*there, *back):
-        each.close()
+    with two_ends(False) as ends:
+        yield ends
 
 
 def test_frames_of_a_host_s_own_ranks_cost_no_checksums(unchecked_pair, monkeypatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from distflow.cluster.environments import kubernetes
 from tests.deploy import kustomize, sources
+from tests.support import ports
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 pytestmark = [pytest.mark.slow, pytest.mark.spawn]
@@ -47,8 +47,7 @@ def variables(index: int, port: int) -> dict[str, str]:
 
 def start(*arguments: str) -> list[subprocess.Popen[str]]:
     program = container()["command"][1].removeprefix("/workspace/")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    (port,) = ports.held(1)
     return [
         subprocess.Popen(
             [sys.executable, str(sources.DEPLOY.parent / program), *arguments],

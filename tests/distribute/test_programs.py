@@ -6,12 +6,13 @@ Each prints lines "result ..."; with V = 3 replicas they are the same for one wo
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import ports
 
 PROGRAMS = Path(__file__).with_name("programs")
 REPLICAS = "3"
@@ -53,12 +54,7 @@ def launched(program, *arguments):
 
 def with_tf_config(program, *arguments):
     """Returns the lines of two processes with a TF_CONFIG set by hand."""
-    sockets = [socket.socket() for _ in range(2)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
+    addresses = ports.held_addresses(2)
     workers = []
     for index in range(2):
         config = {

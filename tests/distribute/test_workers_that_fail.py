@@ -12,17 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ports
+
 JOB = Path(__file__).with_name("endless_job.py")
 
 pytestmark = [pytest.mark.spawn, pytest.mark.slow]
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def start_worker(addresses, index, **environment):
@@ -58,7 +52,7 @@ def workers():
 
 
 def test_a_killed_worker_is_named_on_every_other(workers):
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
+    addresses = ports.held_addresses(3)
     workers.extend(start_worker(addresses, i) for i in range(3))
     for process in workers:
         wait_for_line(process, r"worker \d pid \d+")
@@ -73,7 +67,7 @@ def test_a_killed_worker_is_named_on_every_other(workers):
 
 
 def test_a_worker_that_never_comes_is_named(workers):
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    addresses = ports.held_addresses(2)
     workers.append(start_worker(addresses, 0, DISTFLOW_JOIN_TIMEOUT="2"))
     out, _ = workers[0].communicate(timeout=30)
     assert "WorkerLateError" in out
@@ -85,8 +79,7 @@ def test_a_worker_that_never_comes_is_named(workers):
 def test_a_port_in_use_is_named(workers):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         mine = f"127.0.0.1:{taken.getsockname()[1]}"
-        (other,) = free_ports(1)
-        workers.append(start_worker([mine, f"127.0.0.1:{other}"], 0))
+        workers.append(start_worker([mine, *ports.held_addresses(1)], 0))
         out, _ = workers[0].communicate(timeout=30)
     assert mine in out
     assert "in use" in out
