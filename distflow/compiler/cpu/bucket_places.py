@@ -29,7 +29,7 @@ class BucketPlace:
         self.words: list[tuple[int, int]] = []
         names = ("op", "number", "count")
         self._attributes = tuple(departure.node.attributes[name] for name in names)
-        self._has_moved = False
+        self._is_settled = False
 
     def part(self, byte: int, size: int) -> np.ndarray:
         """Returns elements that begin at a byte."""
@@ -42,13 +42,16 @@ class BucketPlace:
         return None if replica is None else replica.start_bucket(self.flat, *self._attributes)
 
     def settle(self, words: Any) -> None:
-        """Moves it, between two steps, to where the workers add it without copies, if they can."""
+        """Moves it, after its first step, to where the workers add it without copies, if they can.
+
+        After that step all workers know whether they can.
+        """
         replica = context.state.replica
-        if self._has_moved or replica is None:
+        if self._is_settled or replica is None:
             return
+        self._is_settled = True
         memory = replica.bucket_memory(self.flat, *self._attributes)
         if memory is not None:
-            self._has_moved = True
             self.flat = memory
             address = memory.__array_interface__["data"][0]
             for word, byte in self.words:
@@ -88,6 +91,6 @@ class BucketPlaces:
         return self.of[departure], byte
 
     def settle(self, words: Any) -> None:
-        """Moves buckets between two steps; see `BucketPlace.settle`."""
+        """Moves buckets after their first step; see `BucketPlace.settle`."""
         for place in self.of.values():
             place.settle(words)

@@ -198,7 +198,7 @@ class _Writer:
         checks = -1 if operation.checks is None else self._numbers[operation.checks]
         row = [*common, operation.reason, checks, int(operation.keeps)]
         if isinstance(operation, Departure):
-            row += ["leaves", self._all(operation.inside), int(operation.is_early)]
+            row += ["leaves", sorted(self._all(operation.inside)), int(operation.is_early)]
         if isinstance(operation, Arrival):
             assert operation.departure is not None
             row += ["arrives", self._numbers[operation.departure], 0]
