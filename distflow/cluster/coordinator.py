@@ -130,7 +130,7 @@ class Coordinator:
                 self._changed.notify_all()
                 return reply
             if now >= over or self._closed or not context.is_active():
-                return pb.JoinReply(waiting_for=membership.waiting_for(now))
+                return pb.JoinReply(waiting_for=membership.waiting_for(request.member.id, now))
             self._changed.wait(min(TICK_SECONDS, over - now))
 
     def _beat(self, request: pb.BeatRequest, context: grpc.ServicerContext) -> pb.BeatReply:

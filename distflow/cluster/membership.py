@@ -30,6 +30,7 @@ FRESH_SECONDS = 1.0  # a living member was heard of within this time: it beats t
 class _Candidate:
     member: pb.Member
     heard_at: float
+    since: float  # when it asked for the first time
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Membership:
         """Notes that a worker is ready for the next generation.
 
         Raises:
-          AlreadyExistsError: if another living process has its slot.
+          AlreadyExistsError: if another process has its slot and lives.
           NumericMismatchError: if its host computes other bits than that of the first worker.
           InvalidArgumentError: if no worker asks so.
         """
@@ -95,7 +96,8 @@ class Membership:
         before = self._candidates.get(member.id)
         if before is None or before.member != member:
             self._changed_at = now
-        self._candidates[member.id] = _Candidate(member, now)
+        since = now if before is None else before.since
+        self._candidates[member.id] = _Candidate(member, now, since)
         self._heard_at[member.id] = now
 
     def beat(self, request: pb.BeatRequest, now: float) -> pb.BeatReply:
@@ -161,8 +163,12 @@ class Membership:
             return self.reply(identity, now)
         return None
 
-    def waiting_for(self, now: float) -> str:
-        """Returns what the next generation waits for, in words."""
+    def waiting_for(self, identity: bytes, now: float) -> str:
+        """Returns what the next generation, or a worker that asks to be in it, waits for."""
+        mine = self._candidates.get(identity)
+        holder = mine and self._holder(mine.member, mine.since, now)
+        if holder:
+            return f"slot {holder.slot} is held by {holder.description}, which may be alive"
         ready = len(self._ready(now))
         missing = self._missing(now)
         if missing:
@@ -208,7 +214,21 @@ class Membership:
             if now - candidate.heard_at < self.silence_seconds
             and not self._is_far_behind(candidate.member)
             and in_current.get(candidate.member.id) != candidate.member.address
+            and self._holder(candidate.member, candidate.since, now) is None
         ]
+
+    def _holder(self, member: pb.Member, since: float, now: float) -> pb.Member | None:
+        """Returns who was there first in a worker's slot and may be alive."""
+        for identity, candidate in self._candidates.items():
+            if (
+                candidate.member.slot == member.slot
+                and candidate.since < since
+                and identity not in self._gone
+                and not self._is_given_up(identity, now)
+                and now - self._heard_at[identity] < self.silence_seconds
+            ):
+                return candidate.member
+        return None
 
     def _missing(self, now: float) -> list[str]:
         """Those the next generation must not go without, as they may be alive."""
@@ -299,22 +319,23 @@ class Membership:
             raise errors.NumericMismatchError(difference(self._first, member))
 
     def _refuse_second_of_slot(self, member: pb.Member, now: float) -> None:
-        for identity, candidate in self._candidates.items():
-            other = candidate.member
-            if (
-                other.slot == member.slot
-                and identity != member.id
-                and identity not in self._gone
-                and now - self._heard_at[identity] < self.silence_seconds
-            ):
-                raise errors.AlreadyExistsError(
-                    errors.message(
-                        "join",
-                        f"slot {member.slot} is held by {other.description}",
-                        f"a second one from {member.description}",
-                        "Give every worker a DISTFLOW_RANK of its own.",
-                    )
+        """Refuses who asks for a slot whose holder has been heard of since.
+
+        One whose holder has not may be its successor: started again at once, it is here before
+        anybody has noticed the loss, and waits until then.
+        """
+        before = self._candidates.get(member.id)
+        since = math.inf if before is None else before.since
+        other = self._holder(member, since, now)
+        if other is not None and self._heard_at[other.id] - since > FRESH_SECONDS:
+            raise errors.AlreadyExistsError(
+                errors.message(
+                    "join",
+                    f"slot {member.slot} is held by {other.description}",
+                    f"a second one from {member.description}",
+                    "Give every worker a DISTFLOW_RANK of its own.",
                 )
+            )
 
 
 def _check(identity: bytes, generation: int, others: Sequence[bytes] = ()) -> None:

@@ -84,7 +84,7 @@ def test_fewer_than_the_least_wait():
     job.ask(0)
     job.now += 1.1
     assert job.answer(0) is None
-    assert "2 are the least" in job.rules.waiting_for(job.now)
+    assert "2 are the least" in job.rules.waiting_for(bytes([0]), job.now)
 
 
 def test_survivors_go_on_when_all_of_them_have_asked():
@@ -120,7 +120,7 @@ def test_a_member_that_lives_is_waited_for():
         job.now += 2.0
         job.beat(2)
         assert job.ask(0, generation=1, suspects=[1]) is None
-    assert "worker 2" in job.rules.waiting_for(job.now)
+    assert "worker 2" in job.rules.waiting_for(bytes([0]), job.now)
 
 
 def test_a_member_without_a_sign_of_life_is_not_waited_for():
@@ -266,9 +266,33 @@ def test_a_worker_that_has_not_come_to_the_end_itself_may_go_on_alone():
 
 def test_a_second_worker_in_a_slot_is_refused():
     job = Job().start(2)
-    other = pb.Member(id=b"x", slot=1, description="another", address="h:99")
+    other = pb.JoinRequest(
+        member=pb.Member(id=b"x", slot=1, fingerprint="[]", description="another", address="h:9")
+    )
+    job.now += 0.1
+    job.rules.join(other, job.now)
+    job.now += 1.1
+    job.beat(1)
     with pytest.raises(errors.AlreadyExistsError, match="slot 1 is held by worker 1"):
-        job.rules.join(pb.JoinRequest(member=other), job.now)
+        job.rules.join(other, job.now)
+
+
+@pytest.mark.parametrize("knows_slots", [True, False])
+def test_a_second_worker_in_a_slot_before_the_first_generation_is_refused(knows_slots):
+    job = Job()
+    if knows_slots:
+        job.rules.slot_started(0)
+        job.rules.slot_started(1)
+    job.ask(1)
+    other = pb.JoinRequest(
+        member=pb.Member(id=b"x", slot=1, fingerprint="[]", has_state=True, address="h:9")
+    )
+    job.now += 0.1
+    job.rules.join(other, job.now)
+    job.now += 1.1
+    assert job.ask(1) is None
+    with pytest.raises(errors.AlreadyExistsError, match="slot 1 is held by worker 1"):
+        job.rules.join(other, job.now)
 
 
 def test_a_host_that_computes_other_bits_is_refused_with_the_first_difference():
