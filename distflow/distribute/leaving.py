@@ -22,6 +22,8 @@ from distflow.base import flags, log
 LEFT_EXIT_CODE = 128 + signal.SIGTERM
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
+_open: Leaving | None = None  # that hears the signals now
+
 
 class Leaving:
     """Hears whether this worker is asked to end, from `listen` to `close`.
@@ -47,12 +49,15 @@ class Leaving:
 
     def close(self) -> None:
         """Gives the signals back; who was asked to end and has not may go on."""
+        global _open
         if self._timer is not None:
             self._timer.cancel()
         for number, handler in self._before.items():
             with contextlib.suppress(ValueError):  # by now in another thread
                 signal.signal(number, handler)
         self._before = {}
+        if _open is self:
+            _open = None
 
     def _listen(self) -> None:
         def ask(number: int, frame: Any) -> None:
@@ -73,8 +78,14 @@ def listen() -> Leaving | None:
         return None
     if threading.current_thread() is not threading.main_thread():
         return None
+    global _open
     leaving = Leaving()
+    if _open is not None:
+        # Nobody has closed it, as its `fit` failed: its handlers must not be what is given back.
+        leaving.is_asked = _open.is_asked
+        _open.close()
     leaving._listen()
+    _open = leaving
     return leaving
 
 

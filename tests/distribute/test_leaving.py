@@ -74,6 +74,19 @@ def test_signals_are_given_back_at_the_end_of_fit(launched, tmp_path):
     assert [signal.getsignal(number) for number in leaving.SIGNALS] == before
 
 
+def test_signals_are_given_back_though_a_fit_before_has_failed(launched, tmp_path):
+    def fail(batch, logs):
+        raise ZeroDivisionError
+
+    before = [signal.getsignal(number) for number in leaving.SIGNALS]
+    failing = tf.keras.callbacks.LambdaCallback(on_train_batch_end=fail)
+    with pytest.raises(ZeroDivisionError):
+        fit(tmp_path / "kept", failing)
+    assert fit(tmp_path / "kept")[0] is None
+    assert [signal.getsignal(number) for number in leaving.SIGNALS] == before
+    assert fit(tmp_path / "more", Ask(7, signal.SIGTERM))[:2] == (143, [1, 2, 3, 4, 5, 6, 7, 8])
+
+
 def test_nothing_is_listened_to_unless_the_launcher_says_so(launched, monkeypatch):
     found = leaving.listen()
     assert found is not None
