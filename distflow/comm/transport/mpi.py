@@ -151,9 +151,10 @@ class MpiTransport(base.Transport):
                 self._start(np.frombuffer(_DONE, np.uint8), peer, _CONTROL)
             self._owes_done.clear()
         self._await(self._not_done, timeout_seconds, what)
-        for peer in self._awaits_done:
-            self._num_done[peer] -= 1
-        self._awaits_done.clear()
+        with self._lock:
+            for peer in self._awaits_done:
+                self._num_done[peer] -= 1
+            self._awaits_done.clear()
         self._await(self._unsent, timeout_seconds, what)
 
     def _await(
@@ -170,7 +171,8 @@ class MpiTransport(base.Transport):
             pause(busy=True)
 
     def _unsent(self) -> int | None:
-        return None if self._sent() else self._sends[0][2]
+        with self._lock:  # another thread may send, too
+            return None if self._sent() else self._sends[0][2]
 
     def _not_done(self) -> int | None:
         # A peer that has left was done before.

@@ -292,7 +292,12 @@ class _Members:
         """Returns the numbers of members whose processes have ended."""
         group = self._world.Get_failed()
         size = group.Get_size()
-        there = module.Group.Translate_ranks(group, list(range(size)), self._world.Get_group())
+        if not size:
+            return set()
+        world = self._world.Get_group()
+        there = module.Group.Translate_ranks(group, list(range(size)), world)
+        world.Free()
+        group.Free()
         return {number for number, rank in enumerate(self.ranks) if rank in there}
 
 
