@@ -264,11 +264,23 @@ def test_a_peer_lost_in_a_stream_is_named():
     values(run_wires(2, fn))
 
 
-def test_ranks_without_wires_stay_with_frames_of_grpc_all_together():
+def not_opened(transport):
+    transport._outboxes[0].bulk.close()
+    transport._outboxes[0].bulk = None
+
+
+def closed_at_the_other_end(transport):
+    def socket_of(peer):
+        raise errors.DataLossError(f"rank {peer} has no bulk connection")
+
+    transport.links[2].socket_of = socket_of
+
+
+@pytest.mark.parametrize("lose", [not_opened, closed_at_the_other_end])
+def test_ranks_without_wires_stay_with_frames_of_grpc_all_together(lose):
     def fn(transport):
         if transport.rank == 1:
-            transport._outboxes[0].bulk.close()
-            transport._outboxes[0].bulk = None
+            lose(transport)
         return type(wires.over(transport, timeout_seconds=20))
 
     assert values(run_grpc(3, fn)) == [GrpcTransport] * 3

@@ -99,9 +99,9 @@ class Streams:
             call.run(self._transport, self._timeout)
         return layout.unpack(targets) if out is None else list(out), num_present
 
-    def scratch(self, peer: int, slot: int, dtype: np.dtype, size: int) -> np.ndarray:
-        """Returns memory for a peer's block."""
-        key = (peer, slot)
+    def scratch(self, number: int, slot: int, dtype: np.dtype, size: int) -> np.ndarray:
+        """Returns memory for a block of an input of the program, by the input's number."""
+        key = (number, slot)
         if key not in self._scratch:
             self._scratch[key] = np.empty(BLOCK_BYTES, np.uint8)
         return self._scratch[key][: size * dtype.itemsize].view(dtype)

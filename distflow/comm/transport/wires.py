@@ -13,6 +13,7 @@ between ranks of a host, unless DISTFLOW_CHECKSUM says otherwise).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -384,24 +385,42 @@ def over(transport: GrpcTransport, *, timeout_seconds: float = 60.0) -> base.Tra
 
     All ranks call it together, on a transport that has not been used.
     """
-    what = "finding out whether all ranks are connected by wires"
     _, outboxes, listener = transport.links
     to = {peer: outboxes[peer].bulk for peer in transport.peers}
-    everybody = listener is not None and None not in to.values()
+    has_all = listener is not None and None not in to.values()
     checked = {peer: c is not None and bulk.is_checked(c) for peer, c in to.items()}
-    for peer in transport.peers:
-        transport.send(peer, _TAG, b"", [np.array([everybody, checked[peer]], np.uint8)])
-    for peer in transport.peers:
-        frame = transport.recv(peer, timeout_seconds=timeout_seconds, what=what)
-        said = frame.body.tobytes()
-        everybody &= frame.tag == _TAG and len(said) == 2 and said[:1] == b"\1"
-        checked[peer] |= said[1:] != b"\0"
-    transport.flush(timeout_seconds=timeout_seconds, what=what)
-    if not everybody or listener is None or transport.world_size == 1:
+    mine = {peer: bytes([has_all, checked[peer]]) for peer in to}
+    theirs = _exchange(transport, mine, timeout_seconds)
+    has_all &= all(said[:1] == b"\1" for said in theirs.values())
+    if not has_all or listener is None or not to:
+        return transport
+    # What was opened at its one end may have been closed at the other.
+    sources: dict[int, socket.socket] = {}
+    with contextlib.suppress(errors.DataLossError):
+        sources = {peer: listener.socket_of(peer) for peer in to}
+    has_all = len(sources) == len(to)
+    found = _exchange(transport, dict.fromkeys(to, bytes([has_all])), timeout_seconds)
+    if not has_all or any(said != b"\1" for said in found.values()):
         return transport
     wires = {
-        peer: Wire(peer, connection, listener.socket_of(peer), checked[peer])
+        peer: Wire(peer, connection, sources[peer], checked[peer] or theirs[peer] != b"\1\0")
         for peer, connection in to.items()
         if connection is not None
     }
     return WiredTransport(transport, wires)
+
+
+def _exchange(
+    transport: GrpcTransport, mine: dict[int, bytes], timeout_seconds: float
+) -> dict[int, bytes]:
+    """Tells each peer something; returns what they tell this rank."""
+    what = "finding out whether all ranks are connected by wires"
+    for peer, said in mine.items():
+        transport.send(peer, _TAG, b"", [np.frombuffer(said, np.uint8)])
+    arrived = {
+        peer: transport.recv(peer, timeout_seconds=timeout_seconds, what=what) for peer in mine
+    }
+    transport.flush(timeout_seconds=timeout_seconds, what=what)
+    return {
+        peer: frame.body.tobytes() if frame.tag == _TAG else b"" for peer, frame in arrived.items()
+    }
