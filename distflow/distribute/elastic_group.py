@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,8 +158,8 @@ class Group:
         return self._moved_on[places]
 
     def set_patience(self, seconds: float | None) -> None:
-        """Sets how long collectives wait for a member that is silent; None: as long as ever."""
-        self.communicator.timeout_seconds = seconds or self._timeout_seconds
+        """Sets how long collectives wait for a member that is silent; at most as long as ever."""
+        self.communicator.timeout_seconds = min(seconds or math.inf, self._timeout_seconds)
 
     def suspects(self, cause: BaseException | None) -> list[bytes]:
         """Returns the members that an error blames, by id."""
@@ -242,7 +243,7 @@ def form(
         except BaseException:
             server.close()
             raise
-        generation, known = formed.number, [m.id for m in formed.members]
+        generation, known, late = formed.number, [m.id for m in formed.members], ()
         group = None
         try:
             transport = server.connect(
