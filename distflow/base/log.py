@@ -19,9 +19,7 @@ _START = time.monotonic()
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # That of the launcher first, which says the same before each line of the worker.
-        rank = flags.get("DISTFLOW_RANK")
-        rank = here.rank if rank is None else rank
+        rank = here.launched_rank()
         who = "" if rank is None else f" rank {rank}"
         elapsed = time.monotonic() - _START
         return f"[distflow{who} {elapsed:8.2f}s {record.levelname}] {super().format(record)}"

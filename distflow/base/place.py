@@ -34,5 +34,13 @@ class Place:
         """Returns the rank: as was told, else as the launcher has set it, else None."""
         return flags.get("DISTFLOW_RANK") if self.rank is None else self.rank
 
+    def launched_rank(self) -> int | None:
+        """Returns the rank as the launcher has numbered us, which an elastic job may not; or that.
+
+        The launcher names workers so in what it says of them.
+        """
+        rank = flags.get("DISTFLOW_RANK")
+        return self.rank if rank is None else rank
+
 
 here = Place()

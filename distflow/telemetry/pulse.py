@@ -51,9 +51,7 @@ class Pulse:
 
     def send(self, message: dict[str, Any]) -> None:
         """Sends a message with this worker's rank, if there is room for it."""
-        # As the launcher has numbered us, which an elastic job may not.
-        rank = flags.get("DISTFLOW_RANK")
-        rank = here.rank if rank is None else rank
+        rank = here.launched_rank()
         if rank is None:
             return
         data = json.dumps({"rank": rank, "process": os.getpid(), **message}).encode()
