@@ -33,7 +33,7 @@ from distflow.distribute.options import checked
 from distflow.distribute.strategy import Strategy
 from distflow.distribute.threads import close_all
 from distflow.random import global_state
-from distflow.telemetry import timeline
+from distflow.telemetry import steps, timeline
 
 _job: ElasticJob | None = None
 
@@ -195,7 +195,8 @@ class ElasticStrategy(MultiWorkerMirroredStrategy):
             self._witness = witness = audit.Witness()
             communicator = group.moved_on(len(found))
             job.state.restore(saved)
-            again = self._run_some(communicator, *step)
+            with steps.Step("audit"):  # a step within it is not counted
+                again = self._run_some(communicator, *step)
             digests = job.state.mirrored_digests()
             found.append(audit.gather(communicator, witness, again, digests, what))
         job.state.restore(after)

@@ -17,6 +17,7 @@ from distflow.base import errors
 from distflow.comm import buckets
 from distflow.core import convert
 from distflow.core.tensor import EagerTensor
+from distflow.core.variable import Variable
 
 _LENGTH = struct.Struct("<I")
 _ALIGNMENT = 16
@@ -55,8 +56,11 @@ def unpack(message: np.ndarray[Any, Any]) -> tuple[Any, list[np.ndarray[Any, Any
 def describe(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
     """Returns the structure of a step's result as JSON; its arrays are added to the list.
 
-    What cannot be sent (an object of the program's own, text tensors) becomes its type's name.
+    A variable becomes the tensor that it holds now. What cannot be sent (an object of the program's
+    own, text tensors) becomes its type's name.
     """
+    if isinstance(value, Variable):
+        value = value.value()
     if value is None or isinstance(value, bool | int | float | str):
         return {"v": value}
     if isinstance(value, EagerTensor | np.ndarray | np.generic):

@@ -21,6 +21,7 @@ from distflow.distribute.elastic import ElasticStrategy
 from distflow.distribute.elastic_group import Settings
 from distflow.distribute.elastic_job import ElasticJob
 from distflow.distribute.elastic_placement import Speeds
+from distflow.telemetry import metrics
 
 REPLICAS, STEPS, ROWS = 4, 6, 10
 TOKEN = "t" * 32
@@ -276,6 +277,21 @@ def audited(cluster, monkeypatch):
 def test_audits_change_no_bits(audited, golden):
     audited.start([0, 1, 2])
     assert audited.end() == {0: golden, 1: golden, 2: golden}
+
+
+def test_audited_steps_are_counted_once(audited, monkeypatch):
+    def loop(strategy, after_step):
+        with strategy.scope():
+            total = tf.Variable(0.0, aggregation=tf.VariableAggregation.SUM)
+        for _ in range(4):
+            strategy.run(lambda: total.assign_add(1.0))
+        return float(total)
+
+    monkeypatch.setitem(globals(), "train", loop)
+    before = metrics.steps.value
+    audited.start([0, 1, 2])
+    assert audited.end() == dict.fromkeys(range(3), 4.0 * REPLICAS)
+    assert metrics.steps.value - before == 3 * 4
 
 
 def test_a_worker_lost_in_an_audited_step_changes_nothing(audited, golden):
