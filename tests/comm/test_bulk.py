@@ -149,3 +149,10 @@ def test_frames_of_all_sizes_keep_their_order():
     one.flush(timeout_seconds=10, what="test")
     one.close()
     other.close()
+
+
+def test_the_kernel_keeps_little_of_a_connection_within_a_host(server):
+    # Linux doubles what is asked for, and gives less where the system's limit is lower.
+    connection = connect(server)
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * bulk._LOCAL_SEND_BYTES
+    connection.close()

@@ -36,6 +36,10 @@ _LOOK_SECONDS = 0.5  # how often a blocked transfer looks whether it is still wa
 _BACKLOG = 64
 _MAX_STRANGERS = 64  # connections that have not said who they are
 _PARTS_AT_ONCE = 64
+# What the kernel holds of a connection within a host is in cache when it is read. All-reduce of
+# 105 MB between 2 and 4 processes: 66 and 226 ms as the kernel chooses (megabytes); 73 and 172 with
+# 128 KiB, 56 and 158 with 256 KiB, 59 and 177 with 512 KiB (Xeon, 2 cores, 2026-11).
+_LOCAL_SEND_BYTES = 256 << 10
 _BLOCK_BYTES = 1 << 20  # is in cache when it is sent or has come: the checksum is cheap then
 _CHECKSUM = struct.Struct("<I")
 _CHECKED, _UNCHECKED = b"sum?", b"none"  # before each body
@@ -157,6 +161,8 @@ def connect(
         found = socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
         found.sendall(_HELLO.pack(_MAGIC, job, rank, to, _sign(token, nonce, job, rank, to)))
         _prepare(found)
+        if _is_on_one_host(found):
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_SEND_BYTES)
     except OSError as error:
         log.get_logger().info("no bulk connection to rank %d: %s", to, error)
         return None
@@ -191,7 +197,11 @@ def is_checked(connection: socket.socket) -> bool:
     chosen = flags.get("DISTFLOW_CHECKSUM")
     if chosen is not None:
         return bool(chosen)
-    return bool(connection.getpeername()[0] != connection.getsockname()[0])
+    return not _is_on_one_host(connection)
+
+
+def _is_on_one_host(connection: socket.socket) -> bool:
+    return bool(connection.getpeername()[0] == connection.getsockname()[0])
 
 
 def _blocks(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
