@@ -85,6 +85,17 @@ def test_a_distiller_comes_back_from_its_config():
     assert again.distillation_loss_weights == [0.7, 0.2]
 
 
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_a_compiled_distiller_comes_back_and_trains_on(name, tmp_path):
+    model = distilled(keras, *LOSSES[name])
+    model.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    runs = [m.fit(X, Y, batch_size=4, shuffle=False, verbose=0).history for m in (model, again)]
+    assert runs[0] == runs[1]
+    assert again.loss.get_config() == model.loss.get_config()
+
+
 def other(**changes):
     sizes = {"inputs": 4, "outputs": 3} | changes
     return keras.Sequential([keras.Input((sizes["inputs"],)), keras.layers.Dense(sizes["outputs"])])

@@ -79,6 +79,12 @@ class Distiller(Model):
             raise ValueError(f"metrics must be a list or tuple, got {type(metrics)}")
         self._student_loss = nest.map_structure(losses.get, loss)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
+        # `compute_loss` replaces Model's own loss; a file still has to hold what was given.
+        self._compile_config["loss"] = loss
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles the model with what `get_compile_config` returned."""
+        self._compile_by(config)
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """Returns what the student says."""

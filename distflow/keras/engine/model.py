@@ -210,8 +210,26 @@ class Model(Trainer, Layer):
             return None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles the model with what `get_compile_config` returned."""
-        accepted = inspect.signature(self.compile).parameters
+        """Compiles the model with what `get_compile_config` returned.
+
+        A class with a `compile` of its own defines this, too: what its arguments were is not
+        known here, so the model stays uncompiled, with a warning.
+        """
+        if type(self).compile is not Trainer.compile:
+            warnings.warn(
+                "`compile()` was not called as part of model loading because the model's "
+                "`compile()` method is custom. All subclassed Models that have `compile()` "
+                "overridden should also override `get_compile_config()` and "
+                "`compile_from_config(config)`. Alternatively, you can call `compile()` manually "
+                "after loading.",
+                stacklevel=2,
+            )
+            return
+        self._compile_by(config)
+
+    def _compile_by(self, config: dict[str, Any]) -> None:
+        """Calls `compile` with the arguments of a description."""
+        accepted = inspect.signature(Trainer.compile).parameters
         given = {k: serialization.deserialize_keras_object(v) for k, v in config.items()}
         self.compile(**{k: v for k, v in given.items() if k in accepted})
         if self.built and self.optimizer is not None and not self.optimizer.built:

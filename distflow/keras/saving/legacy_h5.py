@@ -165,7 +165,7 @@ def _compile(model: Any, config: dict[str, Any]) -> None:
     config = {key: upgraded(value) for key, value in config.items()}
     config["optimizer"] = config.pop("optimizer_config", None)
     try:
-        model.compile_from_config(config)
+        model._compile_by(config)
     except (TypeError, ValueError, errors.UnimplementedError) as error:
         warnings.warn(
             "The arguments of compile() in the file cannot be used, so that the loaded model must "
