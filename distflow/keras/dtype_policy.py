@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distflow.base import dtypes, errors
-from distflow.keras import settings
+from distflow.keras import serialization, settings
 
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
@@ -132,30 +132,42 @@ def get(identifier: Any) -> DTypePolicy:
     if isinstance(identifier, DTypePolicy):
         return identifier
     if isinstance(identifier, dict):
-        kind = _CLASSES.get(identifier.get("class_name", ""))
-        if kind is None:
-            raise errors.invalid(
-                "dtype policy", f"a config of one of {sorted(_CLASSES)}", repr(identifier),
-                'The only quantised policy is that of "int8".',
-            )  # fmt: skip
-        return kind.from_config(identifier["config"])
+        return _of_config(identifier)
     if isinstance(identifier, str):
         mode, joined, source = identifier.partition("_from_")
         return QuantizedDTypePolicy(mode, source) if joined else DTypePolicy(identifier)
     return DTypePolicy(dtypes.as_dtype(identifier).name)
 
 
+# Known by their names alone: files of older versions name other modules.
 _CLASSES: dict[str, type[DTypePolicy]] = {
     "DTypePolicy": DTypePolicy, "FloatDTypePolicy": DTypePolicy,
     "QuantizedDTypePolicy": QuantizedDTypePolicy,
 }  # fmt: skip
 
 
+def _of_config(config: dict[str, Any]) -> DTypePolicy:
+    kind = _CLASSES.get(config.get("class_name", ""))
+    if kind is not None:
+        return kind.from_config(config["config"])
+    # Maps, and classes of the user.
+    try:
+        found = serialization.deserialize_keras_object(config)
+    except TypeError as error:
+        raise _no_policy(config) from error
+    if not isinstance(found, DTypePolicy):
+        raise _no_policy(config)
+    return found
+
+
+def _no_policy(config: Any) -> errors.InvalidArgumentError:
+    return errors.invalid(
+        "dtype policy", f"a config of a policy, such as one of {sorted(_CLASSES)}", repr(config),
+        'The only quantised policy is that of "int8".',
+    )  # fmt: skip
+
+
 def serialize(policy: DTypePolicy) -> dict[str, Any]:
     """Returns a policy as it stands in the configs of Keras 3."""
-    return {
-        "module": "keras",
-        "class_name": type(policy).__name__,
-        "config": policy.get_config(),
-        "registered_name": None,
-    }
+    described: dict[str, Any] = serialization.serialize_keras_object(policy)
+    return described

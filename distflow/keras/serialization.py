@@ -21,7 +21,7 @@ from distflow.core.tensor import EagerTensor, Tensor
 from distflow.keras import registry
 
 _ROOT = "distflow.keras"
-# Rooms whose public name is not their folder's: the longest prefix of the module counts.
+# Rooms and classes whose public name is not their folder's: the longest prefix counts.
 _PUBLIC = {
     f"{_ROOT}.engine.functional": "keras.src.models.functional",
     f"{_ROOT}.engine.op_layer": "distflow.ops",
@@ -29,6 +29,7 @@ _PUBLIC = {
     f"{_ROOT}.engine.layer": "keras.layers",
     f"{_ROOT}.engine": "keras",
     f"{_ROOT}.dtype_policy": "keras",
+    f"{_ROOT}.dtype_policy.QuantizedDTypePolicy": "keras.dtype_policies",
     f"{_ROOT}.dtype_policy_map": "keras.dtype_policies",
     f"{_ROOT}.optimizers.schedules": "keras.optimizers.schedules",
 }
@@ -41,6 +42,7 @@ _HOMES = {
     "keras.models": f"{_ROOT}",
     "keras.layers.InputLayer": f"{_ROOT}.engine.input_layer",
     "keras.layers.Layer": f"{_ROOT}.engine.layer",
+    "keras.QuantizedDTypePolicy": f"{_ROOT}.dtype_policy",  # as older versions wrote it
 }
 # The files of Keras that hold operations; all of them are in one table here.
 _HOMES |= {
@@ -161,8 +163,9 @@ def public_module(cls: type) -> str | None:
         return None
     if not module.startswith(_ROOT):
         return ".".join(module.split(".")[:2])
+    path = f"{module}.{cls.__name__}."
     for prefix in sorted(_PUBLIC, key=len, reverse=True):
-        if module == prefix or module.startswith(prefix + "."):
+        if path.startswith(prefix + "."):
             return _PUBLIC[prefix]
     return "keras." + module[len(_ROOT) + 1 :].split(".")[0]
 
