@@ -187,14 +187,16 @@ class Model(Trainer, Layer):
         """
         wanted = configs.filtered(filters)
         configs.resolve("Model.quantize", mode, config)
-        for layer in list(self._flatten_layers()):
-            if not layer._layers and hasattr(layer, "quantize") and wanted(layer):
-                try:
-                    layer.quantize(mode, type_check=type_check, config=config)
-                except NotImplementedError as error:
-                    warnings.warn(str(error), stacklevel=2)
-        # What is compiled holds the old weights.
-        self._runners.clear()
+        try:
+            for layer in list(self._flatten_layers()):
+                if not layer._layers and hasattr(layer, "quantize") and wanted(layer):
+                    try:
+                        layer.quantize(mode, type_check=type_check, config=config)
+                    except NotImplementedError as error:
+                        warnings.warn(str(error), stacklevel=2)
+        finally:
+            # What is compiled holds the old weights, also if a later layer refuses.
+            self._runners.clear()
 
     def _serialized_compile_config(self) -> dict[str, Any] | None:
         """Returns the arguments of `compile` for a file; None where one cannot be written."""

@@ -59,17 +59,18 @@ class LoRA(WeightsOfLayer):
             raise errors.invalid(
                 where, "lora is already enabled. This can only be done once per layer", repr(self)
             )
+        a_initializer, b_initializer = map(initializers.get, (a_initializer, b_initializer))
         self._set_lora(rank, lora_alpha)
         shape = tuple(self._main_weight.shape)
         # The layer is built, and yet gets two weights more.
         self.built = False
         self._lora_a = layer.add_weight(
             name=f"lora_{self._main}_a", shape=(*shape[:-1], rank),
-            initializer=initializers.get(a_initializer),
+            initializer=a_initializer,
         )  # fmt: skip
         self._lora_b = layer.add_weight(
             name=f"lora_{self._main}_b", shape=(rank, shape[-1]),
-            initializer=initializers.get(b_initializer),
+            initializer=b_initializer,
         )  # fmt: skip
         self.built = True
         self._freeze(self._main_weight)

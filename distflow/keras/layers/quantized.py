@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distflow.autodiff import custom_gradient
-from distflow.base import errors
+from distflow.base import errors, shapes
 from distflow.core.convert import convert_to_tensor
 from distflow.keras import dtype_policy
 from distflow.keras.layers.lora import LoRA
@@ -113,10 +113,19 @@ class Quantized(LoRA):
                 f"built={self.built}, mode={self.quantization_mode}, lora={self.lora_enabled}",
                 "Call enable_lora after quantize.",
             )  # fmt: skip
-        self.quantization_config = config if not isinstance(config, str) else None
+        # All that can be refused comes before the first change: the floats stay whole then.
+        policy = dtype_policy.get(f"int8_from_{self.dtype_policy.name}")
         floats = self._main_weight
         quantizer = found.weight_quantizer or rounding.AbsMaxQuantizer(axis=self._scaled_axes())
         values, scale = quantizer(floats, to_numpy=True)
+        kept = self._kept_shape(floats.shape)
+        if list(scale.shape) != kept or tuple(values.shape) != tuple(floats.shape):
+            raise errors.invalid(
+                where, f"a weight_quantizer of scales {shapes.text(kept)} for its weight",
+                f"integers {shapes.text(values.shape)}, scales {shapes.text(scale.shape)}",
+                f"Its axis must be {self._scaled_axes()}.",
+            )  # fmt: skip
+        self.quantization_config = config if not isinstance(config, str) else None
         own: list[Any] = self._own_weights  # type: ignore[attr-defined]
         own[:] = [v for v in own if v is not floats]
         delattr(self, f"_{self._main}")
@@ -125,7 +134,7 @@ class Quantized(LoRA):
         self.built = True
         self._main_weight.assign(values)
         self._scale.assign(self._scale_of(scale))
-        self.dtype_policy = dtype_policy.get(f"int8_from_{self.dtype_policy.name}")
+        self.dtype_policy = policy
 
     def _dequantized(self) -> Any:
         """The weight as floats."""

@@ -116,6 +116,47 @@ def twice():
     layer.quantize("int8")
 
 
+MAP = keras.dtype_policies.DTypePolicyMap("float32")
+BY_ROWS = keras.quantizers.Int8QuantizationConfig(keras.quantizers.AbsMaxQuantizer(axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("policy", "config", "message"),
+    [("float16", None, "float16"), ("mixed_float16", None, "float16"), (MAP, None, "map_float32"),
+     ("float32", BY_ROWS, r"axis must be \(0,\)")],
+    ids=["float16", "mixed", "map", "axis"],
+)  # fmt: skip
+def test_a_refusal_leaves_the_floats(policy, config, message):
+    layer = keras.layers.Dense(3, dtype=policy)
+    before = np.asarray(layer(X[:, 0]))
+    with pytest.raises(ValueError, match=message):
+        layer.quantize("int8", config=config)
+    assert layer.quantization_mode is None
+    assert layer.get_config()["quantization_config"] is None
+    assert len(layer.weights) == 2
+    np.testing.assert_array_equal(layer(X[:, 0]), before)
+
+
+def test_a_model_predicts_by_the_layers_before_the_one_that_refused():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5),
+                              keras.layers.Dense(4, dtype=MAP)])  # fmt: skip
+    model.compile("sgd", "mse")
+    model.predict(X[:, 0], verbose=0)
+    with pytest.raises(ValueError, match="map_float32"):
+        model.quantize("int8")
+    found = model.predict(X[:, 0], verbose=0)
+    np.testing.assert_allclose(found, model(X[:, 0]), rtol=1e-5)
+
+
+def test_a_refused_lora_leaves_the_layer():
+    layer = built()
+    with pytest.raises(ValueError, match="best"):
+        layer.enable_lora(2, b_initializer="best")
+    assert (layer.built, layer.lora_rank, len(layer.weights)) == (True, None, 2)
+    layer.enable_lora(2)
+    assert len(layer.weights) == 4
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
