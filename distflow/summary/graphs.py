@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from distflow.base import errors, log
+from distflow.base.names import Uniquifier
 from distflow.function.function import watchers
 from distflow.graph.ir import Graph
 from distflow.profiler import experimental as profiler
@@ -113,40 +114,31 @@ def graph_def(graphs: Iterable[Graph]) -> pb.GraphDef:
     """Returns graphs as TensorBoard draws them; of several, each in a scope of its name."""
     graphs = list(graphs)
     found = pb.GraphDef()
-    taken: set[str] = set()
+    scopes = Uniquifier()
     for one in graphs:
-        _add(found, one, _unique(one.name, taken) + "/" if len(graphs) > 1 else "")
-    return found
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    found, count = name, 0
-    while found in taken:
-        count += 1
-        found = f"{name}_{count}"
-    taken.add(found)
+        _add(found, one, scopes.unique(one.name) + "/" if len(graphs) > 1 else "")
     return found
 
 
 def _add(found: pb.GraphDef, one: Graph, scope: str) -> None:
     names: dict[Any, str] = {}
-    taken: set[str] = set()
+    own = Uniquifier()
     for number, value in enumerate(one.inputs):
         base = (value.name or f"input_{number}").replace(":", "_")
-        name = scope + _unique(base, taken)
+        name = scope + own.unique(base)
         op = "VarHandleOp" if value.resource else "Placeholder"
         node = found.node.add(name=name, op=op)
         _describe(node, [value])
         names[value] = name
     for node_ in one.nodes:
-        name = scope + _unique(node_.primitive.name, taken)
+        name = scope + own.unique(node_.primitive.name)
         inputs = [names[value] for value in node_.inputs if value in names]
         node = found.node.add(name=name, op=node_.primitive.name, input=inputs)
         _describe(node, node_.outputs)
         for i, value in enumerate(node_.outputs):
             names[value] = name if i == 0 else f"{name}:{i}"
     for number, value in enumerate(one.outputs):
-        name = scope + _unique(f"output_{number}", taken)
+        name = scope + own.unique(f"output_{number}")
         node = found.node.add(name=name, op="Identity", input=[names[value]])
         _describe(node, [value])
 

@@ -59,11 +59,14 @@ class SummaryWriter:
         self._check()
 
     def flush(self) -> None:
-        """Puts what was written into the file."""
-        self.run(lambda file: file.flush())
+        """Puts what was written into the file; nothing is left to do once it is closed."""
+        if not self._closed:
+            self.run(lambda file: file.flush())
 
     def close(self) -> None:
-        """Ends the file; the writer cannot be used any more."""
+        """Ends the file, once; the writer can write no more."""
+        if self._closed:
+            return
         self.run(lambda file: file.close())
         if context.executing_eagerly():
             self._file = None if self._file is None else _Closed(self._file.folder)
@@ -84,6 +87,10 @@ class SummaryWriter:
         else:
             host.host_call(*map(convert.convert_to_tensor, tensors), fn=call, dtypes=(), shapes=())
         return convert.constant(np.asarray(True))
+
+    @property
+    def _closed(self) -> bool:
+        return isinstance(self._file, _Closed)
 
     def _check(self) -> None:
         if isinstance(self._file, _Closed):

@@ -11,7 +11,7 @@ import pytest
 import distflow as tf
 from distflow.base import errors
 from distflow.protos import summary_pb2
-from distflow.summary import media, records, values
+from distflow.summary import graphs, media, records, values
 
 
 def events(folder):
@@ -116,6 +116,24 @@ def test_a_closed_writer_refuses(tmp_path, writer):
     writer.close()
     with pytest.raises(RuntimeError, match="already closed"), writer.as_default():
         pass
+
+
+def test_closing_in_the_block_and_again_does_nothing_more(tmp_path, writer):
+    with writer.as_default():
+        tf.summary.scalar("x", 1.0, step=0)
+        writer.close()
+    writer.flush()
+    writer.close()
+    assert scalars(tmp_path) == [(0, "x", 1.0)]
+
+
+def test_a_closed_default_writer_is_flushed_without_an_error(writer):
+    writer.set_as_default()
+    try:
+        writer.close()
+        tf.summary.flush()
+    finally:
+        tf.summary.create_noop_writer().set_as_default()
 
 
 def test_events_wait_for_the_queue_or_a_flush(tmp_path):
@@ -253,6 +271,19 @@ def test_graphs_of_functions_that_ran_are_exported(tmp_path, writer):
     assert all(name.partition(":")[0] in known for n in graph.node for name in n.input)
     with pytest.raises(ValueError, match="Must enable trace"):
         tf.summary.trace_export("f", step=0)
+
+
+def test_nodes_of_a_graph_have_names_of_their_own():
+    @tf.function
+    def f(mul, mul_1):
+        return mul * mul_1 * mul_1
+
+    spec = tf.TensorSpec([2], tf.float32)
+    graph = f.get_concrete_function(spec, spec).graph
+    found = graphs.graph_def([graph, graph])
+    names = [node.name.removeprefix(f"{graph.name}/") for node in found.node]
+    assert names[:5] == ["mul", "mul_1", "mul_2", "mul_3", "output_0"]
+    assert names[5:] == [f"{graph.name}_1/{name}" for name in names[:5]]
 
 
 def test_a_graph_is_written_by_itself(tmp_path, writer):
