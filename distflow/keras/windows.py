@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distflow.base import errors
+from distflow.base import errors, shapes
 
 # w(t) = sum_k (-1)^k a_k cos(2 pi k t) for t in [0, 1].
 # Source: Harris 1978, On the use of windows; Nuttall 1981; Heinzel et al. 2002 for flattop.
@@ -68,6 +68,30 @@ def window(name: str, size: int, periodic: bool = False) -> Any:
         t = 2 * np.pi * np.linspace(0, 1, length)
         values = sum((-1) ** k * a * np.cos(k * t) for k, a in enumerate(_COSINES[name]))
     return np.asarray(values)[:size]
+
+
+def weights_of_frame(where: str, kind: Any, length: int, size: int | None = None,
+                     periodic: bool = True) -> Any:  # fmt: skip
+    """Returns what the samples of a frame are multiplied with, float64 [size].
+
+    Args:
+      where: the caller's name, for messages.
+      kind: the name of a window, its numbers, or None for ones in the whole frame.
+      length: of the window, which stands in the frame's middle amid zeros.
+      size: of the frame; default `length`.
+
+    Raises:
+      InvalidArgumentError: for an unknown name, or numbers of another count.
+    """
+    size = length if size is None else size
+    if kind is None:
+        return np.ones(size)
+    named = isinstance(kind, str)
+    values = window(kind, length, periodic) if named else np.asarray(kind, np.float64)
+    if values.shape != (length,):
+        raise errors.invalid(where, f"a window of shape [{length}]", shapes.text(values.shape))
+    before = (size - length) // 2
+    return np.pad(values, (before, size - length - before))
 
 
 def check(name: str) -> str:

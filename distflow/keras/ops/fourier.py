@@ -162,16 +162,7 @@ def _frame(where: str, window: Any, length: int, stride: Any, fft_length: int) -
             'If a string is passed to `window`, it must be one of `"hann"`, `"hamming"`. '
             f"Received: window={window}"
         )
-    if window is None:
-        return np.ones(fft_length)
-    if isinstance(window, str):
-        weights = windows.window(window, length, periodic=True)
-    else:
-        weights = np.asarray(window, np.float64)
-    if weights.shape != (length,):
-        raise errors.invalid(where, f"a window of shape [{length}]", shapes.text(weights.shape))
-    before = (fft_length - length) // 2
-    return np.pad(weights, (before, fft_length - length - before))
+    return windows.weights_of_frame(where, window, length, fft_length)
 
 
 # -- transforms ------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ import numpy as np
 
 from distflow.base import errors
 from distflow.core.convert import convert_to_tensor
+from distflow.keras import windows
 from distflow.keras.layers.arguments import positive
 from distflow.keras.layers.preprocessing.data_layer import DataLayer
-from distflow.keras.layers.preprocessing.signals import mel_weights, weights_of_frame
+from distflow.keras.layers.preprocessing.mel_scale import mel_weights
+from distflow.keras.ops.fourier import rfft
 from distflow.ops import array, dims, math
 from distflow.ops.indexing import gather
 from distflow.ops.matmul import matmul
@@ -63,11 +65,7 @@ class MelSpectrogram(DataLayer):
             )  # fmt: skip
         self.power_to_db, self.top_db, self.mag_exp = power_to_db, top_db, mag_exp
         self.min_power, self.ref_power = min_power, ref_power
-        # Without a window, frames are as long as the transform, as in Keras.
-        length = fft_length if window is None else self.sequence_length
-        frame = weights_of_frame(_NAME, window, length, True)
-        lead = (fft_length - length) // 2
-        self._frame = np.pad(frame, (lead, fft_length - length - lead))
+        self._frame = windows.weights_of_frame(_NAME, window, self.sequence_length, fft_length)
 
     def call(self, inputs: Any) -> Any:
         """Returns the spectrograms."""
@@ -92,19 +90,13 @@ class MelSpectrogram(DataLayer):
 
     def _bands(self, frames: Any) -> Any:
         """Returns the powers [batch, bands, time]."""
-        bins = self.fft_length // 2 + 1
-        turns = np.outer(np.arange(self.fft_length), np.arange(bins)) % self.fft_length
-        angles = 2 * np.pi * turns / self.fft_length
         dtype = frames.dtype.numpy
-        real, imaginary = (
-            matmul(frames, convert_to_tensor((f(angles) * self._frame[:, None]).astype(dtype)))
-            for f in (np.cos, np.sin)
-        )
+        real, imaginary = rfft(frames * self._frame.astype(dtype), self.fft_length)
         power = math.square(real) + math.square(imaginary)
         if self.mag_exp != 2.0:
             power = math.pow(math.sqrt(power), float(self.mag_exp))
-        weights = mel_weights(self.num_mel_bins, bins, self.sampling_rate, self.min_freq,
-                              self.max_freq)  # fmt: skip
+        weights = mel_weights(self.num_mel_bins, self.fft_length // 2 + 1, self.sampling_rate,
+                              self.min_freq, self.max_freq)  # fmt: skip
         return array.transpose(matmul(power, convert_to_tensor(weights.astype(dtype))), (0, 2, 1))
 
     def _decibels(self, power: Any) -> Any:

@@ -8,10 +8,10 @@ import numpy as np
 
 from distflow.base import errors
 from distflow.keras import config as settings
+from distflow.keras import windows
 from distflow.keras.engine.layer import Layer
 from distflow.keras.layers.arguments import padding as checked_padding
 from distflow.keras.layers.arguments import positive
-from distflow.keras.layers.preprocessing.signals import weights_of_frame
 from distflow.ops import array, math
 from distflow.ops.conv import convolution
 from distflow.ops.shaping import concat
@@ -63,7 +63,9 @@ class STFTSpectrogram(Layer):
         self._step = frame_step or max(frame_length // 2, 1)
         self._length = fft_length or 1 << (frame_length - 1).bit_length()
         self.window, self.periodic = window, periodic
-        self._weights_of_frame = weights_of_frame(_NAME, window, frame_length, periodic)
+        self._weights_of_frame = windows.weights_of_frame(
+            _NAME, window, frame_length, periodic=periodic
+        )
         self.padding = checked_padding(padding)
         self.data_format = settings.standardize_data_format(data_format)
 

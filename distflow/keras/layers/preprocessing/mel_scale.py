@@ -1,32 +1,10 @@
-"""What the layers of sound share: windows, and the mel scale."""
+"""The mel scale: bands of frequencies as ears tell them apart."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-
-from distflow.base import errors
-from distflow.keras import windows
-
-
-def weights_of_frame(where: str, window: Any, length: int, periodic: bool) -> Any:
-    """Returns what the samples of a frame are multiplied with, float64 [length].
-
-    Args:
-      window: the name of a window, None for ones, or the numbers themselves.
-
-    Raises:
-      InvalidArgumentError: for an unknown name, or numbers of another count.
-    """
-    if window is None:
-        return np.ones(length)
-    if isinstance(window, str):
-        return windows.window(window, length, periodic)
-    values = np.asarray(window, np.float64)
-    if values.shape != (length,):
-        raise errors.invalid(where, f"a `window` of {length} numbers", f"shape {values.shape}")
-    return values
 
 
 def mel_weights(num_mel_bins: int, num_bins: int, sampling_rate: int, low: float,
