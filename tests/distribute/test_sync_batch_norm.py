@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import distflow as tf
+from distflow.core import context
 from distflow.distribute import MirroredStrategy
 from tests.distribute.workers import digest, on_threads
 
@@ -53,3 +54,21 @@ def test_any_number_of_workers_gives_the_same_bits():
     (golden,) = on_threads(1, V, lambda s: digest(train(s, 26)))
     for workers in 2, 3, 4:
         assert on_threads(workers, V, lambda s: digest(train(s, 26))) == [golden] * workers
+
+
+def test_replicas_exchange_one_count_of_their_elements(monkeypatch):
+    class Replica:
+        def all_reduce(self, op, values):
+            exchanged.extend(np.asarray(v) for v in values)
+            return values
+
+    exchanged: list[np.ndarray] = []
+    monkeypatch.setattr(context.state, "replica", Replica())
+    layer = K.layers.BatchNormalization(synchronized=True)
+    layer.build((None, 4, 5))
+    x = np.random.default_rng(2).normal(size=(3, 4, 5)).astype("float32")
+    mean, variance = layer._moments(tf.constant(x), None)
+    assert [v.shape for v in exchanged] == [(5,), (5,), ()]
+    assert exchanged[2] == 12
+    np.testing.assert_allclose(mean, x.mean((0, 1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(variance, x.var((0, 1)), rtol=1e-5)

@@ -1,5 +1,7 @@
 """The functions of TF 2's backend: NumPy's values, and names that are all there."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,18 @@ A = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 def test_all_names_are_there():
     assert [name for name in K.__all__ if not callable(getattr(K, name))] == []
+
+
+def test_a_function_loads_only_the_files_up_to_its_own(monkeypatch):
+    loaded, load = [], importlib.import_module
+
+    def noted(name, *args):
+        loaded.append(name)
+        return load(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", noted)
+    assert callable(K.abs)
+    assert loaded == ["distflow.keras.backend.functions"]
 
 
 @pytest.mark.parametrize(

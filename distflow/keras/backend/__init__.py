@@ -52,7 +52,7 @@ _missing = lookup("backend")
 def __getattr__(name: str) -> Any:
     if name not in _FUNCTIONS:
         return _missing(name)
-    rooms = [importlib.import_module(f"{__name__}.{room}") for room in _FILES]
+    rooms = (importlib.import_module(f"{__name__}.{room}") for room in _FILES)
     return getattr(next(room for room in rooms if hasattr(room, name)), name)
 
 

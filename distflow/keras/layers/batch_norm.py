@@ -14,7 +14,7 @@ from distflow.keras import constraints, initializers, regularizers
 from distflow.keras.engine.input_spec import InputSpec
 from distflow.keras.engine.layer import Layer
 from distflow.keras.layers.arguments import described
-from distflow.ops import array, math
+from distflow.ops import array, dims, math
 from distflow.ops.creation import ones_like
 from distflow.ops.normalization import batch_normalization
 from distflow.ops.reduce import moments, reduce_sum
@@ -134,9 +134,9 @@ class BatchNormalization(Layer):
         if not self.synchronized or replica is None:
             return moments(x, self._reduced)
         # Sums and their count, not means: replicas may have different numbers of rows.
+        count = math.cast(dims.count(x, self._reduced), x.dtype)
         total, squares, count = replica.all_reduce(
-            "SUM",
-            [reduce_sum(t, self._reduced) for t in (x, x * x, ones_like(x))],
+            "SUM", [reduce_sum(x, self._reduced), reduce_sum(x * x, self._reduced), count]
         )
         mean = total / count
         return mean, squares / count - mean * mean
