@@ -7,6 +7,7 @@ import pytest
 
 import distflow as tf
 from distflow import keras
+from distflow.base import errors
 from distflow.keras import layers
 from distflow.keras.layers.preprocessing.siphash import siphash
 from tests.keras.layers.data_table import DATA_LAYERS, LOOKUPS, TEXT
@@ -76,6 +77,32 @@ def test_a_saved_model_computes_the_same(row, tmp_path):
 
 
 # -- adapt -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "wrong"),
+    [
+        (layers.StringLookup, ["b", "a", "b"], [[1.5]]),
+        (layers.IntegerLookup, [3, 4, 3], [["a"]]),
+        (layers.TextVectorization, ["b a", "b"], np.zeros((2, 2, 2))),
+        (lambda: layers.Discretization(num_bins=3), np.arange(9.0), np.array(["a"])),
+    ],
+    ids=["strings", "integers", "text", "numbers"],
+)
+def test_data_that_is_refused_leaves_what_was_found(make, data, wrong):
+    layer = make()
+    layer.adapt(np.asarray(data))
+    before = np.asarray(layer(np.asarray(data)))
+    with pytest.raises(ValueError):  # noqa: PT011 (each layer says it in its own words)
+        layer.adapt(wrong)
+    np.testing.assert_array_equal(layer(np.asarray(data)), before)
+
+
+def test_weights_of_another_count_leave_the_vocabulary():
+    layer = layers.StringLookup(vocabulary=["a", "b"], output_mode="tf_idf", idf_weights=[1.0, 2.0])
+    with pytest.raises(errors.InvalidArgumentError, match="length 2; received 1"):
+        layer.set_vocabulary(["c", "d"], idf_weights=[1.0])
+    assert layer.get_vocabulary() == ["[UNK]", "a", "b"]
 
 
 @pytest.mark.parametrize("name", ["Normalization", "Discretization"])

@@ -85,10 +85,9 @@ class Discretization(DataLayer):
             self.bin_boundaries = [float(b) for b in bounds]
 
     def reset_state(self) -> None:
-        """Forgets what `adapt` has seen."""
+        """Forgets what `adapt` has seen; the boundaries stay until there are others."""
         if self.input_bin_boundaries is None:
             self._summary = np.zeros((2, 0), np.float32)
-            self.bin_boundaries = []
 
     def call(self, inputs: Any) -> Any:
         """Returns the bins of the inputs, encoded."""

@@ -134,17 +134,17 @@ class IndexLookup(DataLayer):
 
     def _take(self, tokens: list[Any], idf: Any) -> None:
         first = len(self._special_tokens())
+        if idf is not None and idf.size not in (len(tokens), len(tokens) + first):
+            raise errors.invalid(
+                type(self).__name__, f"`idf_weights` of the vocabulary's length {len(tokens)}",
+                str(idf.size),
+            )  # fmt: skip
         self._tokens = tokens
         self._positions = {token: first + i for i, token in enumerate(tokens)}
         if self.mask_token is not None:
             self._positions[self._plain(self.mask_token)] = 0
         self._idf = None
         if idf is not None:
-            if idf.size not in (len(tokens), len(tokens) + first):
-                raise errors.invalid(
-                    type(self).__name__, f"`idf_weights` of the vocabulary's length {len(tokens)}",
-                    str(idf.size),
-                )  # fmt: skip
             own = idf[idf.size - len(tokens) :]
             # Values outside of the vocabulary weigh what its terms weigh on average.
             lead = [0.0] * (self.mask_token is not None)
@@ -219,12 +219,10 @@ class IndexLookup(DataLayer):
         self._take(found, idf)
 
     def reset_state(self) -> None:
-        """Forgets what was counted, and the vocabulary unless it was given."""
+        """Forgets what was counted; the vocabulary stays until there is another."""
         self._counts.clear()
         self._documents.clear()
         self._num_documents = 0
-        if self.input_vocabulary is None:
-            self._tokens = None
 
     # -- looking up ------------------------------------------------------------------------
 
