@@ -77,10 +77,11 @@ class Distiller(Model):
             raise ValueError("'loss' cannot be `None`.")
         if metrics is not None and not isinstance(metrics, list | tuple):
             raise ValueError(f"metrics must be a list or tuple, got {type(metrics)}")
-        self._student_loss = nest.map_structure(losses.get, loss)
+        student_loss = nest.map_structure(losses.get, loss)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
         # `compute_loss` replaces Model's own loss; a file still has to hold what was given.
         self._compile_config["loss"] = loss
+        self._student_loss = student_loss
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles the model with what `get_compile_config` returned."""

@@ -71,21 +71,24 @@ class Compiled(Steps):
         if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
             raise errors.invalid("compile", "steps_per_execution must be an int >= 1",
                                  repr(steps_per_execution))  # fmt: skip
+        with self.distribute_strategy.scope():
+            found = optimizers.get(optimizer)
+            names = getattr(self, "output_names", None)
+            compile_loss = None if loss is None else CompileLoss(loss, loss_weights, names)
+            compile_metrics = (
+                CompileMetrics(metrics, weighted_metrics, names)
+                if metrics is not None or weighted_metrics is not None
+                else None
+            )
+            loss_tracker = metrics_module.Mean(name="loss")
+        # An argument that was refused above leaves the model compiled as it was.
+        self.optimizer, self.loss_tracker = found, loss_tracker
+        self.compile_loss, self.compile_metrics = compile_loss, compile_metrics
         self._compile_config = {
             "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights,
             "metrics": metrics, "weighted_metrics": weighted_metrics, "run_eagerly": run_eagerly,
             "steps_per_execution": steps_per_execution, "jit_compile": jit_compile,
         }  # fmt: skip
-        with self.distribute_strategy.scope():
-            self.optimizer = optimizers.get(optimizer)
-            names = getattr(self, "output_names", None)
-            self.compile_loss = None if loss is None else CompileLoss(loss, loss_weights, names)
-            self.compile_metrics = (
-                CompileMetrics(metrics, weighted_metrics, names)
-                if metrics is not None or weighted_metrics is not None
-                else None
-            )
-            self.loss_tracker = metrics_module.Mean(name="loss")
         self._run_eagerly = bool(run_eagerly)
         self._runners = {}
         self.stop_training = False

@@ -8,6 +8,7 @@ import pytest
 
 import distflow
 from distflow import keras
+from distflow.base import errors
 
 layers = keras.layers
 
@@ -106,3 +107,18 @@ def test_a_compile_of_ones_own_comes_back_by_a_config_of_ones_own(tmp_path):
     compiled(OwnConfig).save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras")
     assert (again.first, again.loss) == (7, "mse")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [*((name, {"optimizer": "best"}) for name in sorted(MAKERS)),
+     ("Functional", {"loss_weights": {"a": "much"}})],
+)  # fmt: skip
+def test_a_refused_compile_leaves_the_model_compiled_as_it_was(name, wrong):
+    model = MAKERS[name]()
+    before = model.get_compile_config()
+    kept = model.optimizer, model.compile_loss, getattr(model, "_student_loss", None)
+    with pytest.raises(errors.InvalidArgumentError):
+        model.compile(**{"optimizer": "adam", "loss": "mae", **wrong})
+    assert model.get_compile_config() == before
+    assert kept == (model.optimizer, model.compile_loss, getattr(model, "_student_loss", None))
