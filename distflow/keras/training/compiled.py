@@ -63,7 +63,8 @@ class Compiled(Steps):
           run_eagerly: whether steps run as plain Python, for debugging.
           steps_per_execution: accepted; each step is one execution.
           jit_compile: accepted; all functions are compiled.
-          auto_scale_loss: whether a float16 policy scales the loss.
+          auto_scale_loss: whether a model with the policy "mixed_float16" trains by a
+            LossScaleOptimizer around the optimizer.
         """
         if has_strategy():
             self._require_mirrored_weights()
@@ -73,6 +74,8 @@ class Compiled(Steps):
                                  repr(steps_per_execution))  # fmt: skip
         with self.distribute_strategy.scope():
             found = optimizers.get(optimizer)
+            if auto_scale_loss and found is not None and self._scales_loss(found):
+                found = optimizers.LossScaleOptimizer(found, name="loss_scale_optimizer")
             names = getattr(self, "output_names", None)
             compile_loss = None if loss is None else CompileLoss(loss, loss_weights, names)
             compile_metrics = (
@@ -93,6 +96,11 @@ class Compiled(Steps):
         self._runners = {}
         self.stop_training = False
         self.compiled = True
+
+    def _scales_loss(self, optimizer: Any) -> bool:
+        policy = getattr(self, "dtype_policy", None)
+        is_scaled = isinstance(optimizer, optimizers.LossScaleOptimizer)
+        return policy is not None and policy.name == "mixed_float16" and not is_scaled
 
     @property
     def distribute_strategy(self) -> Any:

@@ -206,3 +206,36 @@ def test_steps_and_configs_equal_those_of_keras(kind):
     again = type(theirs).from_config(json.loads(json.dumps(config)))
     assert type(again).__name__ == type(ours).__name__
     type(ours).from_config(json.loads(json.dumps(theirs.get_config())))
+
+
+@pytest.fixture
+def sixteen_bits():
+    """Models of float16 with weights of float32."""
+    before = tf.keras.config.dtype_policy()
+    tf.keras.config.set_dtype_policy("mixed_float16")
+    yield
+    tf.keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("scales", [True, False])
+def test_compile_scales_the_loss_of_16_bits_unless_told(sixteen_bits, scales):
+    model = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(1)])
+    model.compile("sgd", "mse", auto_scale_loss=scales)
+    assert isinstance(model.optimizer, tf.keras.optimizers.LossScaleOptimizer) is scales
+    given = tf.keras.optimizers.LossScaleOptimizer(tf.keras.optimizers.SGD(), 4.0)
+    model.compile(given, "mse", auto_scale_loss=scales)
+    assert model.optimizer is given
+
+
+def test_a_step_that_overflows_16_bits_only_halves_the_scale(sixteen_bits):
+    dense = tf.keras.layers.Dense(1, kernel_initializer="ones")
+    model = tf.keras.Sequential([tf.keras.Input((3,)), dense])
+    model.compile(tf.keras.optimizers.SGD(1e-3), "mse")
+    x = np.full((4, 3), 8.0, np.float32)
+    model.fit(x, np.zeros((4, 1)), epochs=1, verbose=0)
+    scale = model.optimizer.dynamic_scale
+    assert float(scale) == 2.0**14  # 2**15 * 2 * 24 * 8 is beyond float16
+    np.testing.assert_array_equal(dense.kernel.numpy(), np.ones((3, 1), np.float32))
+    model.fit(x, np.zeros((4, 1)), epochs=12, verbose=0)
+    assert float(scale) < 2.0**9
+    assert (dense.kernel.numpy() < 1.0).all()
