@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from distflow.base import flags
 from distflow.checkpoint import containers, folder, layout, storages, trackable
 from distflow.checkpoint.background import Background
 from distflow.checkpoint.options import CheckpointOptions, checked
 from distflow.checkpoint.restore import LoadStatus, NothingRestored, Restoration
 from distflow.core.late import WAITING, LateRestored
-from distflow.core.variable import Storage, Variable
+from distflow.core.variable import OwnStorage, Variable
 from distflow.random.global_state import get_seed
 from distflow.telemetry import metrics, timeline
 
 # Attributes of a Checkpoint itself.
-_OWN = frozenset({"_root", "_save_counter", "_background", "_copies", WAITING})
+_OWN = frozenset({"_root", "_save_counter", "_counts", "_background", "_copies", WAITING})
 # What callers add to a manifest's facts: "replicas", for instance (see `tell`).
 _FACTS: dict[str, Callable[[], Any]] = {"seed": get_seed}
 
@@ -47,7 +48,10 @@ class Checkpoint(LateRestored):
 
     def __init__(self, root: Any = None, **kwargs: Any):
         self._root = root
-        self._save_counter: Variable | None = None
+        self._counts = False  # `write` and `read` know no counter
+        # Where others may join, all workers must make the same variables in the same order, also
+        # if only the chief saves.
+        self._save_counter = _counter() if flags.get("DISTFLOW_ELASTIC") else None
         self._background = Background()
         self._copies: dict[str, np.ndarray[Any, Any]] = {}
         if root is not None and not trackable.is_trackable(root):
@@ -65,11 +69,9 @@ class Checkpoint(LateRestored):
     @property
     def save_counter(self) -> Variable:
         """How often `save` was called, also in the runs before; a part of the checkpoint."""
+        self._counts = True
         if self._save_counter is None:
-            # With a storage of its own: no strategy has to agree on it.
-            self._save_counter = Variable(
-                np.int64(0), trainable=False, name="save_counter", storage=Storage
-            )
+            self._save_counter = _counter()
         return self._save_counter
 
     def write(self, file_prefix: Any, options: Any = None) -> str:
@@ -134,7 +136,7 @@ class Checkpoint(LateRestored):
 
     def _checkpoint_children(self) -> dict[str, Any]:
         named = {name: value for name, value in vars(self).items() if name not in _OWN}
-        if self._save_counter is not None:
+        if self._counts:
             named["save_counter"] = self._save_counter
         if self._root is not None:
             named = {**trackable.children(self._root), **named}
@@ -203,6 +205,10 @@ def _call_back(functions: Sequence[Callable[..., Any]], path: str) -> None:
             function(path)
         else:
             function()
+
+
+def _counter() -> Variable:
+    return Variable(np.int64(0), trainable=False, name="save_counter", storage=OwnStorage)
 
 
 def _untrackable(name: str, value: Any) -> str:

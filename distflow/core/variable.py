@@ -127,6 +127,10 @@ class Storage:
         self._replace(saved)
 
 
+class OwnStorage(Storage):
+    """Where a value lives that each process changes by itself: no strategy has to agree on it."""
+
+
 def aligned_copy(
     array: np.ndarray[Any, Any],
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

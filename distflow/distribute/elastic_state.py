@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from distflow.base import errors
-from distflow.core.variable import Variable
+from distflow.core.variable import OwnStorage, Variable
 from distflow.distribute.values import SyncOnReadStorage
 from distflow.random import global_state
 
@@ -115,11 +115,11 @@ class State:
             start += count
 
     def mirrored_digests(self) -> list[tuple[str, str]]:
-        """Returns (name, digest) of each variable that does not differ between replicas."""
+        """Returns (name, digest) of each variable that is equal on all workers and replicas."""
         return [
             (variable.name, digest(_values(variable)))
             for _, variable in self._living()
-            if not isinstance(variable.storage, SyncOnReadStorage)
+            if not isinstance(variable.storage, SyncOnReadStorage | OwnStorage)
         ]
 
     # -- all of it, for a newcomer ---------------------------------------------------------

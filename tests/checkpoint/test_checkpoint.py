@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import distflow as tf
+from distflow.base import flags
 from distflow.checkpoint import background, layout
 
 K = tf.keras
@@ -358,3 +359,22 @@ def test_background_runs_one_piece_of_work_at_a_time():
     work.start(lambda: order.append(2))
     work.wait()
     assert order == [1, 2]
+
+
+@pytest.mark.parametrize("elastic", [None, (1, 2)])
+def test_where_workers_come_and_go_saving_makes_no_variables(tmp_path, elastic):
+    made = []
+
+    def note(next_creator, **arguments):
+        made.append(arguments.get("name"))
+        return next_creator(**arguments)
+
+    net = Net()
+    with flags.override(DISTFLOW_ELASTIC=elastic), tf.variable_creator_scope(note):
+        checkpoint = tf.train.Checkpoint(net=net)
+        before = list(made)
+        path = checkpoint.write(tmp_path / "written")
+        checkpoint.save(tmp_path / "c")
+    assert "save_counter/.ATTRIBUTES/VARIABLE_VALUE" not in dict(tf.train.list_variables(path))
+    assert made == ["save_counter"]
+    assert before == ([] if elastic is None else made)

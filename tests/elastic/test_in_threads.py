@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import distflow as tf
-from distflow.base import log
+from distflow.base import flags, log
 from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.member import Member
 from distflow.cluster.membership import Membership
@@ -292,6 +292,24 @@ def test_audited_steps_are_counted_once(audited, monkeypatch):
     audited.start([0, 1, 2])
     assert audited.end() == dict.fromkeys(range(3), 4.0 * REPLICAS)
     assert metrics.steps.value - before == 3 * 4
+
+
+def test_audits_do_not_compare_how_often_each_worker_has_saved(audited, monkeypatch, tmp_path):
+    def loop(strategy, after_step):
+        with strategy.scope():
+            total = tf.Variable(0.0, aggregation=tf.VariableAggregation.SUM)
+            checkpoint = tf.train.Checkpoint(total=total)
+        for _ in range(4):
+            strategy.run(lambda: total.assign_add(1.0))
+            if strategy.is_chief:
+                checkpoint.save(tmp_path / "c")
+        return float(total)
+
+    monkeypatch.setitem(globals(), "train", loop)
+    with flags.override(DISTFLOW_ELASTIC=(1, 4)):
+        audited.start([0, 1, 2])
+        assert audited.end() == dict.fromkeys(range(3), 4.0 * REPLICAS)
+    assert tf.train.latest_checkpoint(tmp_path).endswith("c-4")
 
 
 def test_a_worker_lost_in_an_audited_step_changes_nothing(audited, golden):
