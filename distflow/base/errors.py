@@ -10,9 +10,14 @@ from __future__ import annotations
 
 
 class OpError(Exception):
-    """Base of all distflow errors that have a cause code (TF's `tf.errors.OpError`)."""
+    """Base of all distflow errors that have a cause code (TF's `tf.errors.OpError`).
+
+    Attributes:
+      told: what another worker has told of it, if it came from there.
+    """
 
     code = "UNKNOWN"
+    told: str | None = None
 
     @property
     def message(self) -> str:

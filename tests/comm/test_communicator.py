@@ -5,6 +5,7 @@ import pytest
 
 from distflow.base import errors
 from distflow.comm import Communicator, InProcessHub, Placement
+from distflow.comm.transport import base
 from tests.comm.groups import run_inprocess, run_threads, values
 
 ONE = [np.ones(3, np.float32)]
@@ -293,6 +294,20 @@ def test_an_error_in_one_worker_reaches_the_others(monkeypatch):
         if error is not None:  # it may have finished its barrier before
             assert isinstance(error, errors.AbortedError)
             assert "rank 1 gave up: KeyboardInterrupt" in str(error)
+
+
+def test_an_error_that_was_told_on_is_still_that_of_the_first():
+    lost = errors.WorkerLostError("recv of 'x': rank 3 was lost", 3)
+    second = base.decode_error(base.encode_error(lost), 1, "all_reduce 'a'")
+    third = base.decode_error(base.encode_error(second), 2, "barrier 'b'")
+    assert str(second) == "all_reduce 'a': rank 1 gave up: recv of 'x': rank 3 was lost"
+    assert str(third) == "barrier 'b': rank 1 gave up: recv of 'x': rank 3 was lost"
+    for error in (second, third):
+        assert isinstance(error, errors.WorkerLostError)
+        assert error.rank == 3
+    wrong = base.decode_error(base.encode_error(KeyError("k")), 1, "barrier 'b'")
+    assert type(wrong) is errors.AbortedError
+    assert str(wrong) == "barrier 'b': rank 1 gave up: KeyError: 'k'"
 
 
 def test_a_closed_communicator_says_so():

@@ -98,7 +98,8 @@ class Transport(abc.ABC):
         """Leaves in good order, so that peers do not take this rank for lost. Idempotent."""
 
 
-# How an error travels to the peers: its kind by name, its rank, its message. Never an object.
+# How an error travels to the peers: its kind by name, the rank that it names and whether another
+# one had told of it, its message. Never an object.
 _KINDS: dict[str, type[errors.OpError]] = {
     "late": errors.WorkerLateError,
     "lost": errors.WorkerLostError,
@@ -107,6 +108,7 @@ _KINDS: dict[str, type[errors.OpError]] = {
     "aborted": errors.AbortedError,
 }
 _MAX_MESSAGE = 4000
+_TOLD = " told"
 
 
 def encode_error(error: BaseException) -> bytes:
@@ -114,18 +116,29 @@ def encode_error(error: BaseException) -> bytes:
     kinds = [kind for kind, cls in _KINDS.items() if isinstance(error, cls)]
     kind = kinds[0] if kinds else "aborted"
     rank = getattr(error, "rank", None)
-    text = str(error) if kinds else f"{type(error).__name__}: {error}"
-    return f"{kind}\n{'' if rank is None else rank}\n{text[:_MAX_MESSAGE]}".encode()
+    told = getattr(error, "told", None)
+    text = told or (str(error) if kinds else f"{type(error).__name__}: {error}")
+    how = "" if told is None else _TOLD
+    return f"{kind}\n{'' if rank is None else rank}{how}\n{text[:_MAX_MESSAGE]}".encode()
 
 
 def decode_error(data: bytes, source: int, what: str) -> errors.OpError:
-    """Returns the error that another rank gave up with, as this rank shall raise it."""
+    """Returns the error that another rank gave up with, as this rank shall raise it.
+
+    One that the other rank had been told itself is still that of the first.
+    """
     kind, _, rest = data.decode("utf-8", "replace").partition("\n")
     rank, _, text = rest.partition("\n")
-    where = f"{what}: rank {source} gave up: {text[:_MAX_MESSAGE]}"
-    return rebuild(
-        _KINDS.get(kind, errors.AbortedError), where, int(rank) if rank.isdigit() else None
-    )
+    told = text[:_MAX_MESSAGE]
+    if not rank.endswith(_TOLD):
+        told = f"rank {source} gave up: {told}"
+    rank = rank.removesuffix(_TOLD)
+    error = rebuild(
+        _KINDS.get(kind, errors.AbortedError), f"{what}: {told}",
+        int(rank) if rank.isdigit() else None,
+    )  # fmt: skip
+    error.told = told
+    return error
 
 
 def rebuild(cls: type[errors.OpError], text: str, rank: int | None) -> errors.OpError:
