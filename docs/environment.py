@@ -61,7 +61,10 @@ OTHERS = {
 }  # fmt: skip
 
 # Of distflow's own processes, not to be set by anybody.
-MARKS = {"DISTFLOW_AGENT": "which job's part of a host a process belongs to, in jobs over ssh"}
+MARKS = {
+    "DISTFLOW_AGENT": "which job's part of a host a process belongs to, in jobs over ssh",
+    "DISTFLOW_AGENT_PROCESS": "the same, and which process started it there",
+}
 
 # Variables that only tests read.
 OF_TESTS = {

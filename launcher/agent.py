@@ -35,6 +35,7 @@ PENDING_BYTES = 1024 * 1024  # beyond this the workers' outputs are not read, an
 KIND_OF = {"out": frames.OUT, "err": frames.ERR}
 LEFTOVER_SECONDS = 1.0
 MARK = "DISTFLOW_AGENT"
+OWN = "DISTFLOW_AGENT_PROCESS"
 
 
 class Agent:
@@ -48,6 +49,7 @@ class Agent:
         self._pending_bytes = 0
         self._partial = b""
         self._mark = ""  # what all processes of this host's part of the job carry
+        self._own = ""  # what those carry that this agent has started, and none before it
         self._listener: socket.socket | None = None
         self._workers: dict[int, int] = {}  # process -> rank, while it runs
         self._owners: dict[int, int] = {}  # process -> rank, always: for its last reports
@@ -76,8 +78,9 @@ class Agent:
                         return
                     self._serve(key.fd)
         finally:
-            if self._mark:
-                guardian.kill_all(self._mark, list(self._workers), MARK)
+            # Its own alone: an agent that was cut off may end after the one in its place began.
+            if self._own:
+                guardian.kill_all(self._own, list(self._workers), OWN)
             self._reports.close()
 
     def _serve(self, fd: int) -> None:
@@ -143,7 +146,7 @@ class Agent:
         return True
 
     def _do_look(self, folder: str, program: str, mark: str) -> None:
-        self._mark = mark
+        self._mark, self._own = mark, f"{mark}/{os.getpid()}"
         # A host that comes back may still run what an agent cut off has not heard of the end of.
         guardian.kill_all(mark, [], MARK)
         self._listener = socket.create_server(("", 0), backlog=1024)
@@ -160,8 +163,8 @@ class Agent:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        own = {**os.environ, **environment, MARK: self._mark, "DISTFLOW_REPORT": self._reports.path}
-        own |= self._unpacked(files)
+        own = {**os.environ, **environment, MARK: self._mark, OWN: self._own}
+        own |= {"DISTFLOW_REPORT": self._reports.path, **self._unpacked(files)}
         if own.get("DISTFLOW_TIMELINE"):
             self._files.mkdir(exist_ok=True)
             own["DISTFLOW_TIMELINE"] = str(self._files)
@@ -192,16 +195,16 @@ class Agent:
         guardian.signal_groups(groups, number)
         guardian.signal_groups(groups, signal.SIGCONT)
         if number == signal.SIGKILL and self._workers.keys() <= set(groups):
-            guardian.kill_all(self._mark, [], MARK)
+            guardian.kill_all(self._own, [], OWN)
 
     def _do_finish(self) -> None:
-        found = guardian.processes_of(self._mark, MARK)
+        found = guardian.processes_of(self._own, OWN)
         guardian.signal_processes(found, signal.SIGTERM)
         over = time.monotonic() + LEFTOVER_SECONDS
-        while guardian.processes_of(self._mark, MARK) and time.monotonic() < over:
+        while guardian.processes_of(self._own, OWN) and time.monotonic() < over:
             time.sleep(0.02)
             self._reap()
-        guardian.kill_all(self._mark, [], MARK)
+        guardian.kill_all(self._own, [], OWN)
         for path in sorted(self._files.glob("*")) if self._files.is_dir() else ():
             self._send_file(path)
         self._tell(finished=True)

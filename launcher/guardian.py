@@ -21,7 +21,8 @@ def processes_of(job: str, variable: str = "DISTFLOW_JOB") -> list[int]:
 
     Args:
       job: what the variable is.
-      variable: "DISTFLOW_AGENT" for those of one host's part of a job.
+      variable: "DISTFLOW_AGENT" for those of one host's part of a job,
+        "DISTFLOW_AGENT_PROCESS" for those that one agent of the host has started.
     """
     wanted = f"{variable}={job}".encode()
     found = []
