@@ -9,6 +9,7 @@ bits stay the same, as the number of logical replicas does.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -67,7 +68,6 @@ class MpiHosts:
         self._outputs: list[Tagged] = []
         self._is_over = False
         self._is_asked = False
-        self._end_at = float("inf")  # when an mpirun that was asked to end is ended
         self._has_lost_host = False
         self._failed_rank = 0
         self._kept_step: int | None = None
@@ -131,7 +131,7 @@ class MpiHosts:
     def _launch(self, job: Job, now: list[Host]) -> None:
         size = slots_of(now)
         self._hosts, self._is_asked, self._has_lost_host = now, False, False
-        self._failed_rank, self._end_at = 0, float("inf")
+        self._failed_rank = 0
         del job.ranks[size:]
         for number in range(len(job.ranks), size):
             job.ranks.append(rank.Rank(number))
@@ -190,33 +190,33 @@ class MpiHosts:
     # -- between two -----------------------------------------------------------------------
 
     def _look(self, job: Job) -> None:
-        """Hears of the hosts, once a second; deadlines are looked at as well."""
+        """Hears of the hosts, once a second."""
         assert self._poller is not None
         self._found, self._found_at = self._poller.take()
         if job.is_ending or self._is_over:
             return
         if self._mpirun is None:
             self._go_on(job)
-        elif self._is_asked:
-            self._end_in_time(job)
-        elif self._is_settled() and self._wanted() != self._hosts:
-            self._end_at = time.monotonic() + job.plan.grace_seconds
+        elif not self._is_asked and self._is_settled() and self._wanted() != self._hosts:
             job.say(
                 f"{change(self._hosts, self._wanted())}: the workers are asked to end after the "
                 "step under way"
             )
             self._ask(signal.SIGTERM)
+            end = functools.partial(self._end_now, job, self._mpirun)
+            job.call_at(time.monotonic() + job.plan.grace_seconds, end)
 
-    def _end_in_time(self, job: Job) -> None:
-        now = time.monotonic()
-        if now < self._end_at or self._mpirun is None:
+    def _end_now(self, job: Job, mpirun: int) -> None:
+        """Ends an mpirun whose ranks were asked to end and have not."""
+        if mpirun != self._mpirun or job.is_ending:
             return
-        if now < self._end_at + KILL_SECONDS:
-            job.say(f"not ended after {job.plan.grace_seconds:g} s: mpirun is ended")
-            self._end_at = now - KILL_SECONDS  # the next time it is killed
-            _signal(self._mpirun, signal.SIGTERM)
-        else:
-            _signal(self._mpirun, signal.SIGKILL)
+        job.say(f"not ended after {job.plan.grace_seconds:g} s: mpirun is ended")
+        _signal(mpirun, signal.SIGTERM)
+        job.call_at(time.monotonic() + KILL_SECONDS, functools.partial(self._kill, mpirun))
+
+    def _kill(self, mpirun: int) -> None:
+        if mpirun == self._mpirun:
+            _signal(mpirun, signal.SIGKILL)
 
     def _wait(self, job: Job, code: int) -> None:
         """Notes why mpirun ended, and waits until the hosts are known."""

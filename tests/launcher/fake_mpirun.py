@@ -1,7 +1,8 @@
 """An mpirun for tests: plays the next scene of $SCENES, a JSON list, each time it is started.
 
-A scene: {"err": "text for stderr", "wait": whether SIGUSR1 is waited for, "deaf": whether SIGUSR1
-and SIGTERM do nothing, "code": exit code}. Marks lines with the rank as Open MPI 5 does.
+A scene: {"err": "text for stderr", "wait": whether SIGUSR1 or SIGTERM is waited for, "deaf":
+whether they do nothing, "only": the one that does something, "takes": seconds from then to the end,
+"code": exit code}. Marks lines with the rank as Open MPI 5 does.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 asked = threading.Event()
 place = os.environ["SCENES"]
@@ -17,7 +19,8 @@ with open(place) as file:
 with open(place, "w") as file:
     json.dump(rest, file)
 for number in (signal.SIGUSR1, signal.SIGTERM):
-    signal.signal(number, lambda *_: None if scene.get("deaf") else asked.set())
+    does = not scene.get("deaf") and scene.get("only") in (None, number.name)
+    signal.signal(number, lambda *_, does=does: asked.set() if does else None)
 hosts = sys.argv[sys.argv.index("--hostfile") + 1]
 with open(hosts) as file:
     names = " ".join(line.strip() for line in file)
@@ -26,5 +29,6 @@ os.write(1, f"[fake-1@1,0]<stdout>: hosts {names}\n[fake-1@1,1]<stdout>: names {
 if scene.get("wait"):
     while not asked.wait(0.02):
         pass
+    time.sleep(scene.get("takes", 0))
 os.write(2, scene.get("err", "").encode())
 os._exit(scene.get("code", 0))

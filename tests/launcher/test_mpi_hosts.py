@@ -22,7 +22,8 @@ from pathlib import Path
 from launcher import discovery, mpi_hosts, plan
 from launcher.job import Job
 from launcher.mpirun import Mpirun
-discovery.POLL_SECONDS, mpi_hosts.SETTLE_SECONDS, mpi_hosts.KILL_SECONDS = 0.02, 0.1, 0.2
+discovery.POLL_SECONDS, mpi_hosts.SETTLE_SECONDS = 0.02, 0.1
+mpi_hosts.KILL_SECONDS = float(sys.argv[4])
 plan.find_mpirun = lambda: Mpirun(sys.argv[1], "Open MPI", "5.0.11", ())
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: name == "mpi4py" or found(name, *rest)
@@ -39,7 +40,7 @@ KEPT = "[fake-1@1,0]<stderr>: WARNING asked to end: all is kept after step 7 in 
 class Run:
     """A job over hosts that a file lists, with the scenes of its mpiruns."""
 
-    def __init__(self, folder, hosts, scenes, grace=20):
+    def __init__(self, folder, hosts, scenes, grace=20, kill=0.2):
         self.hosts = folder / "hosts"
         self.change(hosts)
         (folder / "scenes").write_text(json.dumps(scenes))
@@ -50,7 +51,7 @@ class Run:
         env = {k: v for k, v in os.environ.items() if not k.startswith("DISTFLOW_")}
         env |= {"SCENES": str(folder / "scenes"), "DISTFLOW_ELASTIC_TIMEOUT": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(mpirun), str(self.hosts), str(grace)],
+            [sys.executable, "-c", DRIVER, str(mpirun), str(self.hosts), str(grace), str(kill)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env,
         )  # fmt: skip
         self.lines = []
@@ -159,6 +160,19 @@ def test_ranks_that_do_not_end_in_time_are_killed_and_the_job_goes_on(start):
     assert run.end() == 0, run.text
     assert "not ended after 0.2 s" in run.text
     assert "2 -> 3 hosts: started again from its last backup" in run.text
+
+
+@pytest.mark.spawn
+def test_an_mpirun_that_is_ended_has_its_time_to_end(start):
+    err = "[fake-1@1,0]<stderr>: cleared up\n"
+    slow = {"wait": True, "only": "SIGTERM", "takes": 0.5, "err": err, "code": 143}
+    run = start(["a", "b"], [slow, {"code": 0}], grace=0.2, kill=30)
+    run.until("hosts a")
+    run.change("abc")
+    assert run.end() == 0, run.text
+    assert "not ended after 0.2 s" in run.text
+    assert "[rank 0] cleared up" in run.text
+    assert "2 -> 3 hosts: started again" in run.text
 
 
 @pytest.mark.spawn
