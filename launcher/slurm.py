@@ -19,6 +19,7 @@ from .submit import job_name
 
 FAILED = 1
 POLL_SECONDS = 0.5
+CANCEL_SECONDS = 180.0  # Slurm's KillWait is 30 s, and an epilog may take its time
 TAIL_LINES = 20
 _LABEL = re.compile(r"^\s*(\d+): ?")  # srun --label
 
@@ -127,8 +128,12 @@ def status(options: argparse.Namespace) -> int:
     print(f"{job.workers} CPUs{where}; {job.used} so far")
     if not _failed(job):
         return 0
-    print(f"exit code {queue.exit_code(job)} (code:signal); the end of its output:")
-    for line in _lines(Path(queue.output_file(job)), None, TAIL_LINES):
+    how, path = f"exit code {queue.exit_code(job)} (code:signal)", Path(queue.output_file(job))
+    if not path.is_file():
+        print(f"{how}; it has written no output")
+        return FAILED
+    print(f"{how}; the end of its output:")
+    for line in _lines(path, None, TAIL_LINES):
         sys.stdout.write(line)
     return FAILED
 
@@ -167,10 +172,12 @@ def cancel(options: argparse.Namespace) -> int:
         print(f"job {job.id} ({job.name}), {job.state}, would be ended: scancel {job.id}")
         return 0
     queue.call(["scancel", job.id])
-    while True:
-        job = queue.find(job.id)
-        if job.is_over:
-            break
+    over = time.monotonic() + CANCEL_SECONDS
+    while not (job := queue.find(job.id)).is_over:
+        if time.monotonic() > over:
+            print(f"job {job.id} ({job.name}), {job.state}, has not ended after "
+                  f"{CANCEL_SECONDS:g} s", file=sys.stderr)  # fmt: skip
+            return FAILED
         time.sleep(POLL_SECONDS)
     print(f"job {job.id} ({job.name}): {job.state}")
     return 0

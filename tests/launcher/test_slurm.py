@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher import slurm
 from launcher.cli import main
 from launcher.slurm_queue import entries
 from launcher.slurm_script import Script
@@ -114,11 +115,16 @@ def test_a_job_keeps_its_size(capsys: pytest.CaptureFixture[str]):
     assert "cannot change its number of workers" in capsys.readouterr().err
 
 
-def fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    program = folder / "squeue"
+def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    """Makes a program of Slurm's that prints the text."""
+    program = folder / name
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    fake(folder, monkeypatch, "squeue", text)
 
 
 def test_jobs_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -138,3 +144,39 @@ def test_an_unknown_job_names_the_known_ones(
     assert "received rnn. Known: 7 (cnn)." in capsys.readouterr().err
     assert main(["cancel", "--slurm", "cnn"]) == 1
     assert "has ended already: TIMEOUT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", [None, "0: boom"])
+def test_the_status_of_a_job_that_failed_has_its_output_if_there_is_any(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    output: str | None,
+):
+    path = tmp_path / "cnn-7.out"
+    if output is not None:
+        path.write_text(f"{output}\n")
+    fake_squeue(tmp_path, monkeypatch, "7|cnn|CANCELLED|4|None|0:00||distflow")
+    fake(tmp_path, monkeypatch, "scontrol", f"JobId=7\n   ExitCode=0:15\n   StdOut={path}")
+    assert main(["status", "--slurm", "7"]) == 1
+    *_, last = said = capsys.readouterr().out.splitlines()
+    if output is None:
+        assert last == "exit code 0:15 (code:signal); it has written no output"
+    else:
+        assert said[-2:] == [
+            "exit code 0:15 (code:signal); the end of its output:",
+            "[rank 0] boom",
+        ]
+
+
+def test_the_end_of_a_job_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    fake_squeue(tmp_path, monkeypatch, "7|cnn|COMPLETING|4|None|1:00|n1|distflow")
+    fake(tmp_path, monkeypatch, "scancel", "")
+    monkeypatch.setattr(slurm, "CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.01)
+    assert main(["cancel", "--slurm", "7"]) == 1
+    said = capsys.readouterr()
+    assert said.err == "job 7 (cnn), COMPLETING, has not ended after 0.1 s\n"
+    assert said.out == ""
