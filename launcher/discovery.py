@@ -91,13 +91,19 @@ class Printed:
 class Poller:
     """Looks for hosts from a thread, and tells the loop of a job each time.
 
+    Args:
+      complain: is called with what is wrong, once, when hosts cannot be known.
+      known: the hosts until the first answer.
+
     Attributes:
       fd: becomes readable with each answer; `take` returns the newest.
     """
 
-    def __init__(self, discovery: Discovery, complain: Callable[[str], None]):
+    def __init__(
+        self, discovery: Discovery, complain: Callable[[str], None], known: Sequence[Host] = ()
+    ):
         self._discovery, self._complain = discovery, complain
-        self._newest: tuple[list[Host], float] = ([], time.monotonic())
+        self._newest: tuple[list[Host], float] = (list(known), time.monotonic())
         self.fd, self._tell = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._tell, False)

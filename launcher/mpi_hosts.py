@@ -83,7 +83,7 @@ class MpiHosts:
         self._folder = private_folder()
         job.guard_folder(self._folder)
         self._found = self._discovery.look()
-        self._poller = Poller(self._discovery, job.say)
+        self._poller = Poller(self._discovery, job.say, self._found)
         job.listen(self._poller.fd, lambda: self._look(job))
         self._ended_at = time.monotonic()
         self._go_on(job)

@@ -2,7 +2,8 @@
 
 A scene: {"err": "text for stderr", "wait": whether SIGUSR1 or SIGTERM is waited for, "deaf":
 whether they do nothing, "only": the one that does something, "takes": seconds from then to the end,
-"code": exit code}. Marks lines with the rank as Open MPI 5 does.
+"most": seconds after which neither is waited for any more, "code": exit code}. Marks lines with the
+rank as Open MPI 5 does.
 """
 
 import json
@@ -27,7 +28,8 @@ with open(hosts) as file:
 handed = " ".join(b for a, b in zip(sys.argv, sys.argv[1:]) if a == "-x")
 os.write(1, f"[fake-1@1,0]<stdout>: hosts {names}\n[fake-1@1,1]<stdout>: names {handed}\n".encode())
 if scene.get("wait"):
-    while not asked.wait(0.02):
+    over = time.monotonic() + scene.get("most", 3600)
+    while not asked.wait(0.02) and time.monotonic() < over:
         pass
     time.sleep(scene.get("takes", 0))
 os.write(2, scene.get("err", "").encode())

@@ -83,6 +83,18 @@ def test_a_poller_tells_of_changes_and_keeps_what_it_knew(tmp_path, monkeypatch)
         poller.close()
 
 
+def test_a_poller_without_an_answer_keeps_the_hosts_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery, "POLL_SECONDS", 0.02)
+    said = []
+    poller = Poller(Listed(tmp_path / "none"), said.append, [Host("a")])
+    try:
+        assert select.select([poller.fd], [], [], 20)[0]
+        assert poller.take()[0] == [Host("a")]
+        assert len(said) == 1
+    finally:
+        poller.close()
+
+
 def test_a_variable_without_a_value_is_handed_on(monkeypatch):
     monkeypatch.setenv("SOMETHING", "a=b")
     assert arguments.assignment("SOMETHING") == ("SOMETHING", "a=b")

@@ -27,7 +27,18 @@ mpi_hosts.KILL_SECONDS = float(sys.argv[4])
 plan.find_mpirun = lambda: Mpirun(sys.argv[1], "Open MPI", "5.0.11", ())
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: name == "mpi4py" or found(name, *rest)
-listed = discovery.Listed(Path(sys.argv[2]))
+
+class Forgetful(discovery.Listed):
+    "Knows the hosts the first time only, if there is a file that says so."
+
+    def look(self):
+        if path.with_name("forgets").exists() and self.__dict__.setdefault("knew", False):
+            raise discovery.UsageError("hosts are not known")
+        self.knew = True
+        return super().look()
+
+path = Path(sys.argv[2])
+listed = Forgetful(path)
 made = plan.make_plan(
     [sys.executable, "train.py"], num_workers=4, backend="mpi", elastic=(2, 4), discovery=listed,
     max_restarts=2, grace_seconds=float(sys.argv[3]), variables={"MINE": "1"},
@@ -173,6 +184,15 @@ def test_an_mpirun_that_is_ended_has_its_time_to_end(start):
     assert "not ended after 0.2 s" in run.text
     assert "[rank 0] cleared up" in run.text
     assert "2 -> 3 hosts: started again" in run.text
+
+
+@pytest.mark.spawn
+def test_hosts_that_cannot_be_known_any_more_stay_those_of_the_start(start, tmp_path):
+    (tmp_path / "forgets").touch()
+    run = start(["a", "b"], [{"wait": True, "most": 1, "code": 0}])
+    assert run.end() == 0, run.text
+    assert "distflow run: hosts are not known" in run.text
+    assert "asked to end" not in run.text
 
 
 @pytest.mark.spawn
