@@ -61,9 +61,10 @@ class Rank:
             self.pulse.update(message, now)
 
     def restart(self) -> None:
-        """Forgets how the process before this one ended."""
+        """Forgets how the process before this one ended, and what it said."""
         self.code, self.is_excused, self.error, self.memory = None, False, None, ""
         self.pulse = None
+        self.tail.clear()
 
     def keep(self, line: str) -> None:
         """Keeps a line of its stderr for the report."""

@@ -14,3 +14,11 @@ def test_only_the_end_of_a_long_stderr_is_kept():
     assert len(rank.tail) == TAIL_LINES
     assert rank.tail[-1].startswith("999 ")
     assert max(map(len, rank.tail)) == 500
+
+
+def test_a_rank_that_is_started_again_has_said_nothing():
+    rank = Rank(0, code=-9)
+    rank.keep("Abort(75) on node 0")
+    rank.restart()
+    assert rank.code is None
+    assert list(rank.tail) == []
