@@ -164,7 +164,7 @@ class Job:
         self._groups.append(group)
         self._tell_guardian(str(group))
 
-    def _release(self, group: int) -> None:
+    def release(self, group: int) -> None:
         """Forgets a group whose leader has ended: its number may become somebody else's."""
         self._groups.remove(group)
         self._tell_guardian(f"-{group}")
@@ -228,7 +228,7 @@ class Job:
             return
         worker.code, worker.ended_at = code, time.monotonic() - self._start
         if worker.group is not None:
-            self._release(worker.group)
+            self.release(worker.group)
         if self._verbose:
             self.say(f"rank {number} ended after {worker.ended_at:.1f} s: {rank.ending(code)}")
         if worker.has_failed:
@@ -249,6 +249,15 @@ class Job:
                 self._close_stream(source.fd)
             if not outcome:
                 return
+
+    def let_go(self, fd: int) -> None:
+        """Shows what a source still has and closes it: for one that has no end of its own."""
+        source = self._sources.get(fd)
+        if source is None:
+            return
+        while source.read(self._printer):
+            pass
+        self._close_stream(fd)
 
     def catch_up(self, number: int) -> None:
         """Reads all that a worker which has ended wrote to its stderr."""

@@ -42,6 +42,7 @@ class MpiStarter:
         self._mpirun: int | None = None
         self._is_over = False
         self._status = -1
+        self._outputs: list[int] = []  # the ranks'; they have no end, see `_pipe`
         self._partial = b""
         self._swept: set[int] = set()  # ranks that were killed because mpirun ended
 
@@ -54,9 +55,11 @@ class MpiStarter:
         self._status = self._pipe("status")
         os.set_blocking(self._status, False)
         job.listen(self._status, lambda: self._read_status(job))
+        self._outputs = []
         for worker in job.ranks:
             for kind in KINDS:
-                job.watch(self._pipe(f"rank-{worker.number}.{kind}"), kind, worker)
+                self._outputs.append(self._pipe(f"rank-{worker.number}.{kind}"))
+                job.watch(self._outputs[-1], kind, worker)
         names = ";".join(f"{v.rank},{v.size},{v.local_rank}" for v in PROCESS_MANAGERS)
         wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("worker.py"))]
         wrapper += ["report", str(self._folder), names]

@@ -75,6 +75,9 @@ class MpiRestarter(MpiStarter):
             f"of {job.plan.max_restarts}"
         )
         job.unlisten(self._status)
+        job.release(process)
+        for output in self._outputs:
+            job.let_go(output)
         self.close()
         self._start_with(job, size)
 

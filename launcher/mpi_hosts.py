@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import light, rank
+from . import guardian, light, rank
 from .arguments import RETRYABLE
 from .discovery import Discovery, Poller, first_slots, slots_of
 from .elastic import LEFT, is_lost
@@ -94,6 +94,8 @@ class MpiHosts:
             return
         for output in self._outputs:
             job.catch_up_with(output)
+        guardian.signal_groups([process], signal.SIGKILL)  # what it may have left
+        job.release(process)
         self._mpirun, self._outputs = None, []
         if code > 128:
             code = 128 - code if code != LEFT else LEFT

@@ -2,13 +2,14 @@
 
 A scene: {"err": "text for stderr", "wait": whether SIGUSR1 or SIGTERM is waited for, "deaf":
 whether they do nothing, "only": the one that does something, "takes": seconds from then to the end,
-"most": seconds after which neither is waited for any more, "code": exit code}. Marks lines with the
-rank as Open MPI 5 does.
+"most": seconds after which neither is waited for any more, "leaves": whether it leaves a process in
+its group, whose id it says, "code": exit code}. Marks lines with the rank as Open MPI 5 does.
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -27,6 +28,9 @@ with open(hosts) as file:
     names = " ".join(line.strip() for line in file)
 handed = " ".join(b for a, b in zip(sys.argv, sys.argv[1:]) if a == "-x")
 os.write(1, f"[fake-1@1,0]<stdout>: hosts {names}\n[fake-1@1,1]<stdout>: names {handed}\n".encode())
+if scene.get("leaves"):
+    left = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.write(1, f"[fake-1@1,0]<stdout>: leaves {left.pid}\n".encode())
 if scene.get("wait"):
     over = time.monotonic() + scene.get("most", 3600)
     while not asked.wait(0.02) and time.monotonic() < over:

@@ -43,7 +43,23 @@ made = plan.make_plan(
     [sys.executable, "train.py"], num_workers=4, backend="mpi", elastic=(2, 4), discovery=listed,
     max_restarts=2, grace_seconds=float(sys.argv[3]), variables={"MINE": "1"},
 )
-sys.exit(Job(made, mpi_hosts.MpiHosts(listed)).run())
+
+class Watched(Job):
+    guarded, most = set(), 0
+
+    def guard(self, group):
+        super().guard(group)
+        self.guarded.add(group)
+        self.most = max(self.most, len(self.guarded))
+
+    def release(self, group):
+        super().release(group)
+        self.guarded.remove(group)
+
+job = Watched(made, mpi_hosts.MpiHosts(listed))
+code = job.run()
+print("guarded", job.most, flush=True)
+sys.exit(code)
 """
 KEPT = "[fake-1@1,0]<stderr>: WARNING asked to end: all is kept after step 7 in x\n"
 
@@ -135,6 +151,18 @@ def test_a_lost_host_or_rank_costs_a_restart(start, lost):
     run = start(["a", "b"], [lost, {"code": 0}])
     assert run.end() == 0, run.text
     assert "2 -> 2 hosts: started again from its last backup (restart 1 of 2)" in run.text
+
+
+@pytest.mark.spawn
+def test_nothing_of_an_mpirun_is_kept_for_the_next_one(start, all_gone):
+    run = start(["a", "b"], [{"code": 137, "leaves": True}, {"wait": True, "code": 0}])
+    run.until("leaves")
+    left = run.lines[-1].split()[-1]
+    run.until("hosts a")
+    assert all_gone([left])
+    run.process.send_signal(signal.SIGTERM)
+    run.end()
+    assert "guarded 1\n" in run.text
 
 
 @pytest.mark.spawn
