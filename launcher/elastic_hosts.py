@@ -151,13 +151,14 @@ class ElasticSshStarter(ElasticStarter):
         was_to_go = worker in self._leavers
         if was_to_go and is_lost(code):
             code = LEFT  # it was to go, and is not replaced, however it went
+        restarts = self._restarts
         super()._ended(job, worker, code)
         if worker.code is None:
             return  # another one is in its place
         if was_to_go:
             self._leavers.ended(worker)
             _tell_started(job, self._fill(job), "in the place of one that has left")
-        elif is_lost(code):
+        elif is_lost(code) and self._restarts == restarts:
             self._wanted -= 1  # it left by itself, or no restarts are left
         part = self._parts.get(worker.host)
         if part is not None and part.is_unwanted and part.session is not None:

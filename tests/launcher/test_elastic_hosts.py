@@ -129,6 +129,23 @@ def test_the_loss_of_the_last_host_ends_the_job_with_75(cluster, run):
     assert "rank 0 (host a) failed first" in job.err
 
 
+@pytest.mark.spawn
+def test_a_worker_that_is_lost_where_no_slot_is_free_is_replaced_when_one_is(cluster, run):
+    cluster.list("a:2")
+    options = [*cluster.options, "--elastic", "1:2", "--grace", "2", "--tag", "{rank} is "]
+    job = run(options, "stubborn")
+    job.wait_for(" ready", 2)
+    cluster.list("a:1")
+    heard(job, r"has 1 hosts now, with 1 slots")  # rank 1 is to leave, and takes its 2 s
+    (first,) = (line.split()[-1] for line in job.out if line.startswith("0 is ready"))
+    os.kill(int(first), signal.SIGKILL)
+    heard(job, r"rank 0 \(host a\) is lost")
+    heard(job, r"rank 0 started in the place of one that has left")
+    job.process.send_signal(signal.SIGTERM)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 143, job.err
+
+
 @pytest.mark.soak
 @pytest.mark.spawn
 def test_a_file_that_is_wrong_or_too_small_changes_nothing(cluster, run):
