@@ -28,6 +28,7 @@ from typing import Any
 
 from . import frames, guardian, inventory, memory
 from .orphans import adopt_orphans
+from .reading import read_now
 from .reports import Reports
 
 READ_BYTES = 64 * 1024
@@ -133,12 +134,9 @@ class Agent:
 
     def _take_orders(self) -> bool:
         """Does what has come; False at the end of the orders."""
-        try:
-            data = os.read(self._orders, READ_BYTES)
-        except BlockingIOError:
-            return True
+        data = read_now(self._orders, READ_BYTES)
         if not data:
-            return False
+            return data is None
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
@@ -234,9 +232,8 @@ class Agent:
 
     def _read(self, fd: int) -> bool:
         kind, rank = self._outputs[fd]
-        try:
-            data = os.read(fd, READ_BYTES)
-        except BlockingIOError:
+        data = read_now(fd, READ_BYTES)
+        if data is None:
             return False
         if not data:
             self._watch(fd, selectors.EVENT_READ, False)

@@ -18,6 +18,7 @@ from typing import Protocol
 from . import hosts
 from .arguments import UsageError
 from .hosts import Host
+from .reading import read_now
 
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 20.0
@@ -113,8 +114,7 @@ class Poller:
 
     def take(self) -> tuple[list[Host], float]:
         """Returns the newest answer, and since when it has been the same."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.fd, 4096)
+        read_now(self.fd, 4096)
         return self._newest
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from distflow.cluster.environments.mpi import PROCESS_MANAGERS
 
 from . import rank
 from .job import INTERNAL_ERROR, Job
+from .reading import read_now
 from .reports import private_folder
 
 KINDS = ("out", "err")
@@ -125,11 +126,8 @@ class MpiStarter:
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def _read_status(self, job: Job) -> None:
-        try:
-            data = self._partial + os.read(self._status, 64 * 1024)
-        except BlockingIOError:
-            return
-        *lines, self._partial = data.split(b"\n")
+        data = read_now(self._status, 64 * 1024) or b""
+        *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             word, number, value = line.decode().split()
             if word == "start":

@@ -25,7 +25,7 @@ from .elastic import LEFT, is_lost
 from .hosts import Host
 from .job import Job
 from .reports import private_folder
-from .streams import Sink
+from .streams import Pipe, Sink
 from .tagged import Tagged
 
 SETTLE_SECONDS = 3.0  # hosts come and go one after the other, and a restart is for all of them
@@ -65,7 +65,7 @@ class MpiHosts:
         self._found: list[Host] = []
         self._found_at = 0.0
         self._mpirun: int | None = None
-        self._outputs: list[Tagged] = []
+        self._outputs: list[Pipe] = []
         self._is_over = False
         self._is_asked = False
         self._has_lost_host = False
@@ -160,7 +160,7 @@ class MpiHosts:
             self._attach(job, fd, kind) for fd, kind in ((out[0], "out"), (err[0], "err"))
         ]
 
-    def _attach(self, job: Job, fd: int, kind: str) -> Tagged:
+    def _attach(self, job: Job, fd: int, kind: str) -> Pipe:
         # What mpirun says of an end that was asked for says nothing.
         own = Sink(lambda: "[mpirun] ", 2, is_muted=lambda: job.is_ending or self._is_asked)
 
@@ -168,7 +168,7 @@ class MpiHosts:
             known = number < len(job.ranks)
             return job.sink(kind, job.ranks[number] if known else rank.Rank(number))
 
-        output = Tagged(fd, sink_of, own, self._hear)
+        output = Pipe(fd, Tagged(sink_of, own, self._hear))
         job.attach(output)
         return output
 

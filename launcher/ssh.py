@@ -21,6 +21,7 @@ from typing import Any
 from . import frames
 from .hosts import Host
 from .printer import Printer
+from .reading import read_now
 from .streams import Sink
 
 OPTIONS = (
@@ -104,12 +105,9 @@ class Session:
 
     def read(self, printer: Printer) -> bool | None:
         """Shows what has come; True if there was something, None at the end."""
-        try:
-            data = os.read(self.fd, READ_BYTES)
-        except BlockingIOError:
-            return False
+        data = read_now(self.fd, READ_BYTES)
         if not data:
-            return None
+            return None if data == b"" else False
         while self._replaced:
             self._replaced.pop(0).close(printer)
         try:

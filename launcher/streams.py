@@ -9,6 +9,7 @@ from typing import IO, Any, Protocol
 
 from .logs import LineAssembler
 from .printer import Printer
+from .reading import read_now
 
 READ_BYTES = 64 * 1024
 
@@ -81,23 +82,29 @@ class Source(Protocol):
         """Shows what is left and closes everything."""
 
 
-class Pipe:
-    """One output of one worker of this host."""
+class Taker(Protocol):
+    """Where the bytes of a pipe go."""
 
-    def __init__(self, fd: int, sink: Sink):
+    def feed(self, printer: Printer, data: bytes) -> None:
+        """Shows what has come."""
+
+    def close(self, printer: Printer) -> None:
+        """Shows what is left and closes everything."""
+
+
+class Pipe:
+    """One output of one worker of this host, or of mpirun."""
+
+    def __init__(self, fd: int, sink: Taker):
         os.set_blocking(fd, False)
         self.fd, self._sink = fd, sink
 
     def read(self, printer: Printer) -> bool | None:
         """Shows what has come; True if there was something, None at the end."""
-        try:
-            data = os.read(self.fd, READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            return None
-        self._sink.feed(printer, data)
-        return True
+        data = read_now(self.fd, READ_BYTES)
+        if data:
+            self._sink.feed(printer, data)
+        return None if data == b"" else bool(data)
 
     def close(self, printer: Printer) -> None:
         """Shows what is left and closes everything."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 
 from .printer import Printer
-from .streams import READ_BYTES, Sink
+from .streams import Sink
 
 # Open MPI 4 writes `[1,0]<stdout>:text`, 5 `[prterun-host-17@1,0]<stdout>: text`.
 _TAG = re.compile(rb"\[(?:[^\]\s]*@)?\d+,(\d+)\]<std(?:out|err)>: ?")
 
 
 class Tagged:
-    """One output of mpirun.
+    """Where one output of mpirun goes.
 
     Args:
       sink_of: returns where the lines of a rank go; called once for each.
@@ -22,27 +21,16 @@ class Tagged:
       hear: is called with each line of mpirun's own.
     """
 
-    def __init__(
-        self, fd: int, sink_of: Callable[[int], Sink], own: Sink, hear: Callable[[str], None]
-    ):
-        os.set_blocking(fd, False)
-        self.fd = fd
+    def __init__(self, sink_of: Callable[[int], Sink], own: Sink, hear: Callable[[str], None]):
         self._sink_of, self._own, self._hear = sink_of, own, hear
         self._sinks: dict[int, Sink] = {}
         self._partial = b""
 
-    def read(self, printer: Printer) -> bool | None:
-        """Shows what has come; True if there was something, None at the end."""
-        try:
-            data = os.read(self.fd, READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            return None
+    def feed(self, printer: Printer, data: bytes) -> None:
+        """Shows what has come."""
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             self._show(printer, line)
-        return True
 
     def close(self, printer: Printer) -> None:
         """Shows what is left and closes everything."""
@@ -50,7 +38,6 @@ class Tagged:
             self._show(printer, self._partial)
         for sink in (*self._sinks.values(), self._own):
             sink.close(printer)
-        os.close(self.fd)
 
     def _show(self, printer: Printer, line: bytes) -> None:
         match = _TAG.match(line)
