@@ -89,7 +89,7 @@ class Approach:
                 self.end(self._trouble())
                 return
             places = [(o.info["address"], o.info["port"]) for o in self._others if o.info]
-            launcher = means.address or session.info["launcher"]
+            launcher = session.launcher(means.address)
             session.order(do="reach", targets=[(launcher, means.port), *places])
 
     def _trouble(self) -> str:

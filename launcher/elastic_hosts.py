@@ -200,12 +200,11 @@ class ElasticSshStarter(ElasticStarter):
         session = part.session
         assert self._coordinator is not None
         assert session is not None
-        assert session.info is not None
         self._coordinator.slot_started(worker.number)
         taken = {other.local_number for other in _running(job, part) if other is not worker}
         worker.local_number = next(n for n in range(part.host.slots) if n not in taken)
         place = Place(worker.number, part.host, worker.local_number, part.host.slots)
-        launcher = self._means.address or session.info["launcher"]
+        launcher = session.launcher(self._means.address)
         over_ssh.launch(job, session, place, launcher, self._means.port)
 
     # -- hosts ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -36,6 +37,7 @@ def of_this_host(folder: str, program: str) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Returns the versions of what must be the same everywhere; "" if a package is absent."""
     found = {}

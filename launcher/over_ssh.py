@@ -47,7 +47,7 @@ class SshStarter:
             adopt(job, session, functools.partial(self._ended, job))
         for place in hosts.place(plan.hosts, plan.num_workers):
             session = sessions[place.host.name]
-            launcher = self._checked.launcher_for(session, self._address)
+            launcher = session.launcher(self._address)
             launch(job, session, place, launcher, self._checked.port)
 
     def _ended(self, job: Job, worker: rank.Rank, code: int) -> None:

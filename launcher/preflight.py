@@ -48,11 +48,6 @@ class Checked:
     port: int
     rows: list[Row]
 
-    def launcher_for(self, session: Session, override: str | None) -> str:
-        """Returns the launcher's address as a host sees it."""
-        assert session.info is not None
-        return override or session.info["launcher"]
-
 
 def check(
     hosts: Sequence[Host], *, ssh: str, python: str, folder: str, program: str, job: str,
@@ -146,8 +141,7 @@ def judge_look(session: Session, row: Row, folder: str, program: str) -> None:
 def _reach(sessions: list[Session], rows: list[Row], port: int, address: str | None) -> None:
     places = [(s.info["address"], s.info["port"]) for s in sessions if s.info is not None]
     for session in sessions:
-        assert session.info is not None
-        session.order(do="reach", targets=[(address or session.info["launcher"], port), *places])
+        session.order(do="reach", targets=[(session.launcher(address), port), *places])
     _wait(sessions, lambda session: session.reached is not None)
     for session, row in zip(sessions, rows):
         judge_reach(session, row, [(other.host, place[0]) for other, place in zip(rows, places)])

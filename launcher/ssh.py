@@ -78,6 +78,11 @@ class Session:
         self._said = b""
         self._is_closed = False
 
+    def launcher(self, override: str | None) -> str:
+        """Returns the launcher's address as the host sees it, unless another one was asked for."""
+        assert self.info is not None
+        return override or str(self.info["launcher"])
+
     def add_worker(self, rank: int, out: Sink, err: Sink) -> None:
         """Says where the output of a rank goes; what a worker before it has left is shown first."""
         self._replaced += [s for key, s in self._sinks.items() if key[0] == rank]

@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 from . import code
-from .lint.bundle import bounds, option
 from .pods import MIB_64, common, confined, pod_labels, resources, settings, volumes
 from .spec import Spec
 
@@ -71,14 +70,6 @@ def _role(spec: Spec, count: int, container: Object, shared_memory: str) -> Obje
             "spec": pod(spec, container, shared_memory),
         },
     }
-
-
-def worker_bounds(job: Object) -> tuple[int, int] | None:
-    """Returns the least and most workers of an MPIJob; None where its launcher has no bounds."""
-    roles = job["spec"]["mpiReplicaSpecs"]
-    arguments = roles["Launcher"]["template"]["spec"]["containers"][0].get("args", [])
-    found = option(arguments, "--elastic")
-    return bounds(found[0]) if found else None
 
 
 def launcher(spec: Spec, name: str, hosts: list[str]) -> Object:

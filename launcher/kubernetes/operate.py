@@ -7,15 +7,14 @@ import importlib
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import light
 from ..arguments import UsageError
 from .cluster import KINDS, Cluster, RefusedError
-from .lint.bundle import bounds, environment
-from .mpijob import worker_bounds
+from .lint.bundle import bounds, environment, worker_bounds
 from .pods import INSTANCE, labels
 from .render import render
 from .spec import Spec
@@ -161,12 +160,16 @@ def scale(cluster: Cluster, job: JobView, workers: int, *, dry_run: bool = False
 
 def owned(cluster: Cluster, job: JobView) -> list[str]:
     """Returns what `cancel` deletes, as KIND/NAME."""
-    found = [f"{job.main['kind']}/{job.name}"]
+    main = f"{job.main['kind']}/{job.name}"
+    return [main, *(f"{kind}/{name}" for kind, name in _own(cluster, job.name))]
+
+
+def _own(cluster: Cluster, job: str) -> Iterator[tuple[str, str]]:
+    """Yields kind and name of what goes with a job, besides what starts its pods."""
     for kind in KINDS:
         if kind not in STARTS and kind != "Pod" and kind not in _KEPT:
-            manifests = cluster.list(kind, f"{INSTANCE}={job.name}")
-            found += [f"{kind}/{manifest['metadata']['name']}" for manifest in manifests]
-    return found
+            for manifest in cluster.list(kind, f"{INSTANCE}={job}"):
+                yield kind, manifest["metadata"]["name"]
 
 
 def cancel(cluster: Cluster, name: str, say: Say, timeout_seconds: float = CANCEL_SECONDS) -> bool:
@@ -177,13 +180,7 @@ def cancel(cluster: Cluster, name: str, say: Say, timeout_seconds: float = CANCE
     """
     found = [kind for kind in STARTS if cluster.delete(kind, name, "Foreground")]
     label, gone = f"{INSTANCE}={name}", [f"{kind}/{name}" for kind in found]
-    for kind in KINDS:
-        if kind in STARTS or kind == "Pod" or kind in _KEPT:
-            continue
-        for manifest in cluster.list(kind, label):
-            own = manifest["metadata"]["name"]
-            if cluster.delete(kind, own):
-                gone.append(f"{kind}/{own}")
+    gone += [f"{kind}/{own}" for kind, own in _own(cluster, name) if cluster.delete(kind, own)]
     for one in gone:
         say(f"{one} deleted")
     kept = [claim["metadata"]["name"] for kind in _KEPT for claim in cluster.list(kind, label)]

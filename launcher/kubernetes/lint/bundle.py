@@ -81,12 +81,7 @@ class Pods:
         """The least and most workers of an elastic job; None for others, and for nonsense."""
         if self.kind != "MPIJob":
             return bounds(str(environment(self.main).get("DISTFLOW_ELASTIC") or ""))
-        if self.role != "Worker":
-            return None
-        roles = self.owner["spec"]["mpiReplicaSpecs"]
-        containers = roles.get("Launcher", {}).get("template", {}).get("spec", {})["containers"]
-        found = option(containers[0].get("args", []), "--elastic")
-        return bounds(found[0]) if found else None
+        return worker_bounds(self.owner) if self.role == "Worker" else None
 
 
 @dataclass(frozen=True)
@@ -221,3 +216,11 @@ def bounds(text: str) -> tuple[int, int] | None:
     """Returns the two numbers of MIN:MAX; None for anything else."""
     low, _, high = text.partition(":")
     return (int(low), int(high)) if low.isdigit() and high.isdigit() else None
+
+
+def worker_bounds(job: Manifest) -> tuple[int, int] | None:
+    """Returns the least and most workers of an MPIJob; None where its launcher has no bounds."""
+    launcher = job["spec"]["mpiReplicaSpecs"].get("Launcher", {}).get("template", {})
+    containers = launcher.get("spec", {}).get("containers") or [{}]
+    found = option(containers[0].get("args", []), "--elastic")
+    return bounds(found[0]) if found else None
