@@ -293,13 +293,7 @@ class Job:
         next_timer = self._timers[0][0] if self._timers else float("inf")
         deadline = min(self._terminate_at, self._kill_at, self._view.due_at, next_timer)
         timeout = None if deadline == float("inf") else max(deadline - now, 0.0)
-        for key, _ in self._control.select(timeout):
-            if key.fileobj is self._wake_in:
-                self._on_wake()
-            elif key.fileobj == self._outputs_fd():
-                self._read_outputs()
-            else:
-                key.data()
+        self._serve(timeout)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
@@ -312,6 +306,15 @@ class Job:
         if now >= self._kill_at:
             self._kill_at = now + 1.0  # again, for what was started meanwhile
             self._stop(signal.SIGKILL)
+
+    def _serve(self, timeout: float | None) -> None:
+        for key, _ in self._control.select(timeout):
+            if key.fileobj is self._wake_in:
+                self._on_wake()
+            elif key.fileobj == self._outputs_fd():
+                self._read_outputs()
+            else:
+                key.data()
 
     def _outputs_fd(self) -> int:
         return self._outputs.fileno()  # type: ignore[attr-defined,no-any-return]
@@ -431,8 +434,7 @@ class Job:
         while self._sources:
             if not self._printer.has_room():
                 self._set_reading(False)
-                for _ in self._control.select(1.0):
-                    self._on_wake()
+                self._serve(1.0)
                 if self._interrupted is not None:
                     break  # nobody reads, and somebody wants to go
                 continue
