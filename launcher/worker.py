@@ -64,7 +64,8 @@ def report(folder: str, names: str, command: list[str]) -> int:
     hand_on(reporter)
     _, status = os.waitpid(reporter, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code > 128 and "DISTFLOW_ELASTIC" in os.environ:
+    # Not all codes above 128 are those of signals: Python's sys.exit(-1) is 255.
+    if code - 128 in signal.valid_signals() and "DISTFLOW_ELASTIC" in os.environ:
         # An MPI that tells the others of lost ranks takes only those for lost that a signal killed.
         for number in _STOP:
             signal.signal(number, signal.SIG_DFL)
