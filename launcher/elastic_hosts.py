@@ -73,7 +73,7 @@ class ElasticSshStarter(ElasticStarter):
         for session in ready:
             self._parts[session.host.name].session = session
         self._means, self._hostfile = means, hostfile
-        self._stamp = _stamp(hostfile)
+        self._stamp: tuple[int, int, int] | None = None  # of the file when it was last read
         self._low = self._high = self._wanted = 0
         self._leavers: Any = None
         self._is_finishing = False
@@ -282,19 +282,25 @@ class ElasticSshStarter(ElasticStarter):
     def _watch(self, job: Job) -> None:
         stamp = _stamp(self._hostfile)
         if stamp is not None and stamp != self._stamp:
-            self._stamp = stamp
-            self._read_again(job)
+            is_first, self._stamp = self._stamp is None, stamp
+            self._read_again(job, is_first)
         if not self._is_ending(job):
             self._after(job, WATCH_SECONDS, functools.partial(self._watch, job))
 
-    def _read_again(self, job: Job) -> None:
-        """Makes the hosts of the job those of the file."""
+    def _read_again(self, job: Job, is_first: bool = False) -> None:
+        """Makes the hosts of the job those of the file.
+
+        Args:
+          is_first: whether the file may still be as it was before the job.
+        """
         if self._hostfile is None or self._is_ending(job):
             return
         try:
             listed = {host.name: host for host in hosts.read(self._hostfile)}
         except UsageError as error:
             job.say(f"{error} The hosts stay as they were.")
+            return
+        if is_first and listed == self._listed:
             return
         slots = sum(host.slots for host in listed.values())
         if slots < self._low:

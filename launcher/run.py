@@ -281,6 +281,8 @@ def _discovery_of(options: argparse.Namespace) -> Discovery | None:
     if found is not None and options.workers is None:
         bounds = options.elastic
         options.workers = slots_of(found.look()) if bounds is None else bounds[1]
+        if not options.workers:
+            raise UsageError("there are no hosts yet: give -n, or --elastic MIN:MAX.")
     return found
 
 

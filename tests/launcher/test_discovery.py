@@ -117,6 +117,15 @@ def test_hosts_are_discovered_for_mpi_alone(tmp_path, capsys, words, expected):
     assert expected in capsys.readouterr().err
 
 
+def test_no_hosts_at_the_start_need_the_number_of_workers(tmp_path, capsys):
+    path = script(tmp_path, "true")
+    program = tmp_path / "train.py"
+    program.touch()
+    command = ["run", "--host-discovery-script", str(path), "--backend", "mpi", str(program)]
+    assert cli.main(command) == 64
+    assert "give -n, or --elastic" in capsys.readouterr().err
+
+
 def test_the_plan_tells_where_hosts_come_from(tmp_path, capsys, monkeypatch):
     known = Mpirun("/x/mpirun", "Open MPI", "5.0.11", ())
     monkeypatch.setattr(plan, "find_mpirun", lambda: known)

@@ -27,6 +27,9 @@ if [ -e {folder}/$2.down ]; then
   echo "ssh: connect to host $2 port 22: No route to host" >&2
   exit 255
 fi
+if [ -e {folder}/hosts.later ]; then
+  mv {folder}/hosts.later {folder}/hosts
+fi
 echo $$ > {folder}/$2.new
 mv {folder}/$2.new {folder}/$2.pid
 export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 22"
@@ -147,6 +150,17 @@ def test_a_worker_that_is_lost_where_no_slot_is_free_is_replaced_when_one_is(clu
 
 
 @pytest.mark.soak
+@pytest.mark.spawn
+def test_a_file_that_changes_while_hosts_are_looked_at_is_heard_of(cluster, run):
+    cluster.list("a")
+    (cluster.folder / "hosts.later").write_text("a\nb\n")
+    job = run([*cluster.options, "--elastic", "1:2"], "hang")
+    heard(job, r"has 2 hosts now, with 2 slots")
+    job.wait_for("ready", 2)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 143
+
+
 @pytest.mark.spawn
 def test_a_file_that_is_wrong_or_too_small_changes_nothing(cluster, run):
     cluster.list("a:2")
