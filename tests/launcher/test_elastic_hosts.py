@@ -149,7 +149,6 @@ def test_a_worker_that_is_lost_where_no_slot_is_free_is_replaced_when_one_is(clu
     assert job.end() == 143, job.err
 
 
-@pytest.mark.soak
 @pytest.mark.spawn
 def test_a_file_that_changes_while_hosts_are_looked_at_is_heard_of(cluster, run):
     cluster.list("a")
@@ -161,6 +160,7 @@ def test_a_file_that_changes_while_hosts_are_looked_at_is_heard_of(cluster, run)
     assert job.end() == 143
 
 
+@pytest.mark.soak
 @pytest.mark.spawn
 def test_a_file_that_is_wrong_or_too_small_changes_nothing(cluster, run):
     cluster.list("a:2")
