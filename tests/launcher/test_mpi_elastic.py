@@ -26,23 +26,11 @@ exit $code
 DRIVER = """
 import importlib.util, os, sys
 from launcher import mpi_elastic, plan
-from launcher.job import Job
 from launcher.mpirun import Mpirun
+from tests.launcher.watched import Watched
 plan.find_mpirun = lambda: Mpirun(sys.argv[1], "an MPI", "1", ())
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: name == "mpi4py" or found(name, *rest)
-
-class Watched(Job):
-    guarded, most = set(), 0
-
-    def guard(self, group):
-        super().guard(group)
-        self.guarded.add(group)
-        self.most = max(self.most, len(self.guarded))
-
-    def release(self, group):
-        super().release(group)
-        self.guarded.remove(group)
 
 made = plan.make_plan(
     [sys.executable, *sys.argv[2:]], num_workers=2, backend="mpi", elastic=(2, 2), max_restarts=2,

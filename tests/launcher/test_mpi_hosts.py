@@ -20,8 +20,8 @@ DRIVER = """
 import importlib.util, sys
 from pathlib import Path
 from launcher import discovery, mpi_hosts, plan
-from launcher.job import Job
 from launcher.mpirun import Mpirun
+from tests.launcher.watched import Watched
 discovery.POLL_SECONDS, mpi_hosts.SETTLE_SECONDS = 0.02, 0.1
 mpi_hosts.KILL_SECONDS = float(sys.argv[4])
 plan.find_mpirun = lambda: Mpirun(sys.argv[1], "Open MPI", "5.0.11", ())
@@ -43,18 +43,6 @@ made = plan.make_plan(
     [sys.executable, "train.py"], num_workers=4, backend="mpi", elastic=(2, 4), discovery=listed,
     max_restarts=2, grace_seconds=float(sys.argv[3]), variables={"MINE": "1"},
 )
-
-class Watched(Job):
-    guarded, most = set(), 0
-
-    def guard(self, group):
-        super().guard(group)
-        self.guarded.add(group)
-        self.most = max(self.most, len(self.guarded))
-
-    def release(self, group):
-        super().release(group)
-        self.guarded.remove(group)
 
 job = Watched(made, mpi_hosts.MpiHosts(listed))
 code = job.run()
