@@ -66,4 +66,4 @@ def test_random_faults_change_nothing(elastic, golden, seed):
     assert hashes, said
     assert set(hashes) == {golden(kind, STEPS)}, said
     assert not run.left_behind(), said
-    assert not shared_memory.left_behind(before), said
+    assert not shared_memory.left_behind(before, run.process.pid), said

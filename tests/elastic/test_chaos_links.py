@@ -34,7 +34,6 @@ OUTSIDE = [
     "kill", "stop", "term", "join", "resize", "coordinator", "cut", "freeze", "delay", "corrupt",
     "corrupt",
 ]  # fmt: skip
-LAUNCHERS = re.compile(r"distflow-\d+-")
 FINE = {0, -signal.SIGKILL, 128 + signal.SIGTERM, -signal.SIGTERM}
 
 
@@ -169,9 +168,7 @@ def run_disturbed(workers, golden, seed, folder):
         assert tf.train.list_variables(newest), said
     job.coordinator.close(0.0)
     assert is_free(job.address), said
-    # Launchers, of which there is none here, keep folders; those of other tests may be killed.
-    left = {name for name in shared_memory.left_behind(before) if not LAUNCHERS.match(name)}
-    assert not left, said
+    assert not shared_memory.left_behind(before), said
 
 
 def test_damaged_and_cut_links_change_nothing(workers, golden, tmp_path):

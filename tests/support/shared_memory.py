@@ -1,6 +1,7 @@
 """What is left in /dev/shm, on a machine on which other jobs run at the same time."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -12,24 +13,24 @@ def entries():
     return set(os.listdir(FOLDER))
 
 
-def left_behind(before, seconds=60):
+def left_behind(before, launcher=None, seconds=60):
     """Returns names that were not there `before` and stay: those of other jobs go in time.
 
-    Those of a launcher that still runs ("distflow-PROCESS-...") are not left.
+    Of the folders of launchers and of their agents ("distflow-PROCESS-...") only those of the
+    process `launcher` count: other tests kill theirs.
     """
     left = entries() - before
     over = time.monotonic() + seconds
-    while (left := {name for name in left & entries() if not _is_owned(name)}) and (
+    while (left := {name for name in left & entries() if not _is_of_another(name, launcher)}) and (
         time.monotonic() < over
     ):
         time.sleep(0.05)
     return left
 
 
-def _is_owned(name):
-    prefix, _, rest = name.partition("-")
-    process = rest.partition("-")[0]
-    return prefix == "distflow" and process.isdigit() and Path("/proc", process).exists()
+def _is_of_another(name, launcher):
+    found = re.match(r"distflow-(\d+)-", name)
+    return found is not None and int(found[1]) != launcher
 
 
 def named_in(process):
