@@ -252,17 +252,17 @@ class Job:
 
     def let_go(self, fd: int) -> None:
         """Shows what a source still has and closes it: for one that has no end of its own."""
-        source = self._sources.get(fd)
-        if source is None:
-            return
-        while source.read(self._printer):
-            pass
-        self._close_stream(fd)
+        self._read_all(fd)
+        if fd in self._sources:
+            self._close_stream(fd)
 
     def catch_up(self, number: int) -> None:
         """Reads all that a worker which has ended wrote to its stderr."""
-        stream = self._sources.get(self._errors[number])
-        while stream is not None and stream.read(self._printer):
+        self._read_all(self._errors[number])
+
+    def _read_all(self, fd: int) -> None:
+        source = self._sources.get(fd)
+        while source is not None and source.read(self._printer):
             pass
 
     def _hear_workers(self) -> None:

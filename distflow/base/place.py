@@ -35,9 +35,9 @@ class Place:
         return flags.get("DISTFLOW_RANK") if self.rank is None else self.rank
 
     def launched_rank(self) -> int | None:
-        """Returns the rank as the launcher has numbered us, which an elastic job may not; or that.
+        """Returns the rank as the launcher has set it, else as was told, else None.
 
-        The launcher names workers so in what it says of them.
+        The two may differ in an elastic job; the launcher calls its workers by its own.
         """
         rank = flags.get("DISTFLOW_RANK")
         return self.rank if rank is None else rank

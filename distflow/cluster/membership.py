@@ -166,7 +166,7 @@ class Membership:
     def waiting_for(self, identity: bytes, now: float) -> str:
         """Returns what the next generation, or a worker that asks to be in it, waits for."""
         mine = self._candidates.get(identity)
-        holder = mine and self._holder(mine.member, mine.since, now)
+        holder = mine and self._holder(mine, now)
         if holder:
             return f"slot {holder.slot} is held by {holder.description}, which may be alive"
         ready = len(self._ready(now))
@@ -214,15 +214,15 @@ class Membership:
             if now - candidate.heard_at < self.silence_seconds
             and not self._is_far_behind(candidate.member)
             and in_current.get(candidate.member.id) != candidate.member.address
-            and self._holder(candidate.member, candidate.since, now) is None
+            and self._holder(candidate, now) is None
         ]
 
-    def _holder(self, member: pb.Member, since: float, now: float) -> pb.Member | None:
+    def _holder(self, second: _Candidate, now: float) -> pb.Member | None:
         """Returns who was there first in a worker's slot and may be alive."""
         for identity, candidate in self._candidates.items():
             if (
-                candidate.member.slot == member.slot
-                and candidate.since < since
+                candidate.member.slot == second.member.slot
+                and candidate.since < second.since
                 and identity not in self._gone
                 and not self._is_given_up(identity, now)
                 and now - self._heard_at[identity] < self.silence_seconds
@@ -324,10 +324,9 @@ class Membership:
         One whose holder has not may be its successor: started again at once, it is here before
         anybody has noticed the loss, and waits until then.
         """
-        before = self._candidates.get(member.id)
-        since = math.inf if before is None else before.since
-        other = self._holder(member, since, now)
-        if other is not None and self._heard_at[other.id] - since > FRESH_SECONDS:
+        second = self._candidates.get(member.id)
+        other = second and self._holder(second, now)
+        if second and other and self._heard_at[other.id] - second.since > FRESH_SECONDS:
             raise errors.AlreadyExistsError(
                 errors.message(
                     "join",

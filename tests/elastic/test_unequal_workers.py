@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.elastic.conftest import ElasticRun
-
 JOB = Path(__file__).with_name("unequal_job.py")
 PERIOD_MICROSECONDS = 10_000
 SHARE = 1 / 3  # of a processor, of the slow worker
@@ -47,19 +45,15 @@ def processor_share(share):
 
 
 @pytest.fixture
-def start():
+def start(elastic):
     """Starts jobs of some workers with one thread each."""
-    runs = []
 
     def begin(workers, steps):
         options = ["-n", workers, "--elastic", f"{workers}:{workers}"]
         options += ["--env", "DISTFLOW_THREADS=1"]
-        runs.append(ElasticRun(options, [steps], program=(str(JOB),)))
-        return runs[-1]
+        return elastic(options, [steps], program=(str(JOB),))
 
-    yield begin
-    for run in runs:
-        run.close()
+    return begin
 
 
 def step_seconds(run, first):
