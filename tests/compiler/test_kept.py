@@ -62,7 +62,7 @@ def step(size=4, rate=0.1):
         return loss
 
     graph, _ = trace(train, tf.TensorSpec([6], tf.int32))
-    return graph, [np.array([0, 3, 3, 1, 4, 2], np.int32)], [weights, table]
+    return graph, [np.array([0, 3, 3, 1, 4, 2], np.int32)], [table, weights]
 
 
 def run(made, arrays, variables):

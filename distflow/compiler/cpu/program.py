@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from distflow.base import errors
 from distflow.compiler.cpu import task, threads, timed
 from distflow.compiler.cpu.bucket_places import BucketPlaces
 from distflow.compiler.cpu.looping import add_loop
@@ -122,6 +123,9 @@ class Program:
             (position[v], v in plan.variables.written, self._patches.get(v, []))
             for v in inputs if v in plan.variables.direct
         ]  # fmt: skip
+        self._expected = {
+            i: (v.dtype.numpy, plan.shapes.of(v)) for v, i in position.items() if v.resource
+        }
         self._fresh = [
             (v, plan.shapes.of(v) or (), v.dtype.numpy, self._patches.get(v, []))
             for v in plan.fresh
@@ -188,6 +192,7 @@ class Program:
                 arrays[graph_inputs[i]] = array
                 address = array.__array_interface__["data"][0]
             if seen.get(i) != address:
+                self._verify(i, storage.read() if written else array)
                 seen[i] = address
                 for word, offset in patches:
                     words[word] = address + offset
@@ -221,6 +226,15 @@ class Program:
             raise
         self._buckets.settle(words)
         return [read(arrays, inputs) for read in self._results]
+
+    def _verify(self, i: int, array: np.ndarray) -> None:
+        # Machine code goes by the plan: another variable's memory may end before it does.
+        dtype, shape = self._expected[i]
+        if array.dtype != dtype or array.shape != shape:
+            raise errors.invalid(
+                self.plan.graph.name, f"input {i} must be a variable of {dtype} {shape}",
+                f"{array.dtype} {array.shape}",
+            )  # fmt: skip
 
     def _by_references(
         self, hosts: list[Host], surprise: _Surprise, arrays: dict[Value, Any],

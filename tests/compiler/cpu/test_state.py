@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import distflow as tf
+from distflow.compiler.cpu.executor import CpuExecutable
+from distflow.graph.build import trace
 from tests.compiler.cpu.stateful import START, address, growing
 
 pytest.importorskip("llvmlite")
@@ -155,3 +157,20 @@ def test_a_variable_assigned_the_value_of_another_is_its_own():
     b.assign(a)
     grow()
     np.testing.assert_array_equal(b, START + 1)
+
+
+@pytest.mark.parametrize("write", [False, True], ids=["read", "written"])
+def test_a_variable_of_another_shape_is_refused(write):
+    def f(v):
+        found = v + 1.0
+        if write:
+            v.assign(found)
+        return found
+
+    long, short = tf.Variable(tf.ones([8])), tf.Variable(tf.ones([2]))
+    graph, _ = trace(lambda: f(long))
+    run = CpuExecutable(graph)
+    run([long])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"variable of float32 \(8,\)"):
+        run([short])
+    np.testing.assert_array_equal(short.numpy(), [1, 1])
