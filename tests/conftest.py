@@ -4,6 +4,7 @@ import importlib.util
 import signal
 
 import pytest
+from hypothesis import settings
 
 from distflow.base import flags, log
 
@@ -11,6 +12,11 @@ from distflow.base import flags, log
 # interrupt would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A slow machine is no failure, and what fails must fail again.
+# --hypothesis-profile=default tries other examples each time.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 # Its first use sets the level, which would undo that of a test.
 log.get_logger()
