@@ -64,6 +64,11 @@ class ElasticStarter:
             return
         where = f" (host {worker.host})" if worker.host else ""
         job.say(f"rank {worker.number}{where} is lost ({rank.ending(code)})")
+        if self._coordinator.generation and not self._coordinator.slots:
+            job.say(
+                "all workers that had the state of the job are lost: it begins anew, or goes on "
+                "from its last checkpoint (keras.callbacks.BackupAndRestore)"
+            )
         if self._restarts < job.plan.max_restarts:
             self._restarts += 1
             job.say(

@@ -273,7 +273,9 @@ class Membership:
             return False
         if member.has_state and member.generation == self.number and self.number:
             return False  # a member of the generation that ends: at most one event behind
-        front = max((self._positions.get(m.id, m.position) for m in self._current), default=0)
+        # If all are gone, so is the state of the job: who comes begins anew.
+        left = [m for m in self._current if m.id not in self._gone]
+        front = max((self._positions.get(m.id, m.position) for m in left), default=0)
         return member.position + SLACK_EVENTS < front
 
     def _generation(self) -> pb.Generation:

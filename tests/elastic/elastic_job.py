@@ -100,10 +100,12 @@ def fit(strategy, steps, seconds=0.0):
             metrics=["accuracy"],
         )
     halved = tf.keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=10.0)
+    callbacks = [halved, Report(strategy, seconds)]
+    if folder := os.environ.get("ELASTIC_BACKUP"):
+        callbacks.append(tf.keras.callbacks.BackupAndRestore(folder, save_freq=4))
     history = model.fit(
         images, labels, batch_size=BATCH, epochs=3, verbose=0,
-        validation_data=(images[:BATCH], labels[:BATCH]),
-        callbacks=[halved, Report(strategy, seconds)],
+        validation_data=(images[:BATCH], labels[:BATCH]), callbacks=callbacks,
     )  # fmt: skip
     say(f"history {history.history}")
     return [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)]

@@ -1,6 +1,7 @@
 """Workers that are killed, stopped, leave or come do not change a bit of the result."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -82,3 +83,36 @@ def test_a_worker_that_dies_in_any_phase_changes_nothing(elastic, golden, phase)
     assert code == 0, run.text
     assert hashes == [golden("fit", STEPS)] * 2, run.text
     assert "generation 2 at event 4" in run.text
+
+
+def lose_all(run, step):
+    processes = [run.at_step(slot, step) for slot in (0, 1)]
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
+    run.wait_for("all workers that had the state of the job are lost")
+    return processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_loses_all_workers_at_once_begins_anew(elastic, golden, kind):
+    run = elastic(["-n", 2, "--elastic", "2:2"], [kind, STEPS, 0.05])
+    lose_all(run, 5)
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert hashes == [golden(kind, STEPS)] * 2, run.text
+
+
+@pytest.mark.slow
+def test_a_job_that_loses_all_workers_goes_on_from_its_backup(
+    elastic, golden, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ELASTIC_BACKUP", str(tmp_path / "backup"))
+    run = elastic(["-n", 2, "--elastic", "2:2"], ["fit", STEPS, 0.05])
+    lost = lose_all(run, 14)
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert hashes == [golden("fit", STEPS)] * 2, run.text
+    steps = re.findall(r"rank 0\] step (\d+) pid (\d+)$", run.text, re.M)
+    # Of 24 steps the backup has 12, or 8 if that of the 12th was under way.
+    assert max(int(step) for step, process in steps if int(process) not in lost) in (12, 16)

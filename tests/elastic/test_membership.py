@@ -326,3 +326,29 @@ def test_a_suspect_that_lives_but_does_not_ask_is_given_up():
         job.now += 0.5
         job.beat(1)
     assert slots(job.ask(2, generation=1)) == [0, 2]
+
+
+def test_a_job_that_has_lost_all_its_members_begins_anew():
+    job = Job()
+    job.start(2)
+    for slot in (0, 1):
+        job.beat(slot, position=100)
+    job.rules.slot_ended(0)
+    job.rules.slot_ended(1)
+    job.asked += 10
+    for slot in (5, 6):
+        job.ask(slot)
+    assert slots(job.answer(5)) == [5, 6]
+    assert job.rules.number == 2
+
+
+def test_a_job_with_one_silent_member_does_not_begin_anew():
+    job = Job()
+    job.start(2)
+    for slot in (0, 1):
+        job.beat(slot, position=100)
+    job.rules.slot_ended(0)
+    job.now += 1000  # the other one may be asleep
+    for slot in (5, 6):
+        job.ask(slot)
+    assert job.answer(5) is None or not job.answer(5).HasField("generation")
