@@ -74,6 +74,7 @@ class Job:
         self._sources: dict[int, Source] = {}
         self._errors: dict[int, int] = {}  # rank -> its stderr
         self._groups: list[int] = []
+        self.is_mute = False  # whether the launcher says better what mpirun says
         self._copies: set[Path | None] = set()
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
@@ -195,9 +196,9 @@ class Job:
         """Returns where the output ("out" or "err") of a worker, or of mpirun, goes."""
         target = 1 if kind == "out" else 2
         if owner is None:
-            # Once a rank has failed, or after Ctrl-C, mpirun says so in ten lines; ours say it
-            # better.
-            return Sink(lambda: "[mpirun] ", target, is_muted=lambda: self.is_ending)
+            # Of failed ranks and of Ctrl-C it tells in ten lines; ours say it better.
+            is_muted = lambda: self.is_ending or self.is_mute
+            return Sink(lambda: "[mpirun] ", target, is_muted=is_muted)
         copy = None
         if self.plan.log_dir is not None:
             copy = self.plan.log_dir / f"rank-{owner.number}.{kind}"

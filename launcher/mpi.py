@@ -58,22 +58,36 @@ class MpiStarter:
         job.listen(self._status, lambda: self._read_status(job))
         self._outputs = []
         for worker in job.ranks:
-            for kind in KINDS:
-                self._outputs.append(self._pipe(f"rank-{worker.number}.{kind}"))
-                job.watch(self._outputs[-1], kind, worker)
-        names = ";".join(f"{v.rank},{v.size},{v.local_rank}" for v in PROCESS_MANAGERS)
-        wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("worker.py"))]
-        wrapper += ["report", str(self._folder), names]
-        command = plan.mpirun.command(plan.num_workers, [*wrapper, *plan.command])
+            self._open_pipes(job, worker)
+        command = plan.mpirun.command(plan.num_workers, self._worker_command(job))
         out, err = os.pipe(), os.pipe()
         scratch = {name: str(self._folder) for name in SCRATCH if name not in os.environ}
-        environment = {**os.environ, **scratch, **plan.variables, **job.report_variables()}
+        environment = {
+            **os.environ, **scratch, **plan.variables, **job.report_variables(),
+            **self._more_variables(job),
+        }  # fmt: skip
         self._mpirun = job.spawn(command, environment, stdout=out[1], stderr=err[1])
         job.guard(self._mpirun)
         os.close(out[1])
         os.close(err[1])
         job.watch(out[0], "out")
         job.watch(err[0], "err")
+
+    def _worker_command(self, job: Job) -> list[str]:
+        """Returns what mpirun runs on each rank: the plan's command under the wrapper."""
+        names = ";".join(f"{v.rank},{v.size},{v.local_rank}" for v in PROCESS_MANAGERS)
+        wrapper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("worker.py"))]
+        return [*wrapper, "report", str(self._folder), names, *job.plan.command]
+
+    def _more_variables(self, job: Job) -> dict[str, str]:
+        """Returns variables for all ranks beside those of the plan."""
+        return {}
+
+    def _open_pipes(self, job: Job, worker: rank.Rank) -> None:
+        """Makes the pipes of a rank's output, and shows what comes."""
+        for kind in KINDS:
+            self._outputs.append(self._pipe(f"rank-{worker.number}.{kind}"))
+            job.watch(self._outputs[-1], kind, worker)
 
     def on_exit(self, job: Job, process: int, code: int) -> None:
         """mpirun, or an orphan, has ended; a rank that has not told its end was killed by it."""
@@ -95,6 +109,10 @@ class MpiStarter:
                 self.ended(job, worker.number, -signal.SIGKILL)
             elif worker.code is None:
                 self.ended(job, worker.number, code or INTERNAL_ERROR)
+
+    def started(self, job: Job, number: int, process: int) -> None:
+        """Notes a rank's process."""
+        job.started(number, process)
 
     def ended(self, job: Job, number: int, code: int) -> None:
         """Notes how a rank ended."""
@@ -131,7 +149,7 @@ class MpiStarter:
         for line in lines:
             word, number, value = line.decode().split()
             if word == "start":
-                job.started(int(number), int(value))
+                self.started(job, int(number), int(value))
             elif word == "swept":
                 self._swept.add(int(number))
             elif int(value) == 0:

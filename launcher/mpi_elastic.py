@@ -26,6 +26,7 @@ class MpiRestarter(MpiStarter):
         self._restarts = 0
         self._told: list[rank.Rank] = []  # the ranks that failed, in the order of their reports
         self._is_growing = False
+        self._size = 0  # the ranks there were when one more was asked for
 
     def start(self, job: Job) -> None:
         """Says what losing a rank costs, and starts mpirun."""
@@ -59,7 +60,7 @@ class MpiRestarter(MpiStarter):
         if not is_lost(cause.code):
             size = 0
         elif self._is_growing:
-            size = min(size + 1, self._high)
+            size = min(self._size + 1, self._high)
         elif self._restarts < job.plan.max_restarts:
             self._restarts += 1
         else:
@@ -86,10 +87,14 @@ class MpiRestarter(MpiStarter):
         if len(job.ranks) >= self._high:
             job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
         elif self._mpirun is not None and not job.is_ending:
-            self._is_growing = True
-            # Each by itself: mpirun would give them a second, and a step may take longer.
-            groups = [w.group for w in job.ranks if w.code is None and w.group is not None]
-            guardian.signal_groups(groups, signal.SIGTERM)
+            self._grow(job, len(job.ranks))
+
+    def _grow(self, job: Job, size: int) -> None:
+        """Lets the ranks leave; then one more than `size` are started."""
+        self._is_growing, self._size = True, size
+        # Each by itself: mpirun would give them a second, and a step may take longer.
+        groups = [w.group for w in job.ranks if w.code is None and w.group is not None]
+        guardian.signal_groups(groups, signal.SIGTERM)
 
     def _start_with(self, job: Job, size: int) -> None:
         self._told, self._swept = [], set()

@@ -2,17 +2,21 @@
 again, as over gRPC; with any other mpirun is started again.
 
 The launcher runs the coordinator of the job, as for gRPC; mpirun's ranks are the members of its
-generations. More ranks than mpirun has started, or fewer than the least, need another mpirun: the
-ranks leave, the last one keeps the job in a folder, and the new ones go on from there.
+generations. Another one, for more or in the place of a lost one, is started by a member that the
+coordinator asks (MPI_Comm_spawn). If that fails, or with fewer than the least, it takes another
+mpirun: the ranks leave, the last one keeps the job in a folder, and the new ones go on from there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import os
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from distflow.cluster.coordinator import Coordinator
@@ -29,6 +33,7 @@ OPTIONS = ("--with-ft", "ulfm")
 FIRST_VERSION = 5
 SWITCH = "OMPI_MCA_mpi_ft_enable"  # Open MPI's own
 PROBE_SECONDS = 20.0
+SPAWN_SECONDS = 10.0  # until a worker that a member was asked for must have started
 
 
 def obstacle(mpirun: Mpirun) -> str:
@@ -64,6 +69,8 @@ class MpiElasticStarter(MpiRestarter):
         self._is_stopping = self._has_finished = False
         # Where ranks leave the job to those of the next mpirun; ends with this process.
         self._kept: tempfile.TemporaryDirectory[str] | None = None
+        self._asked: dict[int, object] = {}  # by slot: the newest request for a process
+        self._stranded: set[int] = set()  # slots whose processes cannot come to the job
 
     def start(self, job: Job) -> None:
         """Says what losing a rank costs, and starts mpirun."""
@@ -77,9 +84,9 @@ class MpiElasticStarter(MpiRestarter):
         self._survives = True
         self._low, self._high = job.plan.elastic
         job.say(
-            f"MPI goes on without a lost rank (ULFM) while {self._low} are left. To add a worker, "
-            "or with fewer, mpirun is started again and goes on from the last completed step; over "
-            "gRPC no restart would be needed."
+            f"MPI goes on without a lost rank (ULFM) while {self._low} are left, and starts others "
+            "(MPI_Comm_spawn). With fewer mpirun is started again and goes on from the last "
+            "completed step; over gRPC no restart would be needed."
         )
         self._kept = tempfile.TemporaryDirectory(prefix="distflow-kept-")
         job.guard_folder(Path(self._kept.name))
@@ -88,6 +95,13 @@ class MpiElasticStarter(MpiRestarter):
         job.plan = dataclasses.replace(job.plan, mpirun=mpirun)
         self._start_with(job, job.plan.num_workers)
 
+    def started(self, job: Job, number: int, process: int) -> None:
+        """Notes a rank's process; one that comes when all are to leave leaves, too."""
+        job.started(number, process)
+        self._end_stranded(job)
+        if self._is_stopping:
+            guardian.signal_groups([process], signal.SIGTERM)
+
     def ended(self, job: Job, number: int, code: int) -> None:
         """Notes how a rank ended: the others go on, unless it failed by its own error."""
         worker = job.ranks[number]
@@ -95,22 +109,37 @@ class MpiElasticStarter(MpiRestarter):
             super().ended(job, number, code)
             return
         assert self._coordinator is not None
+        job.is_mute = True  # it counts the processes of each spawn from 0
         self._coordinator.slot_ended(number, is_finished=code == 0)
         if code == 0:
             self._has_finished = True
             # One that was stopped would be waited for; awake it finds that all is done.
             guardian.signal_groups([g for g in _groups(job) if g != worker.group], signal.SIGCONT)
-        if code == 0 or job.is_ending or not is_lost(code):
+        self._end_stranded(job)
+        # MPI ends a process that it has just started if the one that asked for it has gone.
+        is_early = number in self._asked and not self._coordinator.has_joined(number)
+        if code == 0 or job.is_ending or not (is_lost(code) or is_early):
             job.ended(number, code)
             return
         worker.is_excused = True
         job.ended(number, code)
         if self._has_finished or self._is_stopping:
             return
-        left = sum(other.code is None for other in job.ranks)
+        if number in self._stranded:
+            self._start_one(job, worker)
+            return
+        left = sum(other.code is None and other.group is not None for other in job.ranks)
         if code != LEFT:
             self._told.append(worker)
             job.say(f"rank {number} is lost ({rank.ending(code)}); {left} go on")
+            if left and self._restarts < job.plan.max_restarts:
+                self._restarts += 1
+                job.say(
+                    f"rank {number} is started again (restart {self._restarts} of "
+                    f"{job.plan.max_restarts})"
+                )
+                self._start_one(job, worker)
+                return
         if left < self._low:
             self._told = self._told or [worker]
             self._is_stopping = True
@@ -121,14 +150,71 @@ class MpiElasticStarter(MpiRestarter):
         if not self._survives:
             super().on_exit(job, process, code)
             return
+        if process == self._mpirun:
+            self._read_status(job)
+            for worker in filter(self._is_awaited, job.ranks):  # nobody has started them
+                worker.is_excused = True
+                job.ended(worker.number, LEFT)
         MpiStarter.on_exit(self, job, process, code)  # hears the last reports
         if process == self._mpirun and not self._has_finished:
             super().on_exit(job, process, code)
 
     def on_request(self, job: Job) -> None:
-        """Starts again with one more worker, if there may be more."""
-        self._is_stopping = self._is_stopping or len(job.ranks) < self._high
-        super().on_request(job)
+        """Has a member start one more worker, if there may be more."""
+        if not self._survives:
+            super().on_request(job)
+            return
+        if job.is_ending or self._has_finished or self._is_stopping:
+            return
+        free = [worker for worker in job.ranks if worker.code is not None]
+        if not free and len(job.ranks) >= self._high:
+            job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
+            return
+        if not free:
+            free = [rank.Rank(len(job.ranks))]
+            job.ranks += free
+            self._open_pipes(job, free[0])
+        self._start_one(job, free[0])
+
+    def _start_one(self, job: Job, worker: rank.Rank) -> None:
+        """Has a member start a process for a rank; without one in time takes another mpirun."""
+        assert self._coordinator is not None
+        worker.restart()
+        worker.group = None
+        self._stranded.discard(worker.number)
+        request = self._asked[worker.number] = object()
+        self._coordinator.want(worker.number)
+        job.call_at(
+            time.monotonic() + SPAWN_SECONDS,
+            functools.partial(self._look_for, job, worker, request),
+        )
+
+    def _end_stranded(self, job: Job) -> None:
+        """Kills processes that would wait in MPI_Init for ever.
+
+        They have not come to the job, and the member that has started them has gone, or the job has
+        come to its end.
+        """
+        assert self._coordinator is not None
+        found = set(self._coordinator.orphans())
+        if self._has_finished:
+            found |= {n for n in self._asked if not self._coordinator.has_joined(n)}
+        for worker in job.ranks:
+            if worker.number in found and worker.group is not None and worker.code is None:
+                self._stranded.add(worker.number)
+                guardian.signal_groups([worker.group], signal.SIGKILL)
+
+    def _is_awaited(self, worker: rank.Rank) -> bool:
+        return worker.number in self._asked and worker.group is None and worker.code is None
+
+    def _look_for(self, job: Job, worker: rank.Rank, request: object) -> None:
+        is_there = worker.group is not None or worker.code is not None
+        is_over = job.is_ending or self._has_finished or self._is_stopping
+        if is_there or is_over or self._asked.get(worker.number) is not request:
+            return
+        job.say(f"rank {worker.number} has not been started for {SPAWN_SECONDS:g} s")
+        self._is_stopping = True
+        self._grow(job, len(_groups(job)))
 
     def close(self) -> None:
         """Removes the pipes, ends the coordinator."""
@@ -137,17 +223,25 @@ class MpiElasticStarter(MpiRestarter):
             self._coordinator.close(0.0)
             self._coordinator = None
 
+    def _more_variables(self, job: Job) -> dict[str, str]:
+        """Returns how members start others, and how many there may be, where they can."""
+        if not self._survives:
+            return {}
+        how = {"command": self._worker_command(job), "folder": os.getcwd()}
+        return {"DISTFLOW_SPAWN": json.dumps(how), "DISTFLOW_WORLD_SIZE": str(self._high)}
+
     def _start_with(self, job: Job, size: int) -> None:
         if self._survives:
             assert self._kept is not None
-            self._is_stopping = self._has_finished = False
+            self._is_stopping = self._has_finished = job.is_mute = False
+            self._asked, self._stranded = {}, set()
             token = job.plan.variables["DISTFLOW_TOKEN"]
-            self._coordinator = Coordinator(Membership(self._low, size), token=token)
+            self._coordinator = Coordinator(Membership(self._low, self._high), token=token)
             for number in range(size):
                 self._coordinator.slot_started(number)
             variables = {
                 **job.plan.variables,
-                "DISTFLOW_ELASTIC": f"{self._low}:{size}",
+                "DISTFLOW_ELASTIC": f"{self._low}:{self._high}",
                 "DISTFLOW_COORDINATOR": self._coordinator.address,
                 "DISTFLOW_GRACE": f"{max(job.plan.grace_seconds, 1.0):g}",
                 "DISTFLOW_ELASTIC_DIR": self._kept.name,

@@ -133,6 +133,11 @@ FLAGS: dict[str, Flag] = {
     "DISTFLOW_ELASTIC_DIR": Flag(
         str, None, "folder where an elastic job that must end is kept, to go on from there"
     ),
+    "DISTFLOW_SPAWN": Flag(
+        str,
+        None,
+        "how members of an elastic job over MPI start others, as JSON; set by distflow run",
+    ),
     "DISTFLOW_SILENCE": Flag(
         _seconds,
         5.0,

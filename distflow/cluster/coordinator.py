@@ -104,6 +104,21 @@ class Coordinator:
         with self._changed:
             self._membership.slot_started(slot)
 
+    def want(self, slot: int) -> None:
+        """Has a member start a process for a slot; see `Membership.want`."""
+        with self._changed:
+            self._membership.want(slot)
+
+    def orphans(self) -> list[int]:
+        """Returns the slots whose processes cannot come; see `Membership.orphans`."""
+        with self._changed:
+            return self._membership.orphans()
+
+    def has_joined(self, slot: int) -> bool:
+        """Whether the process of a slot that was wanted last has asked to join."""
+        with self._changed:
+            return self._membership.has_joined(slot)
+
     def slot_ended(self, slot: int, *, is_finished: bool = False) -> None:
         """Notes that the process of a slot has ended; its owner knows at once."""
         with self._changed:

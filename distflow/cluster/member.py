@@ -41,6 +41,8 @@ class Member:
         self.slot = slot
         self.description = f"worker {slot} (process {os.getpid()} on {socket.gethostname()})"
         self.is_awaited = False
+        # Called with the slots for which this worker is to start processes.
+        self.on_wanted: Callable[[Sequence[int]], None] | None = None
         self._address = address
         self._metadata = ((rendezvous.TOKEN_HEADER, token or ""),)
         self._channel = tls.channel(
@@ -147,6 +149,8 @@ class Member:
                 reply = self._call("Beat", request, pb.BeatReply, seconds=2.0)
             except (grpc.RpcError, ValueError):
                 continue  # without a coordinator training goes on; or closed meanwhile
+            if reply.wanted and self.on_wanted is not None:
+                self.on_wanted(reply.wanted)
             # An answer from before the last change would call for another one.
             self.is_awaited = reply.is_awaited and reply.generation == self._status[0]
 

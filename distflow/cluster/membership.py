@@ -65,6 +65,10 @@ class Membership:
     _is_rebuilding: bool = False
     _started_slots: set[int] = field(default_factory=set)
     _ended_slots: set[int] = field(default_factory=set)
+    _joined_slots: set[int] = field(default_factory=set)
+    _wanted: list[int] = field(default_factory=list)
+    _num_orders: int = 0
+    _starters: dict[int, bytes] = field(default_factory=dict)  # slot -> who was asked
     _first: pb.Member | None = None
 
     def join(self, request: pb.JoinRequest, now: float) -> None:
@@ -83,6 +87,8 @@ class Membership:
         self._refuse_other_bits(member)
         self._gone.discard(member.id)
         self._ended_slots.discard(member.slot)
+        self._joined_slots.add(member.slot)
+        self._starters.pop(member.slot, None)
         if member.generation > self.number:
             self._learn(member.generation, request.known)
         if member.generation == self.number:
@@ -118,7 +124,10 @@ class Membership:
             self._gone.discard(request.id)
         self._heard_at[request.id] = now
         self._positions[request.id] = request.position
-        return pb.BeatReply(generation=self.number, is_awaited=bool(self._admissible(now)))
+        return pb.BeatReply(
+            generation=self.number, is_awaited=bool(self._admissible(now)),
+            wanted=self._orders(request.id),
+        )  # fmt: skip
 
     def leave(self, identity: bytes, *, is_finished: bool = False) -> None:
         """Takes a worker out for good."""
@@ -134,6 +143,7 @@ class Membership:
     def slot_ended(self, slot: int, *, is_finished: bool = False) -> None:
         """Takes out whoever held a slot: its process has ended (the launcher knows)."""
         self._ended_slots.add(slot)
+        self._starters.pop(slot, None)
         self.is_finished = self.is_finished or is_finished
         for member in [*self._current, *(c.member for c in self._candidates.values())]:
             if member.slot == slot:
@@ -143,6 +153,24 @@ class Membership:
         """Notes that a process was started for a slot: the first generation waits for it."""
         self._started_slots.add(slot)
         self._ended_slots.discard(slot)
+
+    def want(self, slot: int) -> None:
+        """Has a member start a process for a slot: over MPI only members can.
+
+        It hears of it with its next sign of life. The one that was asked last is asked last again,
+        as it may have failed.
+        """
+        self.slot_started(slot)
+        self._joined_slots.discard(slot)
+        self._wanted.append(slot)
+
+    def orphans(self) -> list[int]:
+        """Returns the slots whose processes cannot come: who was asked to start them has gone."""
+        return [slot for slot, starter in self._starters.items() if starter in self._gone]
+
+    def has_joined(self, slot: int) -> bool:
+        """Whether the process of a slot that was wanted last has asked to join."""
+        return slot in self._joined_slots
 
     def reply(self, identity: bytes, now: float) -> pb.JoinReply | None:
         """Returns the answer to a worker that asked to join, None while there is none."""
@@ -229,6 +257,17 @@ class Membership:
             ):
                 return candidate.member
         return None
+
+    def _orders(self, identity: bytes) -> list[int]:
+        """Returns the slots for which this member is to start processes."""
+        asked = self._current or [candidate.member for candidate in self._candidates.values()]
+        living = [m.id for m in asked if m.id not in self._gone | self._suspects.keys()]
+        if not self._wanted or not living or living[self._num_orders % len(living)] != identity:
+            return []
+        self._num_orders += 1
+        wanted, self._wanted = self._wanted, []
+        self._starters.update(dict.fromkeys(wanted, identity))
+        return wanted
 
     def _missing(self, now: float) -> list[str]:
         """Those the next generation must not go without, as they may be alive."""

@@ -440,6 +440,7 @@ def _join_job(environment: Any, replicas: int | None, timeout_seconds: float | N
                 audit_rate=flags.get("DISTFLOW_AUDIT"),
                 backend=environment.backend,
                 speculate=flags.get("DISTFLOW_SPECULATE"),
+                spawn=flags.get("DISTFLOW_SPAWN"),
             ),
             fingerprint(),
             Path(folder) if (folder := flags.get("DISTFLOW_ELASTIC_DIR")) else None,

@@ -72,6 +72,7 @@ class Settings:
     audit_rate: float = 0.0
     backend: str = "grpc"  # or "mpi"
     speculate: float | None = None
+    spawn: str | None = None  # DISTFLOW_SPAWN, over MPI
 
     def meeting(self) -> grpc.GrpcServer | ulfm.UlfmMeeting:
         """Returns where members of the next generation find this worker."""

@@ -23,6 +23,7 @@ from distflow.cluster.member import Member
 from distflow.comm import Communicator, faults
 from distflow.distribute import elastic_codec as codec
 from distflow.distribute import elastic_rescue as rescue
+from distflow.distribute import elastic_spawn
 from distflow.distribute.elastic_donor import Donor, fetch_from_any
 from distflow.distribute.elastic_group import (
     GenerationChanged,
@@ -86,6 +87,8 @@ class ElasticJob:
             self.record.extend(kept[0])
             self._has_state, self._incoming = False, kept[1]
         self._donor = Donor(self.record, host=settings.host, token=settings.token)
+        if settings.spawn is not None:
+            member.on_wanted = elastic_spawn.starter(settings.spawn)
         member.start_beating()
         atexit.register(self._end)
 

@@ -167,12 +167,14 @@ class BeatRequest(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., generation: _Optional[int] = ..., position: _Optional[int] = ..., donor: _Optional[str] = ...) -> None: ...
 
 class BeatReply(_message.Message):
-    __slots__ = ("generation", "is_awaited")
+    __slots__ = ("generation", "is_awaited", "wanted")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     IS_AWAITED_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
     generation: int
     is_awaited: bool
-    def __init__(self, generation: _Optional[int] = ..., is_awaited: _Optional[bool] = ...) -> None: ...
+    wanted: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, generation: _Optional[int] = ..., is_awaited: _Optional[bool] = ..., wanted: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LeaveRequest(_message.Message):
     __slots__ = ("id", "is_finished")

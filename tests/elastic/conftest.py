@@ -63,7 +63,10 @@ class ElasticRun:
 
     def end(self):
         """Returns (exit code, hashes of the workers that came to the end)."""
-        code = self.process.wait(DEADLINE)
+        try:
+            code = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"no end after {DEADLINE:g} s\n{self.text}") from None
         self.thread.join(DEADLINE)
         return code, [m[1] for m in map(re.compile(r"sha256=(\w+)").search, self.lines) if m]
 

@@ -352,3 +352,70 @@ def test_a_job_with_one_silent_member_does_not_begin_anew():
     for slot in (5, 6):
         job.ask(slot)
     assert job.answer(5) is None or not job.answer(5).HasField("generation")
+
+
+def test_one_member_is_asked_once_for_a_process():
+    job = Job()
+    job.start(3)
+    job.rules.want(5)
+    asked = [list(job.beat(slot).wanted) for slot in (0, 1, 2, 0, 1, 2)]
+    assert sorted(asked, reverse=True) == [[5], [], [], [], [], []]
+
+
+def test_another_member_is_asked_the_next_time_and_none_that_is_lost():
+    job = Job()
+    job.start(3)
+    asked = []
+    for turn in range(4):
+        job.rules.want(turn)
+        if turn == 2:
+            job.rules.slot_ended(1)
+        asked += [slot for slot in (2, 1, 0) if job.beat(slot).wanted]
+    assert sorted(asked[:2]) == [0, 1]
+    assert sorted(asked[2:]) == [0, 2]
+
+
+def test_before_the_first_generation_one_that_has_come_is_asked():
+    job = Job()
+    job.rules.slot_started(0)
+    job.rules.slot_started(1)
+    job.rules.want(2)
+    job.ask(1)
+    assert not job.beat(0, generation=0).wanted  # it has not come
+    assert list(job.beat(1, generation=0).wanted) == [2]
+    job.ask(0)
+    assert job.answer(0) is None  # until the one that was wanted is there, too
+    job.ask(2)
+    assert slots(job.answer(0)) == [0, 1, 2]
+
+
+def test_it_is_known_whether_a_process_that_was_wanted_has_come():
+    job = Job()
+    job.start(2)
+    job.rules.want(1)
+    assert not job.rules.has_joined(1)
+    job.rules.slot_ended(1)
+    job.ask(1)
+    assert job.rules.has_joined(1)
+
+
+def test_a_process_whose_starter_has_gone_before_it_came_is_an_orphan():
+    job = Job()
+    job.start(2)
+    job.rules.want(5)
+    starter = next(slot for slot in (0, 1) if job.beat(slot).wanted)
+    assert job.rules.orphans() == []
+    job.rules.slot_ended(starter)
+    assert job.rules.orphans() == [5]
+    job.rules.slot_ended(5)
+    assert job.rules.orphans() == []
+
+
+def test_a_process_that_has_come_is_no_orphan():
+    job = Job()
+    job.start(2)
+    job.rules.want(5)
+    starter = next(slot for slot in (0, 1) if job.beat(slot).wanted)
+    job.ask(5)
+    job.rules.slot_ended(starter)
+    assert job.rules.orphans() == []

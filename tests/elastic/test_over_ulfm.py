@@ -21,6 +21,7 @@ if importlib.util.find_spec("mpi4py") is None:
 RUNS = int(os.environ.get("CHAOS_RUNS", "4"))
 FIRST = int(os.environ.get("CHAOS_SEED", "0"))
 STEPS = 8
+NO_OTHER = ("--max-restarts", 0)  # a lost rank is not replaced
 
 with_ulfm = pytest.mark.skipif(bool(HERE), reason=HERE or "ULFM")
 spawns = [pytest.mark.spawn, pytest.mark.slow, pytest.mark.timeout(180), with_ulfm]
@@ -54,7 +55,7 @@ def check(run, golden, kind, count):
 
 @marked
 def test_a_lost_rank_costs_no_restart(over_ulfm, golden):
-    run = over_ulfm(["-n", 3, "--elastic", "1:3"], ["fit", STEPS, 0.05])
+    run = over_ulfm(["-n", 3, "--elastic", "1:3", *NO_OTHER], ["fit", STEPS, 0.05])
     os.kill(run.at_step(1, 5), signal.SIGKILL)
     check(run, golden, "fit", 2)
     assert "rank 1 is lost (killed by signal 9 (SIGKILL)); 2 go on" in run.text
@@ -72,7 +73,7 @@ def test_a_lost_rank_costs_no_restart(over_ulfm, golden):
 def test_a_rank_lost_in_a_phase_changes_nothing(over_ulfm, golden, kind, phase, victim):
     faults = f"kill@{phase}:25@{victim}"
     steps = 24 if kind == "large" else STEPS
-    run = over_ulfm(["-n", 3, "--elastic", "1:3"], [kind, steps], faults=faults)
+    run = over_ulfm(["-n", 3, "--elastic", "1:3", *NO_OTHER], [kind, steps], faults=faults)
     code, hashes = run.end()
     assert (code, hashes) == (0, [golden(kind, steps)] * 2), run.text
     assert "mpirun is started again with" not in run.text
@@ -112,18 +113,9 @@ def test_a_rank_that_is_asked_to_leave_does_its_step(over_ulfm, golden):
 @marked
 def test_with_fewer_than_the_least_no_step_is_lost(over_ulfm, golden):
     run = over_ulfm(["-n", 2, "--elastic", "2:2"], ["fit", STEPS, 0.1])
-    os.kill(run.at_step(1, 5), signal.SIGKILL)
+    os.kill(run.at_step(1, 5), signal.SIGTERM)
     check(run, golden, "fit", 2)
     assert "mpirun is started again with 2 workers, as rank 1 is lost" in run.text
-
-
-@pytest.mark.soak
-@marked
-def test_a_worker_is_added_without_a_lost_step(over_ulfm, golden):
-    run = over_ulfm(["-n", 2, "--elastic", "1:3"], ["fit", STEPS, 0.2])
-    run.at_step(1, 4)
-    run.process.send_signal(signal.SIGUSR1)
-    check(run, golden, "fit", 3)
 
 
 @pytest.mark.soak
@@ -146,15 +138,18 @@ def test_random_faults_change_nothing(over_ulfm, golden, seed):
     kind, count = rng.choice(["fit", "loop"]), rng.choice([2, 3, 4])
     spared = rng.randrange(count)
     others = [slot for slot in range(count) if slot != spared]
-    run = over_ulfm(["-n", count, "--elastic", f"1:{count}"], [kind, STEPS, 0.05])
+    run = over_ulfm(["-n", count, "--elastic", f"1:{count + 1}"], [kind, STEPS, 0.1])
     done, stopped = [], []
     for step in sorted(rng.sample(range(2, 20), len(others))):
-        action, slot = rng.choice(["kill", "term", "stop"]), rng.choice(others)
+        action, slot = rng.choice(["kill", "term", "stop", "add"]), rng.choice(others)
         with contextlib.suppress(ProcessLookupError):
             process = run.at_step(spared, step) and run.at_step(slot, 1)
+            done.append((step, action, slot))
+            if action == "add":
+                run.process.send_signal(signal.SIGUSR1)
+                continue
             number = {"kill": 9, "term": signal.SIGTERM, "stop": signal.SIGSTOP}[action]
             os.kill(process, number)
-            done.append((step, action, slot))
             stopped += [process] if action == "stop" else []
     run.at_step(spared, 23)
     for process in stopped:
@@ -165,6 +160,113 @@ def test_random_faults_change_nothing(over_ulfm, golden, seed):
     assert code == 0, said
     assert set(hashes) == {golden(kind, STEPS)}, said
     assert not run.left_behind(), said
+
+
+# -- ranks that are started later ------------------------------------------------------------
+
+
+def is_spawned(run, slot):
+    """Waits until a rank that was started later trains."""
+    run.wait_for(rf"worker {slot} is started by MPI_Comm_spawn")
+    return run.wait_for(rf"rank {slot}\].*generation [2-9]\d* at event")
+
+
+@marked
+def test_a_lost_rank_is_replaced_while_the_others_go_on(over_ulfm, golden):
+    run = over_ulfm(["-n", 2, "--elastic", "1:2"], ["fit", STEPS, 0.25])
+    os.kill(run.at_step(1, 3), signal.SIGKILL)
+    run.wait_for(r"rank 0\].*generation 2 at event \d+: rank 0 of 1")
+    is_spawned(run, 1)
+    check(run, golden, "fit", 2)
+    assert "rank 1 is started again (restart 1 of 3)" in run.text
+    assert "mpirun is started again with" not in run.text
+
+
+@pytest.mark.soak
+@marked
+def test_a_rank_is_added_while_the_others_go_on(over_ulfm, golden):
+    run = over_ulfm(["-n", 1, "--elastic", "1:3"], ["fit", STEPS, 0.3])
+    for slot in (1, 2):
+        run.at_step(0, 3 * slot)
+        run.process.send_signal(signal.SIGUSR1)
+        is_spawned(run, slot)
+    check(run, golden, "fit", 3)
+    assert "mpirun is started again with" not in run.text
+
+
+@pytest.mark.soak
+@marked
+def test_one_more_than_the_most_is_refused(over_ulfm, golden):
+    run = over_ulfm(["-n", 2, "--elastic", "1:2"], ["fit", STEPS, 0.05])
+    run.at_step(0, 2)
+    run.process.send_signal(signal.SIGUSR1)
+    run.wait_for("there are 2 workers already, the most of --elastic")
+    check(run, golden, "fit", 2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("phase", ["state-receive", "replay"])
+@marked
+def test_replacements_that_are_lost_as_they_come_change_nothing(over_ulfm, golden, phase):
+    faults = f"kill@{phase}:*@1"
+    run = over_ulfm(["-n", 3, "--elastic", "1:3"], ["fit", STEPS, 0.3], faults=faults)
+    os.kill(run.at_step(1, 3), signal.SIGKILL)
+    check(run, golden, "fit", 2)
+    assert run.text.count("worker 1 is started by MPI_Comm_spawn") == 3, run.text
+    assert "rank 1 is started again (restart 3 of 3)" in run.text
+
+
+@pytest.mark.soak
+@marked
+def test_those_that_were_started_later_go_on_without_the_first(over_ulfm, golden):
+    run = over_ulfm(["-n", 1, "--elastic", "1:3", *NO_OTHER], ["fit", STEPS, 0.3])
+    for slot in (1, 2):
+        run.at_step(0, 2 * slot)
+        run.process.send_signal(signal.SIGUSR1)
+        is_spawned(run, slot)
+    os.kill(run.at_step(0, 10), signal.SIGKILL)
+    check(run, golden, "fit", 2)
+    assert "mpirun is started again with" not in run.text
+
+
+@pytest.mark.soak
+@marked
+def test_a_member_that_is_lost_while_it_starts_another_holds_up_nobody(over_ulfm, golden):
+    run = over_ulfm(["-n", 3, "--elastic", "1:3"], ["fit", STEPS, 0.3])
+    os.kill(run.at_step(2, 3), signal.SIGKILL)
+    starter = run.wait_for(r"rank (\d)\].*worker 2 is started by MPI_Comm_spawn")[1]
+    os.kill(run.at_step(int(starter), 1), signal.SIGKILL)
+    code, hashes = run.end()
+    assert code == 0, run.text
+    assert set(hashes) == {golden("fit", STEPS)}, run.text
+    assert not run.left_behind(), run.text
+
+
+@pytest.mark.soak
+@marked
+def test_a_stopped_newcomer_is_gone_without_and_comes_back(over_ulfm, golden):
+    run = over_ulfm(["-n", 2, "--elastic", "1:3"], ["fit", STEPS, 0.4])
+    run.at_step(0, 2)
+    run.process.send_signal(signal.SIGUSR1)
+    is_spawned(run, 2)
+    stopped = int(run.wait_for(r"rank 2\] step \d+ pid (\d+)$")[1])
+    os.kill(stopped, signal.SIGSTOP)
+    run.wait_for(r"rank 0\].*generation 3 at event \d+: rank 0 of 2")
+    os.kill(stopped, signal.SIGCONT)
+    check(run, golden, "fit", 3)
+
+
+@pytest.mark.soak
+@marked
+def test_where_mpi_cannot_start_one_mpirun_is_started_again(over_ulfm, golden, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")  # its commands' names are looked up there
+    run = over_ulfm(["-n", 2, "--elastic", "1:3"], ["fit", STEPS, 1.0])
+    run.at_step(0, 2)
+    run.process.send_signal(signal.SIGUSR1)
+    run.wait_for(r"worker 2: MPI_Comm_spawn fails")
+    run.wait_for("rank 2 has not been started for 10 s")
+    run.wait_for("mpirun is started again with 3 workers, for one more")
+    check(run, golden, "fit", 3)
 
 
 # -- which MPI can --------------------------------------------------------------------------

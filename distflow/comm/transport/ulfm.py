@@ -1,8 +1,9 @@
 """Members of one generation of an elastic job, over an MPI that survives the loss of a rank (ULFM).
 
-All generations share MPI_COMM_WORLD: a smaller or other set of its ranks, with message tags of its
-own, is what a shrunken communicator would be. MPI_Comm_shrink itself is not called: it is an
-agreement of all living ranks, which one that was stopped would hold up, while the coordinator's
+All generations share the ways between their members (`ulfm_ways`): MPI_COMM_WORLD, and for a
+process that was spawned later a communicator with each. A set of them, with message tags of its
+own, is what a shrunken or merged communicator would be. MPI_Comm_shrink itself is not called: it is
+an agreement of all living ranks, which one that was stopped would hold up, while the coordinator's
 generation goes on without it. MPI tells of ended processes at once (MPI_Comm_get_failed); signs of
 life, sent from a thread, tell of stopped ones. Messages of former generations never match.
 
@@ -12,6 +13,7 @@ Processes end without MPI_Finalize, which would wait for all that mpirun has sta
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import threading
 import time
@@ -22,6 +24,7 @@ import numpy as np
 
 from distflow.base import errors
 from distflow.comm.transport import base, mpi
+from distflow.comm.transport.ulfm_ways import Way, Ways
 
 _BEAT, _DROPPED, _HEARD = b"B", b"X", b"H"
 TICK_SECONDS = 0.05  # how often the thread looks for failed ranks
@@ -46,11 +49,10 @@ class UlfmMeeting:
     """
 
     def __init__(self, *, silence_seconds: float):
-        self._mpi = load()
-        self._world = self._mpi.COMM_WORLD
+        self._ways = ways()
         self._silence_seconds = silence_seconds
         # Another one for each attempt: an answer to a former question is told by it.
-        self.address = f"mpi:{self._world.Get_rank()}:{next(_attempts)}"
+        self.address = f"{self._ways.name}#{next(_attempts)}"
 
     def connect(
         self,
@@ -74,11 +76,15 @@ class UlfmMeeting:
           WorkerLostError, WorkerLateError: if a member does not come.
         """
         number = int(job.rpartition("/")[2])
-        ranks = [int(address.split(":")[1]) for address in addresses]
-        members = _Members(self._world, rank, ranks, number, self._world.Get_attr(self._mpi.TAG_UB))
+        what = f"connect generation {number}"
+        found = self._ways.reach(
+            [address.rpartition("#")[0] for address in addresses], connect_timeout_seconds, what,
+            names,
+        )  # fmt: skip
+        members = _Members(rank, found, number)
         transport = UlfmTransport(members, names=names, silence_seconds=self._silence_seconds)
         try:
-            transport.meet(connect_timeout_seconds, f"connect generation {number}")
+            transport.meet(connect_timeout_seconds, what)
         except BaseException:
             transport.drop()
             raise
@@ -256,19 +262,18 @@ class UlfmTransport(mpi.MpiTransport):
 
 
 class _Members:
-    """Some ranks of the world under numbers of their own: what a transport needs of a communicator.
+    """Some processes under numbers of their own: what a transport needs of a communicator.
 
     Args:
-      world: MPI_COMM_WORLD.
       rank: this process's number.
-      ranks: by number the ranks in the world.
+      ways: to all of them, by number.
       number: of the generation; messages of different ones never match.
-      most: the largest tag the MPI has.
     """
 
-    def __init__(self, world: Any, rank: int, ranks: Sequence[int], number: int, most: int):
-        self._world, self._rank, self.ranks = world, rank, list(ranks)
-        self._first_tag = 4 * (number % (most // 4))
+    def __init__(self, rank: int, ways: Sequence[Way], number: int):
+        module = mpi.load()
+        self._world, self._rank, self._ways = module.COMM_WORLD, rank, list(ways)
+        self._first_tag = 4 * (number % (self._world.Get_attr(module.TAG_UB) // 4))
 
     def Dup(self) -> _Members:
         return self
@@ -277,19 +282,25 @@ class _Members:
         return self._rank
 
     def Get_size(self) -> int:
-        return len(self.ranks)
+        return len(self._ways)
 
     def Isend(self, buffer: Any, to_rank: int, tag: int) -> Any:
-        return self._world.Isend(buffer, self.ranks[to_rank], self._first_tag + tag)
+        comm, rank = self._ways[to_rank]
+        return comm.Isend(buffer, rank, self._first_tag + tag)
 
     def Improbe(self, from_rank: int, tag: int, status: Any = None) -> Any:
-        return self._world.Improbe(self.ranks[from_rank], self._first_tag + tag, status)
+        comm, rank = self._ways[from_rank]
+        return comm.Improbe(rank, self._first_tag + tag, status)
 
     def Iprobe(self, from_rank: int, tag: int) -> Any:
-        return self._world.Iprobe(self.ranks[from_rank], self._first_tag + tag)
+        comm, rank = self._ways[from_rank]
+        return comm.Iprobe(rank, self._first_tag + tag)
 
     def failed(self, module: Any) -> set[int]:
-        """Returns the numbers of members whose processes have ended."""
+        """Returns the numbers of members in MPI_COMM_WORLD whose processes have ended.
+
+        Of the others a look for their messages tells.
+        """
         group = self._world.Get_failed()
         size = group.Get_size()
         if not size:
@@ -298,7 +309,10 @@ class _Members:
         there = module.Group.Translate_ranks(group, list(range(size)), world)
         world.Free()
         group.Free()
-        return {number for number, rank in enumerate(self.ranks) if rank in there}
+        return {
+            number for number, (comm, rank) in enumerate(self._ways)
+            if comm == self._world and rank in there
+        }  # fmt: skip
 
 
 def _take_in_late(module: Any) -> None:
@@ -321,6 +335,12 @@ def _is_done(request: Any) -> bool:
         return bool(request.Test())
     except Exception:  # noqa: BLE001 - its peer has ended, which MPI tells in many ways
         return True
+
+
+@functools.cache
+def ways() -> Ways:
+    """Returns this process's ways to others; raises as `load` does."""
+    return Ways(load())
 
 
 def load() -> Any:
