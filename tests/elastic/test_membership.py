@@ -399,11 +399,16 @@ def test_it_is_known_whether_a_process_that_was_wanted_has_come():
     assert job.rules.has_joined(1)
 
 
-def test_a_process_whose_starter_has_gone_before_it_came_is_an_orphan():
+def ask_for_a_process():
+    """Returns a job of two, and which of them was asked to start one for slot 5."""
     job = Job()
     job.start(2)
     job.rules.want(5)
-    starter = next(slot for slot in (0, 1) if job.beat(slot).wanted)
+    return job, next(slot for slot in (0, 1) if job.beat(slot).wanted)
+
+
+def test_a_process_whose_starter_has_gone_before_it_came_is_an_orphan():
+    job, starter = ask_for_a_process()
     assert job.rules.orphans() == []
     job.rules.slot_ended(starter)
     assert job.rules.orphans() == [5]
@@ -412,10 +417,7 @@ def test_a_process_whose_starter_has_gone_before_it_came_is_an_orphan():
 
 
 def test_a_process_that_has_come_is_no_orphan():
-    job = Job()
-    job.start(2)
-    job.rules.want(5)
-    starter = next(slot for slot in (0, 1) if job.beat(slot).wanted)
+    job, starter = ask_for_a_process()
     job.ask(5)
     job.rules.slot_ended(starter)
     assert job.rules.orphans() == []

@@ -171,6 +171,13 @@ def is_spawned(run, slot):
     return run.wait_for(rf"rank {slot}\].*generation [2-9]\d* at event")
 
 
+def add(run, slot, step):
+    """Adds a rank when rank 0 has done that many steps; waits until it trains."""
+    run.at_step(0, step)
+    run.process.send_signal(signal.SIGUSR1)
+    is_spawned(run, slot)
+
+
 @marked
 def test_a_lost_rank_is_replaced_while_the_others_go_on(over_ulfm, golden):
     run = over_ulfm(["-n", 2, "--elastic", "1:2"], ["fit", STEPS, 0.25])
@@ -186,10 +193,8 @@ def test_a_lost_rank_is_replaced_while_the_others_go_on(over_ulfm, golden):
 @marked
 def test_a_rank_is_added_while_the_others_go_on(over_ulfm, golden):
     run = over_ulfm(["-n", 1, "--elastic", "1:3"], ["fit", STEPS, 0.3])
-    for slot in (1, 2):
-        run.at_step(0, 3 * slot)
-        run.process.send_signal(signal.SIGUSR1)
-        is_spawned(run, slot)
+    add(run, 1, 3)
+    add(run, 2, 6)
     check(run, golden, "fit", 3)
     assert "mpirun is started again with" not in run.text
 
@@ -220,10 +225,8 @@ def test_replacements_that_are_lost_as_they_come_change_nothing(over_ulfm, golde
 @marked
 def test_those_that_were_started_later_go_on_without_the_first(over_ulfm, golden):
     run = over_ulfm(["-n", 1, "--elastic", "1:3", *NO_OTHER], ["fit", STEPS, 0.3])
-    for slot in (1, 2):
-        run.at_step(0, 2 * slot)
-        run.process.send_signal(signal.SIGUSR1)
-        is_spawned(run, slot)
+    add(run, 1, 2)
+    add(run, 2, 4)
     os.kill(run.at_step(0, 10), signal.SIGKILL)
     check(run, golden, "fit", 2)
     assert "mpirun is started again with" not in run.text
@@ -246,9 +249,7 @@ def test_a_member_that_is_lost_while_it_starts_another_holds_up_nobody(over_ulfm
 @marked
 def test_a_stopped_newcomer_is_gone_without_and_comes_back(over_ulfm, golden):
     run = over_ulfm(["-n", 2, "--elastic", "1:3"], ["fit", STEPS, 0.4])
-    run.at_step(0, 2)
-    run.process.send_signal(signal.SIGUSR1)
-    is_spawned(run, 2)
+    add(run, 2, 2)
     stopped = int(run.wait_for(r"rank 2\] step \d+ pid (\d+)$")[1])
     os.kill(stopped, signal.SIGSTOP)
     run.wait_for(r"rank 0\].*generation 3 at event \d+: rank 0 of 2")
