@@ -43,6 +43,9 @@ class Mpi:
     def Get_rank(self):
         return self._rank
 
+    def Get_size(self):
+        return 1 if self._port else 4
+
     def Get_parent(self):
         return self if self._port else None
 

@@ -60,7 +60,8 @@ class Ways:
         self._lock = threading.Lock()
         self._spawning = threading.Lock()
         parent = module.Comm.Get_parent()
-        if parent == module.COMM_NULL:
+        # A whole world that was spawned is somebody else's doing.
+        if parent == module.COMM_NULL or self._world.Get_size() > 1:
             self.name = f"{_WORLD}{self._world.Get_rank()}"
             return
         port = module.Open_port()
