@@ -21,11 +21,31 @@ MAX_BYTES = 128 * 1024
 ROOM_BYTES = 1024 * 1024  # what the kernel keeps until we read; it may grant less
 
 
+MEMORY = "/dev/shm"
+PREFIX = "distflow-"
+
+
 def private_folder() -> Path:
     """Makes a folder for this user only (mode 0700), in shared memory where there is some."""
-    memory = "/dev/shm"
-    base = memory if os.access(memory, os.W_OK | os.X_OK) else None
-    return Path(tempfile.mkdtemp(prefix=f"distflow-{os.getpid()}-", dir=base))
+    base = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
+
+
+def remove_left_behind(base: Path) -> None:
+    """Removes this user's folders of launchers and agents that were killed before they could.
+
+    Nobody listens at their sockets: unlike the number of a process that holds in all namespaces.
+    """
+    for folder in base.glob(f"{PREFIX}*"):
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe,
+        ):
+            if folder.stat().st_uid == os.getuid():
+                try:
+                    probe.connect(str(folder / NAME))
+                except ConnectionRefusedError:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Reports:
@@ -38,6 +58,7 @@ class Reports:
 
     def __init__(self) -> None:
         self.folder = private_folder()
+        remove_left_behind(self.folder.parent)
         self.path = str(self.folder / NAME)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.path)

@@ -1,11 +1,13 @@
 import json
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from launcher.pulse import Pulse
 from launcher.rank import Rank
-from launcher.reports import Reports, parsed
+from launcher.reports import NAME, Reports, parsed, remove_left_behind
 
 
 @pytest.fixture
@@ -31,6 +33,30 @@ def test_the_socket_is_this_users_alone_and_goes_with_the_job(reports):
     assert reports.folder.stat().st_mode & 0o777 == 0o700
     reports.close()
     assert not reports.folder.exists()
+
+
+@pytest.fixture
+def short_folder():
+    """A folder whose name leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_folders_of_killed_launchers_go_and_those_of_others_stay(short_folder):
+    folders = {
+        name: short_folder / f"distflow-1-{name}" for name in ("dead", "alive", "new", "full")
+    }
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["full"] / "kept").write_text("no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(folders["alive"] / NAME))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+            killed.bind(str(folders["dead"] / NAME))
+        remove_left_behind(short_folder)
+    assert sorted(path.name for path in short_folder.iterdir()) == sorted(
+        folders[name].name for name in ("alive", "new", "full")
+    )
 
 
 def test_deeply_nested_noise_is_no_message():
