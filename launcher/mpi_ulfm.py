@@ -98,7 +98,8 @@ class MpiElasticStarter(MpiRestarter):
     def started(self, job: Job, number: int, process: int) -> None:
         """Notes a rank's process; one that comes when all are to leave leaves, too."""
         job.started(number, process)
-        self._end_stranded(job)
+        if self._survives:
+            self._end_stranded(job)
         if self._is_stopping:
             guardian.signal_groups([process], signal.SIGTERM)
 

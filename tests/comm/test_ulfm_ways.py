@@ -26,6 +26,12 @@ class Meetings:
         with self.lock:
             return self.barriers.setdefault(port, threading.Barrier(2))
 
+    def end(self):
+        """Lets all that still wait fail."""
+        with self.lock:
+            for barrier in self.barriers.values():
+                barrier.abort()
+
 
 class Mpi:
     """One process's MPI. Spawned ones have a port, and a parent that says nothing."""
@@ -66,8 +72,11 @@ class Mpi:
 
     def Connect(self, port):
         self.calls.append(port)
-        with self._choosing:
-            self._meetings.at(port).wait(DEADLINE)
+        try:
+            with self._choosing:
+                self._meetings.at(port).wait(DEADLINE)
+        except threading.BrokenBarrierError:
+            raise self.Exception from None
         return self
 
     Accept = Connect
@@ -83,7 +92,8 @@ def members(monkeypatch):
         modules = [Mpi(meetings), *(Mpi(meetings, port=f"p{i}") for i in range(count))]
         return [ulfm_ways.Ways(module) for module in modules]
 
-    return make
+    yield make
+    meetings.end()
 
 
 def reach(ways, names, seconds=DEADLINE):
