@@ -180,7 +180,7 @@ def add(run, slot, step):
 
 @marked
 def test_a_lost_rank_is_replaced_while_the_others_go_on(over_ulfm, golden):
-    run = over_ulfm(["-n", 2, "--elastic", "1:2"], ["fit", STEPS, 0.25])
+    run = over_ulfm(["-n", 2, "--elastic", "1:2"], ["fit", STEPS, 0.02], hold=15)
     os.kill(run.at_step(1, 3), signal.SIGKILL)
     run.wait_for(r"rank 0\].*generation 2 at event \d+: rank 0 of 1")
     is_spawned(run, 1)
