@@ -21,7 +21,7 @@ from distflow.core.late import RestoredWhenBuilt
 from distflow.core.variable import Variable, VariableAggregation
 from distflow.keras import serialization, stateless
 from distflow.keras.engine import naming
-from distflow.keras.optimizers import compiled, settings, state
+from distflow.keras.optimizers import compiled, denormals, settings, state
 from distflow.keras.optimizers.clipping import clip
 from distflow.keras.optimizers.schedules import LearningRateSchedule
 from distflow.ops import math
@@ -368,7 +368,8 @@ class Optimizer(RestoredWhenBuilt):
         """Assigns in an update: all of it or, where gradients are only accumulated, nothing."""
         if self._is_update is not None:
             value = select(self._is_update, value, variable.value())
-        variable.assign(value)
+        is_slot = any(variable is own for own in self._variables)
+        variable.assign(denormals.to_zeros(value) if is_slot else value)
 
     def assign_add(self, variable: Any, value: Any) -> None:
         """Adds in an update."""
