@@ -15,7 +15,6 @@ import numpy as np
 
 from distflow.core.convert import convert_to_tensor
 from distflow.ops import math
-from distflow.ops.creation import zeros_like
 from distflow.ops.prims.elementwise import select
 
 # Of these a normal number is smaller than any that matters; half precision has no such room.
@@ -28,4 +27,6 @@ def to_zeros(value: Any) -> Any:
     if value.dtype.name not in _DTYPES:
         return value
     smallest = float(np.finfo(value.dtype.numpy).tiny)
-    return select(math.less(math.abs(value), smallest), zeros_like(value), value)
+    # A scalar: the compiler would fold zeros of the slot's shape to an array in memory.
+    zero = convert_to_tensor(0, value.dtype)
+    return select(math.less(math.abs(value), smallest), zero, value)

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 import distflow as tf
+from distflow.compiler.cpu.plan import Plan
+from distflow.compiler.passes.rounds import optimize
+from distflow.graph.build import trace
 from distflow.keras.optimizers import denormals
 
 K = tf.keras.optimizers
@@ -57,6 +60,20 @@ def test_denormal_numbers_of_both_signs_are_zeros(executor):
 def test_half_precision_keeps_them():
     given = np.array([6e-8, -6e-6], np.float16)
     assert denormals.to_zeros(tf.constant(given)).numpy().tobytes() == given.tobytes()
+
+
+def test_no_array_of_zeros_is_kept_for_it():
+    pytest.importorskip("llvmlite")
+    optimizer, variable = K.Adam(), tf.Variable(tf.zeros([128, 64]))
+    optimizer.build([variable])
+    graph, _ = trace(
+        lambda g: optimizer.update_step(g, variable, tf.constant(0.1)),
+        tf.TensorSpec([128, 64], tf.float32),
+    )
+    graph = optimize(graph)
+    shapes = [tuple(value.shape) for value in graph.inputs]
+    plan = Plan(graph, shapes, {value for value in graph.inputs if value.resource})
+    assert all(constant.size == 1 for constant in plan.constants.values())
 
 
 def test_weights_end_where_they_would_without(executor):
