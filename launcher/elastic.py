@@ -71,10 +71,7 @@ class ElasticStarter:
             )
         if self._restarts < job.plan.max_restarts:
             self._restarts += 1
-            job.say(
-                f"rank {worker.number} is started again (restart {self._restarts} of "
-                f"{job.plan.max_restarts})"
-            )
+            say_again(job, worker, self._restarts)
             self._replace(job, worker)
             return
         self._end_if_too_few(job, worker)
@@ -90,13 +87,9 @@ class ElasticStarter:
         assert job.plan.elastic is not None
         if job.is_ending or self._has_finished:
             return
-        free = [worker for worker in job.ranks if worker.code is not None]
-        if not free and len(job.ranks) >= job.plan.elastic[1]:
-            job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
-            return
-        if not free:
-            job.ranks.append(rank.Rank(len(job.ranks)))
-        self._launch(job, (free or job.ranks[-1:])[0])
+        worker = rank_for_one_more(job, job.plan.elastic[1])
+        if worker is not None:
+            self._launch(job, worker)
 
     def is_over(self, job: Job) -> bool:
         """Whether all workers have ended."""
@@ -137,6 +130,24 @@ def _wake(workers: Sequence[rank.Rank]) -> None:
             worker.send(signal.SIGCONT)
         elif worker.group:
             guardian.signal_groups([worker.group], signal.SIGCONT)
+
+
+def rank_for_one_more(job: Job, most: int) -> rank.Rank | None:
+    """Returns that of a worker that has ended, or a new one; with the most says so: None."""
+    free = next((worker for worker in job.ranks if worker.code is not None), None)
+    if free is None and len(job.ranks) >= most:
+        job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
+    elif free is None:
+        free = rank.Rank(len(job.ranks))
+        job.ranks.append(free)
+    return free
+
+
+def say_again(job: Job, worker: rank.Rank, restarts: int) -> None:
+    """Says that a lost worker is replaced."""
+    job.say(
+        f"rank {worker.number} is started again (restart {restarts} of {job.plan.max_restarts})"
+    )
 
 
 def is_lost(code: int) -> bool:

@@ -93,8 +93,7 @@ class MpiRestarter(MpiStarter):
         """Lets the ranks leave; then one more than `size` are started."""
         self._is_growing, self._size = True, size
         # Each by itself: mpirun would give them a second, and a step may take longer.
-        groups = [w.group for w in job.ranks if w.code is None and w.group is not None]
-        guardian.signal_groups(groups, signal.SIGTERM)
+        guardian.signal_groups(living_groups(job), signal.SIGTERM)
 
     def _start_with(self, job: Job, size: int) -> None:
         self._told, self._swept = [], set()
@@ -109,6 +108,11 @@ class MpiRestarter(MpiStarter):
         variables = {**job.plan.variables, "DISTFLOW_WORLD_SIZE": str(size)}
         job.plan = dataclasses.replace(job.plan, num_workers=size, variables=variables)
         super().start(job)
+
+
+def living_groups(job: Job) -> list[int]:
+    """Returns the process groups of the ranks that have started and not ended."""
+    return [w.group for w in job.ranks if w.code is None and w.group is not None]
 
 
 def _cause(failed: list[rank.Rank]) -> rank.Rank:

@@ -23,10 +23,10 @@ from distflow.cluster.coordinator import Coordinator
 from distflow.cluster.membership import Membership
 
 from . import guardian, rank
-from .elastic import LEFT, is_lost
+from .elastic import LEFT, is_lost, rank_for_one_more, say_again
 from .job import Job
 from .mpi import MpiStarter
-from .mpi_elastic import MpiRestarter
+from .mpi_elastic import MpiRestarter, living_groups
 from .mpirun import Mpirun
 
 OPTIONS = ("--with-ft", "ulfm")
@@ -110,12 +110,14 @@ class MpiElasticStarter(MpiRestarter):
             super().ended(job, number, code)
             return
         assert self._coordinator is not None
-        job.is_mute = True  # it counts the processes of each spawn from 0
+        job.is_mute = True  # mpirun counts the processes of each spawn from 0
         self._coordinator.slot_ended(number, is_finished=code == 0)
         if code == 0:
             self._has_finished = True
             # One that was stopped would be waited for; awake it finds that all is done.
-            guardian.signal_groups([g for g in _groups(job) if g != worker.group], signal.SIGCONT)
+            guardian.signal_groups(
+                [g for g in living_groups(job) if g != worker.group], signal.SIGCONT
+            )
         self._end_stranded(job)
         # MPI ends a process that it has just started if the one that asked for it has gone.
         is_early = number in self._asked and not self._coordinator.has_joined(number)
@@ -129,22 +131,19 @@ class MpiElasticStarter(MpiRestarter):
         if number in self._stranded:
             self._start_one(job, worker)
             return
-        left = sum(other.code is None and other.group is not None for other in job.ranks)
+        left = len(living_groups(job))
         if code != LEFT:
             self._told.append(worker)
             job.say(f"rank {number} is lost ({rank.ending(code)}); {left} go on")
             if left and self._restarts < job.plan.max_restarts:
                 self._restarts += 1
-                job.say(
-                    f"rank {number} is started again (restart {self._restarts} of "
-                    f"{job.plan.max_restarts})"
-                )
+                say_again(job, worker, self._restarts)
                 self._start_one(job, worker)
                 return
         if left < self._low:
             self._told = self._told or [worker]
             self._is_stopping = True
-            guardian.signal_groups(_groups(job), signal.SIGTERM)
+            guardian.signal_groups(living_groups(job), signal.SIGTERM)
 
     def on_exit(self, job: Job, process: int, code: int) -> None:
         """mpirun has ended: the job is over, or is started again."""
@@ -167,15 +166,13 @@ class MpiElasticStarter(MpiRestarter):
             return
         if job.is_ending or self._has_finished or self._is_stopping:
             return
-        free = [worker for worker in job.ranks if worker.code is not None]
-        if not free and len(job.ranks) >= self._high:
-            job.say(f"there are {len(job.ranks)} workers already, the most of --elastic")
+        count = len(job.ranks)
+        worker = rank_for_one_more(job, self._high)
+        if worker is None:
             return
-        if not free:
-            free = [rank.Rank(len(job.ranks))]
-            job.ranks += free
-            self._open_pipes(job, free[0])
-        self._start_one(job, free[0])
+        if worker.number == count:
+            self._open_pipes(job, worker)
+        self._start_one(job, worker)
 
     def _start_one(self, job: Job, worker: rank.Rank) -> None:
         """Has a member start a process for a rank; without one in time takes another mpirun."""
@@ -209,13 +206,13 @@ class MpiElasticStarter(MpiRestarter):
         return worker.number in self._asked and worker.group is None and worker.code is None
 
     def _look_for(self, job: Job, worker: rank.Rank, request: object) -> None:
-        is_there = worker.group is not None or worker.code is not None
         is_over = job.is_ending or self._has_finished or self._is_stopping
-        if is_there or is_over or self._asked.get(worker.number) is not request:
+        is_newest = self._asked.get(worker.number) is request
+        if is_over or not is_newest or not self._is_awaited(worker):
             return
         job.say(f"rank {worker.number} has not been started for {SPAWN_SECONDS:g} s")
         self._is_stopping = True
-        self._grow(job, len(_groups(job)))
+        self._grow(job, len(living_groups(job)))
 
     def close(self) -> None:
         """Removes the pipes, ends the coordinator."""
@@ -250,7 +247,3 @@ class MpiElasticStarter(MpiRestarter):
             variables.pop("DISTFLOW_LEAVE", None)  # there is no need of a backup
             job.plan = dataclasses.replace(job.plan, variables=variables)
         super()._start_with(job, size)
-
-
-def _groups(job: Job) -> list[int]:
-    return [worker.group for worker in job.ranks if worker.code is None and worker.group]

@@ -328,14 +328,18 @@ def test_a_suspect_that_lives_but_does_not_ask_is_given_up():
     assert slots(job.ask(2, generation=1)) == [0, 2]
 
 
-def test_a_job_that_has_lost_all_its_members_begins_anew():
-    job = Job()
-    job.start(2)
+def far_along():
+    """Returns a job of two workers that have come to event 100."""
+    job = Job().start(2)
     for slot in (0, 1):
         job.beat(slot, position=100)
+    return job
+
+
+def test_a_job_that_has_lost_all_its_members_begins_anew():
+    job = far_along()
     job.rules.slot_ended(0)
     job.rules.slot_ended(1)
-    job.asked += 10
     for slot in (5, 6):
         job.ask(slot)
     assert slots(job.answer(5)) == [5, 6]
@@ -343,10 +347,7 @@ def test_a_job_that_has_lost_all_its_members_begins_anew():
 
 
 def test_a_job_with_one_silent_member_does_not_begin_anew():
-    job = Job()
-    job.start(2)
-    for slot in (0, 1):
-        job.beat(slot, position=100)
+    job = far_along()
     job.rules.slot_ended(0)
     job.now += 1000  # the other one may be asleep
     for slot in (5, 6):

@@ -171,10 +171,15 @@ def is_spawned(run, slot):
     return run.wait_for(rf"rank {slot}\].*generation [2-9]\d* at event")
 
 
-def add(run, slot, step):
-    """Adds a rank when rank 0 has done that many steps; waits until it trains."""
+def ask_for_one(run, step):
+    """Asks for one more rank when rank 0 has done that many steps."""
     run.at_step(0, step)
     run.process.send_signal(signal.SIGUSR1)
+
+
+def add(run, slot, step):
+    """Does so, and waits until it trains."""
+    ask_for_one(run, step)
     is_spawned(run, slot)
 
 
@@ -186,6 +191,16 @@ def test_a_lost_rank_is_replaced_while_the_others_go_on(over_ulfm, golden):
     is_spawned(run, 1)
     check(run, golden, "fit", 2)
     assert "rank 1 is started again (restart 1 of 3)" in run.text
+    assert "mpirun is started again with" not in run.text
+
+
+@pytest.mark.soak
+@marked
+def test_with_fewer_than_the_least_the_others_wait_for_a_replacement(over_ulfm, golden):
+    run = over_ulfm(["-n", 2, "--elastic", "2:2"], ["fit", STEPS, 0.1])
+    os.kill(run.at_step(1, 5), signal.SIGKILL)
+    is_spawned(run, 1)
+    check(run, golden, "fit", 2)
     assert "mpirun is started again with" not in run.text
 
 
@@ -203,8 +218,7 @@ def test_a_rank_is_added_while_the_others_go_on(over_ulfm, golden):
 @marked
 def test_one_more_than_the_most_is_refused(over_ulfm, golden):
     run = over_ulfm(["-n", 2, "--elastic", "1:2"], ["fit", STEPS, 0.05])
-    run.at_step(0, 2)
-    run.process.send_signal(signal.SIGUSR1)
+    ask_for_one(run, 2)
     run.wait_for("there are 2 workers already, the most of --elastic")
     check(run, golden, "fit", 2)
 
@@ -262,8 +276,7 @@ def test_a_stopped_newcomer_is_gone_without_and_comes_back(over_ulfm, golden):
 def test_where_mpi_cannot_start_one_mpirun_is_started_again(over_ulfm, golden, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")  # its commands' names are looked up there
     run = over_ulfm(["-n", 2, "--elastic", "1:3"], ["fit", STEPS, 1.0])
-    run.at_step(0, 2)
-    run.process.send_signal(signal.SIGUSR1)
+    ask_for_one(run, 2)
     run.wait_for(r"worker 2: MPI_Comm_spawn fails")
     run.wait_for("rank 2 has not been started for 10 s")
     run.wait_for("mpirun is started again with 3 workers, for one more")

@@ -126,11 +126,13 @@ class Ways:
         own = self._own_copy()
         try:
             if _connects(self.name, name):
-                self._note(name, own.Connect(f"{name.removeprefix(_PORT)} {self.name}"))
+                comm = own.Connect(f"{name.removeprefix(_PORT)} {self.name}")
             else:
-                self._note(name, own.Accept(f"{self.name.removeprefix(_PORT)} {name}"))
+                comm = own.Accept(f"{self.name.removeprefix(_PORT)} {name}")
+            comm.Set_errhandler(self._mpi.ERRORS_RETURN)
+            self._note(name, comm)
         except self._mpi.Exception as error:
-            log.get_logger().info("no way to %s yet: %s", name, error)
+            log.get_logger().debug("no way to %s yet: %s", name, error)
             time.sleep(_RETRY_SECONDS)
         finally:
             own.Free()
@@ -186,7 +188,6 @@ class Ways:
             return self._mpi.COMM_SELF.Dup()
 
     def _note(self, name: str, comm: Any) -> None:
-        comm.Set_errhandler(self._mpi.ERRORS_RETURN)
         with self._lock:
             self._found[name] = Way(comm, 0)
 
